@@ -1,0 +1,66 @@
+"""The table of finding codes: data only, read by ring_finding.
+
+One row: code, severity, forceable, what it says, source. The versions that the sources were read in:
+corosync 3.1.7 to 3.1.10, kronosnet 1.25, pve-cluster 8.1 to 9.1, pcs 0.12.3, crmsh 5.1.
+"""
+
+E, W, I = "error", "warning", "info"
+SCHEMA = "this project's pillar schema"
+
+TABLE = {
+    "Pillar": [
+        ("pillar-missing", E, False, "A part of the pillar that is needed is not there.", SCHEMA),
+        ("pillar-type", E, False, "A value of the pillar has the wrong type.", SCHEMA),
+        ("pillar-unknown-key", E, False, "A key that is not known, often a typing error.",
+         SCHEMA),
+        ("pillar-masked", E, False,
+         "The pillar was read through a function that masks values with asterisks.",
+         "Salt 3008 release notes; saltstack/salt#69599"),
+        ("cluster-name-bad", E, False,
+         "The cluster name holds characters that a corosync.conf value cannot hold.",
+         "pcs F1; PVE::Corosync parse_conf"),
+        ("cluster-name-odd", W, False, "The cluster name is not one that `pvecm create` would take.",
+         "pvecm create: pve-node format, at most 15 characters"),
+        ("node-name-bad", E, False, "A node name that PVE does not take.",
+         "PVE::JSONSchema pve-node: `^([a-zA-Z0-9]([a-zA-Z0-9\\-]*[a-zA-Z0-9])?)$`"),
+        ("nodeid-bad", E, False, "A nodeid that is not a whole number from 1 to 65535.",
+         "corosync totemconfig.c: Knet requires nodeid to be less than 65536"),
+        ("nodeid-duplicate", E, False, "Two nodes have the same nodeid.",
+         "corosync totemconfig.c: Nodeid appears twice"),
+        ("minion-duplicate", E, False, "Two nodes name the same minion.", "this project's pillar schema"),
+        ("network-unknown", E, False, "A layout names a network that no node has an address on.",
+         SCHEMA),
+        ("address-missing", E, False, "A node has no address on a network that a layout uses.",
+         "pcs A3; corosync: Not all nodes have the same number of links"),
+        ("address-bad", E, False, "An address that is not an IP address.", "pcs A5, A8"),
+        ("address-host-name", E, False,
+         "A host name where an IP address is needed: the daemon resolves it in its main loop, slow DNS stalls it.",
+         "corosync totemconfig.c; crmsh 6; PVE verify_conf"),
+        ("address-unusable", E, False, "A loopback, multicast, unspecified or link-local address.",
+         "pmxcfs refuses loopback; none of these reaches another node"),
+        ("address-duplicate", E, False, "The same address, in whatever spelling, stands twice.",
+         "crmsh 8; pcs A10, A11; PVE addnode: can crash the whole cluster"),
+        ("family-mixed", E, False, "IPv4 and IPv6 addresses on one link.",
+         "pcs A9; corosync: Nodes for link have different IP families"),
+        ("layout-unknown", E, False, "A layout that the pillar does not define.", SCHEMA),
+        ("link-number-bad", E, False, "A link number outside 0 to 7.", "corosync INTERFACE_MAX; pcs O2"),
+        ("link-number-duplicate", E, False, "The same link number stands twice in a layout.", "pcs A12"),
+        ("link-count", E, False, "A layout without a link.", "pcs R4; crmsh 11"),
+        ("ring0-missing", E, False, "A layout without link 0.",
+         "votequorum counts nodes by ring0_addr; token_coefficient counts the members of link 0"),
+        ("network-twice", E, False, "Two links of a layout on the same network.", "pcs A10"),
+        ("option-unknown", E, False, "A link option that does not exist.", "pcs O1; crmsh 9"),
+        ("option-range", E, False, "The value of a link option is outside its range.",
+         "pcs O3 to O9; coroparse.c; libknet"),
+        ("option-pair", E, False, "ping_interval without ping_timeout, or the other way round.", "pcs O10"),
+        ("option-timeout-short", W, False, "ping_timeout is shorter than ping_interval: the link would flap.",
+         "libknet threads_heartbeat.c"),
+        ("option-deprecated", W, False, "Transport sctp is deprecated.", "pcs O9; corosync 3.1.10"),
+        ("option-priority-zero", W, False, "Priority 0 is turned into 1.", "corosync totemconfig.c"),
+        ("option-port-shared", E, False, "Two links of a layout use the same UDP port.",
+         "corosync: one socket per address and port, default 5405 + link number"),
+        ("skip-unknown", E, False, "skip names a node that the pillar does not have.", SCHEMA),
+        ("force-unknown", E, False, "force names a code that does not exist or cannot be forced.",
+         "this project"),
+    ],
+}
