@@ -34,7 +34,7 @@ TABLE = {
          "pcs A3; corosync: Not all nodes have the same number of links"),
         ("address-bad", E, False, "An address that is not an IP address.", "pcs A5, A8"),
         ("address-host-name", E, False,
-         "A host name where an IP address is needed: the daemon resolves it in its main loop, slow DNS stalls it.",
+         "A host name where an IP address is needed: corosync resolves it in its main loop, slow DNS stalls it.",
          "corosync totemconfig.c; crmsh 6; PVE verify_conf"),
         ("address-unusable", E, False, "A loopback, multicast, unspecified or link-local address.",
          "pmxcfs refuses loopback; none of these reaches another node"),

@@ -115,7 +115,8 @@ def docs_table() -> str:
     """Return the Markdown page of all registered codes, by subject."""
     lines = ["# Findings", "",
              "Every check that this project makes, by subject. An *error* refuses the work; one marked",
-             "*forceable* yields to `force=[code]`. Generated from `_utils/ring_codes.py`; a unit test keeps it equal.", ""]
+             "*forceable* yields to `force=[code]`. Generated from `_utils/ring_codes.py`;",
+             "a unit test keeps it equal.", ""]
     subjects: dict[str, list[str]] = {}
     for code, row in CODES.items():
         subjects.setdefault(row["subject"], []).append(code)

@@ -80,9 +80,11 @@ def check(options: dict, place: str) -> list[dict]:
     out += _pair(options, place)
     if options.get("transport") == "sctp":
         out.append(finding("option-deprecated", f"{place}:transport: sctp is deprecated; allowed: udp",
-                           data={"place": f"{place}:transport"}, remedy=f"drop {place}:transport, udp is the default"))
+                           data={"place": f"{place}:transport"},
+                           remedy=f"drop {place}:transport, udp is the default"))
     if whole(options.get("priority")) == 0:
-        out.append(finding("option-priority-zero", f"{place}:priority: corosync turns 0 into 1; the highest wins",
+        out.append(finding("option-priority-zero",
+                           f"{place}:priority: corosync turns 0 into 1; the highest wins",
                            data={"place": f"{place}:priority"}, remedy="use 1 to 255"))
     return out
 
@@ -92,7 +94,7 @@ def _pair(options: dict, place: str) -> list[dict]:
     if interval != timeout:
         there, missing = ("ping_interval", "ping_timeout") if interval else ("ping_timeout", "ping_interval")
         return [finding("option-pair",
-                        f"{place}: {there} {options[there]!r} stands without {missing}; allowed: both or neither",
+                        f"{place}: {there} {options[there]!r} is alone; allowed: with {missing}, or not",
                         data={"place": place, "missing": missing}, remedy=f"add {missing} to {place}")]
     if interval:
         low, high = whole(options["ping_interval"]), whole(options["ping_timeout"])
@@ -110,7 +112,8 @@ def to_conf(options: dict) -> dict[str, str]:
     :param options: valid pillar options.
     :returns: e.g. ``{"knet_link_priority": "10"}``.
     """
-    return {CONF_KEYS[name]: str(value if name == "transport" else whole(value)) for name, value in options.items()}
+    return {CONF_KEYS[name]: str(value if name == "transport" else whole(value))
+            for name, value in options.items()}
 
 
 def from_conf(options: dict) -> dict:

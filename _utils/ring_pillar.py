@@ -93,7 +93,8 @@ def _cluster_name(out: _Problems, name) -> str:
         out.add("pillar-masked", place, "holds only asterisks, the pillar was masked on its way", allowed,
                 "read it through pillar.raw or __pillar__, not through pillar.get")
     elif len(name) > 256 or not name.isprintable() or any(c.isspace() or c in "#{}" for c in name):
-        out.add("cluster-name-bad", place, f"{name!r} cannot be a value in corosync.conf", allowed, value=name)
+        out.add("cluster-name-bad", place, f"{name!r} cannot be a value in corosync.conf", allowed,
+                value=name)
     else:
         if len(name) > 15 or not NODE_NAME.fullmatch(name):
             out.add("cluster-name-odd", place, f"{name!r} is not a name that `pvecm create` takes",
@@ -137,7 +138,8 @@ def _nodeid(out: _Problems, place: str, value) -> int:
 def _minion(out: _Problems, place: str, value) -> str:
     if isinstance(value, str) and value and not any(c.isspace() or c in "/\\" for c in value):
         return value
-    out.add("pillar-type", f"{place}:minion", f"{value!r} is no minion id", "the id that `salt-key -L` prints",
+    out.add("pillar-type", f"{place}:minion", f"{value!r} is no minion id",
+            "the id that `salt-key -L` prints",
             "drop it if the id is the node's name")
     return ""
 
@@ -164,14 +166,14 @@ def _address(out: _Problems, place: str, address) -> bool:
     elif ring_addr.parse(address) is None:
         if ring_addr.looks_like_name(address):
             out.add("address-host-name", place,
-                    f"{address!r} is a host name; corosync resolves it in its main loop, a slow DNS stalls it",
+                    f"{address!r} is a host name; corosync resolves it in its main loop, slow DNS stalls it",
                     allowed, f"put the output of `getent ahosts {address}` there", value=address)
         else:
             out.add("address-bad", place, f"{address!r} is no IP address", allowed, value=str(address))
     elif ring_addr.unusable(address):
         out.add("address-unusable", place,
-                f"{address!r} is a {ring_addr.unusable(address)} address, it does not reach another node", allowed,
-                value=address)
+                f"{address!r} is a {ring_addr.unusable(address)} address, it reaches no other node",
+                allowed, value=address)
     else:
         return True
     return False
@@ -200,7 +202,7 @@ def _layout(out: _Problems, name: str, layout, nodes: dict) -> dict:
     out.keys(layout, LAYOUT_KEYS, place)
     if layout.get("links") == {}:
         out.add("link-count", f"{place}:links", "has no link", "1 to 8 links", f"add link 0 to {place}:links")
-    elif out.mapping(layout.get("links"), f"{place}:links", "a mapping link number: {network: NAME, options}"):
+    elif out.mapping(layout.get("links"), f"{place}:links", "a mapping link number: {network: NAME}"):
         good["links"] = _links(out, f"{place}:links", layout["links"], nodes)
     good["primary"] = _primary(out, f"{place}:primary", layout.get("primary"), nodes)
     return good
@@ -257,7 +259,8 @@ def _network(out: _Problems, place: str, network, nodes: dict, use: str) -> str:
             here = f"corosync:nodes:{name}:addresses:{network}"
             if not any(item["data"]["place"] == here for item in out):  # told once, for the first use
                 out.add("address-missing", here, f"is missing, {place} needs it for {use}",
-                        "an IP address on every node", f"add {here} to the pillar", node=name, network=network)
+                        "an IP address on every node", f"add {here} to the pillar", node=name,
+                        network=network)
     families = {name: ring_addr.family(node["addresses"][network])
                 for name, node in nodes.items() if network in node["addresses"]}
     if len(set(families.values())) > 1:
