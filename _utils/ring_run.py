@@ -1,0 +1,470 @@
+"""What a run over the whole cluster decides: who takes part, what the answers mean, what the report says.
+
+Pure: the runner ``corosync`` gathers, publishes and writes; everything it can decide without doing so is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+try:
+    import ring_finding
+    from ring_finding import finding
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_finding
+    from saltext.pve_corosync.utils.ring_finding import finding
+
+#: Master config ``pve_corosync``: key -> (default, what it is). All times are seconds.
+SETTINGS = {
+    "minions": ("*", "glob over the accepted keys that can be nodes of a cluster"),
+    "gather_timeout": (5, "how long every gathering waits for a silent node"),
+    "stage_timeout": (15, "how long the nodes may take to check the files of all steps"),
+    "step_margin": (3, "how long an answer may take beyond the deadline of its step"),
+    "outcome_patience": (30, "how long a node that lost the master in a step is asked for its outcome"),
+    "verify_timeout": (10, "how long the exit checklist may take to come true"),
+}
+
+#: Codes of this part; the sources are this project's own.
+CODES = (
+    ("cluster-none", "No accepted minion has the pillar `corosync`."),
+    ("cluster-several", "More than one cluster is known, and none was named."),
+    ("cluster-unknown", "The named cluster is in no minion's pillar."),
+    ("pillar-render", "The pillar of a minion could not be compiled."),
+    ("argument-unknown", "An argument that the function does not have."),
+    ("argument-bad", "An argument with a value that is not allowed."),
+    ("setting-bad", "A value of the master's configuration `pve_corosync` that is not allowed."),
+    ("run-under-way", "Another run holds the lock of this cluster on the master."),
+    ("node-error", "A node answered with an error instead of its facts."),
+    ("node-misnamed", "A minion is another node than the pillar says."),
+    ("key-missing", "The master has no accepted key for a node's minion."),
+    ("stage-failed", "A node refused the files of the steps before anything was written."),
+    ("step-failed", "A node did not reach what the step demands."),
+    ("step-unanswered", "A node gave no outcome of the step within its deadline."),
+    ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
+)
+for _code, _title in CODES:
+    ring_finding.register(_code, "error", _title, "this project", subject="Run")
+
+#: Exit codes of the runner functions.
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class RunError(Exception):
+    """A run that cannot start or go on; ``findings`` says why, ``retcode`` is the exit code."""
+
+    def __init__(self, findings, retcode: int = USAGE):
+        self.findings = [findings] if isinstance(findings, dict) else list(findings)
+        self.retcode = retcode
+        super().__init__("\n".join(item["text"] for item in self.findings))
+
+
+def names(value, what: str) -> list[str]:
+    """Return a list of names from what an operator types.
+
+    :param value: None, ``"a,b"``, or a list of names.
+    :param what: the argument's name, for the error.
+    :raises RunError: any other type.
+    """
+    if value is None or value is False:
+        return []
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int)) for item in value):
+        raise RunError(finding("argument-bad", f"{what}={value!r}: allowed: a list, or names with commas between",
+                               data={"argument": what, "value": str(value)}, remedy=f"write {what}=name,name"))
+    return list(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
+
+
+def choice(value, what: str, allowed: tuple):
+    """Return a value if it is one of the allowed ones.
+
+    :raises RunError: it is not.
+    """
+    if value not in allowed or (isinstance(value, bool) != isinstance(allowed[0], bool)):
+        said = ", ".join(str(item) for item in allowed)
+        raise RunError(finding("argument-bad", f"{what}={value!r}; allowed: {said}",
+                               data={"argument": what, "value": str(value), "allowed": [str(a) for a in allowed]},
+                               remedy=f"write {what}={allowed[0]}"))
+    return value
+
+
+def unknown_arguments(function: str, given, allowed) -> None:
+    """Refuse arguments that a function does not have; Salt's own ``__pub_*`` are none.
+
+    :param function: the function's name, for the error.
+    :param given: names that were given beyond the known ones.
+    :param allowed: names that it has.
+    :raises RunError: one finding an argument.
+    """
+    bad = [key for key in given if not str(key).startswith("__")]
+    if bad:
+        raise RunError([finding("argument-unknown",
+                                f"{function} has no argument {key!r}; allowed: {', '.join(allowed)}",
+                                data={"argument": str(key), "allowed": list(allowed)},
+                                remedy="nothing was done; correct the argument and run it again")
+                        for key in bad])
+
+
+def settings(raw) -> dict:
+    """Return the settings of the master, defaults filled in.
+
+    :param raw: the value of the master config key ``pve_corosync``, or None.
+    :raises RunError: unknown keys or bad values, all at once.
+    """
+    raw = {} if raw is None else raw
+    found = {key: default for key, (default, _) in SETTINGS.items()}
+    if not isinstance(raw, Mapping):
+        raise RunError(finding("setting-bad", f"pve_corosync: {raw!r} is no mapping; allowed: {', '.join(SETTINGS)}",
+                               remedy="correct pve_corosync in the master's configuration"))
+    wrong = []
+    for key, value in raw.items():
+        if key not in SETTINGS:
+            wrong.append(f"pve_corosync:{key}: unknown key; allowed: {', '.join(SETTINGS)}")
+        elif key == "minions":
+            if not isinstance(value, str) or not value:
+                wrong.append(f"pve_corosync:minions: {value!r}; allowed: a glob such as 'pve*'")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 600:
+            wrong.append(f"pve_corosync:{key}: {value!r}; allowed: seconds, above 0 to 600")
+        else:
+            found[key] = value
+        if key == "minions" and isinstance(value, str) and value:
+            found[key] = value
+    if wrong:
+        raise RunError([finding("setting-bad", text, remedy="correct it in the master's configuration")
+                        for text in wrong])
+    return found
+
+
+def members(pillar) -> dict[str, str]:
+    """Return ``{node: minion}`` of a pillar ``corosync`` that may be wrong in other places.
+
+    :param pillar: the value of the pillar key ``corosync``, plain types.
+    """
+    nodes = pillar.get("nodes") if isinstance(pillar, dict) else None
+    if not isinstance(nodes, dict):
+        return {}
+    return {str(name): str(row.get("minion") or name) if isinstance(row, dict) else str(name)
+            for name, row in nodes.items()}
+
+
+def choose_cluster(found: dict, wanted, looked_at: str) -> str:
+    """Return the name of the cluster to work on.
+
+    :param found: ``{cluster name: anything}``, all clusters that were seen.
+    :param wanted: the name that the operator gave, or None.
+    :param looked_at: what was searched, for the error.
+    :raises RunError: none, several, or not the wanted one.
+    """
+    known = sorted(found)
+    listed = ", ".join(known)
+    if not known:
+        raise RunError(finding("cluster-none", f"no cluster: {looked_at} has the pillar `corosync`",
+                               remedy="give the nodes the pillar `corosync` (pillar/ holds an example), accept their "
+                                      "keys (salt-key -L), then: salt-run corosync.status"))
+    if wanted is not None and str(wanted) not in found:
+        raise RunError(finding("cluster-unknown", f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
+                               data={"value": str(wanted), "allowed": known},
+                               remedy=f"add cluster={known[0]}"))
+    if wanted is None and len(known) > 1:
+        raise RunError(finding("cluster-several", f"more than one cluster: {listed}", data={"allowed": known},
+                               remedy=f"name one: cluster={known[0]}"))
+    return known[0] if wanted is None else str(wanted)
+
+
+def answer_error(answer) -> str:
+    """Return the error that a minion's answer carries, "" if it is a good one.
+
+    :param answer: ``{"return", "retcode", "success"}`` of a job's return event.
+    """
+    value = answer.get("return")
+    if isinstance(value, dict) and answer.get("success", True) and not answer.get("retcode"):
+        return ""
+    if isinstance(value, dict):
+        return str(value.get("error") or "")
+    text = str(value).strip() or "an empty answer"
+    if "is not available" in text or "not found" in text.splitlines()[0]:
+        text += " (is this project's code synced to the minion?)"
+    return text
+
+
+def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dict]]:
+    """Return what was observed, and findings on the answers themselves.
+
+    :param minions: ``{node: minion id}``, all nodes of the cluster.
+    :param answers: ``{minion id: return event}`` of ``corosync.facts``.
+    :param accepted: minion ids with an accepted key; None if that is not known.
+    :returns: (``{"nodes": {name: facts}, "silent": [name]}``, findings).
+    """
+    nodes, silent, findings = {}, [], []
+    for name, minion in minions.items():
+        answer = answers.get(minion)
+        if accepted is not None and minion not in accepted:
+            findings.append(finding("key-missing", f"{name}: the master has no accepted key of minion {minion!r}",
+                                    severity="warning", data={"node": name, "minion": minion},
+                                    remedy=f"salt-key -a {minion}, or correct corosync:nodes:{name}:minion"))
+        if answer is None:
+            silent.append(name)
+            continue
+        error = answer_error(answer)
+        facts = answer.get("return")
+        if error or not isinstance(facts, dict):
+            silent.append(name)
+            findings.append(finding("node-error", f"{name}: {error.splitlines()[-1] if error else facts!r}",
+                                    severity="warning", data={"node": name, "minion": minion, "error": error},
+                                    remedy=f"salt {minion} saltutil.sync_all, then: salt {minion} corosync.facts"))
+            continue
+        if facts.get("node") not in (name, None):
+            findings.append(finding("node-misnamed",
+                                    f"{name}: minion {minion!r} is node {facts['node']!r}; the pillar says {name!r}",
+                                    data={"node": name, "minion": minion, "seen": facts["node"]},
+                                    remedy=f"correct corosync:nodes:{name}:minion in the pillar"))
+        nodes[name] = facts
+    return {"nodes": nodes, "silent": sorted(silent)}, findings
+
+
+def in_force(layouts: dict, observed: dict) -> list[str]:
+    """Return the layouts whose links and addresses all running daemons have now.
+
+    :param layouts: ``{name: layout}``, resolved.
+    :param observed: what :func:`observe` returned.
+    """
+    running = [facts["runtime"]["nodes"] for facts in observed["nodes"].values() if facts.get("runtime")]
+    return [name for name, layout in layouts.items()
+            if running and all(_carries(layout, nodes) for nodes in running)]
+
+
+def _carries(layout: dict, nodes: dict) -> bool:
+    wanted = {node: {int(number): link["addresses"][node] for number, link in layout["links"].items()}
+              for node in layout["nodes"]}
+    seen = {node: {int(number): address for number, address in row["addresses"].items()}
+            for node, row in nodes.items()}
+    return wanted == seen
+
+
+def choose_writer(candidates, latest: dict) -> str:
+    """Return the node that writes the cluster file: the first that was last seen with a writable /etc/pve.
+
+    :param candidates: node names in the order of preference.
+    :param latest: ``{name: {"writable": bool, "quorate": bool}}``, the newest that is known of each.
+    """
+    candidates = list(candidates)
+    for wish in ("writable", "quorate"):
+        for name in candidates:
+            if latest.get(name, {}).get(wish):
+                return name
+    return candidates[0]
+
+
+def latest_of_facts(observed: dict) -> dict:
+    """Return ``{name: {"writable", "quorate", "version"}}`` of the gathered facts."""
+    return {name: {"writable": bool((facts.get("pmxcfs") or {}).get("writable")),
+                   "quorate": bool((facts.get("quorum") or {}).get("quorate")),
+                   "version": (facts.get("runtime") or {}).get("version")}
+            for name, facts in observed["nodes"].items()}
+
+
+def latest_of_outcomes(outcomes: dict) -> dict:
+    """Return ``{name: {"writable", "quorate", "version"}}`` of the outcomes of a step."""
+    return {name: {key: (outcome.get("seen") or {}).get(key) for key in ("writable", "quorate", "version")}
+            for name, outcome in outcomes.items()}
+
+
+def is_outcome(value, number: int) -> bool:
+    """Tell whether a node's answer is the finished outcome of a step."""
+    return isinstance(value, dict) and isinstance(value.get("ok"), bool) and value.get("number") == number
+
+
+def unmet(name: str, step: dict, outcome: dict) -> list[str]:
+    """Return what a step demands of a node and its outcome does not show, in words.
+
+    The evidence counts, not ``ok`` alone.
+
+    :param name: the node.
+    :param step: the step of the plan.
+    :param outcome: what ``corosync.step`` returned on that node.
+    """
+    seen, wait = outcome.get("seen") or {}, step.get("wait") or {}
+    lacking = [str(text) for text in outcome.get("missing") or ()]
+    if outcome.get("error"):
+        lacking.insert(0, str(outcome["error"]))
+    if not outcome["ok"]:
+        return lacking or ["the node reports failure without a reason"]
+    if seen.get("version") != step["version"]:
+        lacking.append(f"runs version {seen.get('version')}, not {step['version']}")
+    linked = {int(number): peers for number, peers in (seen.get("connected") or {}).items()}
+    for number, pairs in (wait.get("connected") or {}).items():
+        for pair in pairs:
+            if name in pair:
+                peer = pair[1] if pair[0] == name else pair[0]
+                if not linked.get(int(number), {}).get(peer):
+                    lacking.append(f"link {number} to {peer} not connected")
+    lacking += [f"not {key}" for key in ("quorate", "writable") if wait.get(key) and not seen.get(key)]
+    return list(dict.fromkeys(lacking))
+
+
+def judge(step: dict, outcomes: dict, expected) -> list[dict]:
+    """Return the findings on a step that was carried out; none if every node shows what it demands.
+
+    :param step: the step of the plan.
+    :param outcomes: ``{node: outcome or an error's text}``.
+    :param expected: the nodes that take part.
+    """
+    findings = []
+    title = f"step {step['number']} ({step['text']})"
+    for name in expected:
+        outcome = outcomes.get(name)
+        if outcome is None:
+            findings.append(finding("step-unanswered", f"{title}: {name} gave no outcome",
+                                    data={"node": name, "number": step["number"]},
+                                    remedy=f"look whether {name} runs and reaches the master"))
+        elif not is_outcome(outcome, step["number"]):
+            findings.append(finding("step-failed", f"{title}: {name}: {last_line(outcome)}",
+                                    data={"node": name, "number": step["number"], "error": str(outcome)}))
+        else:
+            lacking = unmet(name, step, outcome)
+            if lacking:
+                findings.append(finding("step-failed", f"{title}: {name}: {'; '.join(lacking)}",
+                                        data={"node": name, "number": step["number"], "missing": lacking}))
+    return findings
+
+
+def stage_problems(answers: dict, minions: dict) -> list[dict]:
+    """Return the findings on the answers of ``corosync.stage``.
+
+    :param answers: ``{minion id: return event}``.
+    :param minions: ``{node: minion id}`` of the nodes that take part.
+    """
+    findings = []
+    for name, minion in minions.items():
+        answer = answers.get(minion)
+        if answer is None:
+            findings.append(finding("stage-failed", f"{name}: no answer; nothing was written on any node",
+                                    data={"node": name}, remedy=f"look whether {name} reaches the master, or "
+                                                                f"go on without it: skip={name}"))
+            continue
+        error = answer_error(answer)
+        value = answer.get("return")
+        if not error and isinstance(value, dict) and value.get("ok") is False:
+            error = str(value.get("error") or value.get("problems") or value)
+        if error or not isinstance(value, dict):
+            findings.append(finding("stage-failed", f"{name}: {last_line(error)}; nothing was written on any node",
+                                    data={"node": name, "error": error}, remedy="correct it, run the same again"))
+    return findings
+
+
+def last_line(text) -> str:
+    """Return the last line of an error that says something; of a traceback that is its message."""
+    lines = [line.strip() for line in str(text).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no text"
+
+
+def state_now(observed: dict) -> list[dict]:
+    """Return one row a node that says what the cluster is in now.
+
+    :param observed: what :func:`observe` returned.
+    :returns: ``[{"node", "answers", "corosync", "quorate", "total", "expected", "runtime", "local",
+        "cluster_file", "reload", "writable", "ha"}]``; None where it could not be read.
+    """
+    rows = []
+    for name in sorted(list(observed["nodes"]) + list(observed["silent"])):
+        facts = observed["nodes"].get(name)
+        row = {"node": name, "answers": facts is not None}
+        facts = facts or {}
+        quorum, runtime = facts.get("quorum") or {}, facts.get("runtime") or {}
+        row |= {"corosync": (facts.get("corosync") or {}).get("state"),
+                "quorate": quorum.get("quorate"), "total": quorum.get("total"),
+                "expected": quorum.get("expected"), "runtime": runtime.get("version"),
+                "reload": runtime.get("reload_status"),
+                "writable": (facts.get("pmxcfs") or {}).get("writable"),
+                "ha": (facts.get("ha") or {}).get("armed")}
+        for key in ("local", "cluster_file"):
+            row[key] = (facts.get(key) or {}).get("version")
+        rows.append(row)
+    return rows
+
+
+def matrix(observed: dict) -> dict:
+    """Return the links between every two nodes, as each end sees them.
+
+    :returns: ``{from: {to: {link: "connected" | "down" | "disabled"}}}``; a node that did not answer has None.
+    """
+    every = sorted(set(observed["nodes"]) | set(observed["silent"]))
+    seen = {}
+    for name in every:
+        facts = observed["nodes"].get(name)
+        links = (facts or {}).get("links")
+        seen[name] = None if facts is None or links is None else {
+            peer: {int(number): _link_word(row) for number, row in sorted(of.items(), key=lambda kv: int(kv[0]))}
+            for peer, of in links.items()}
+    return seen
+
+
+def _link_word(row: dict) -> str:
+    if row.get("connected"):
+        return "connected"
+    return "disabled" if row.get("enabled") is False else "down"
+
+
+def without_texts(observed: dict) -> dict:
+    """Return the observed facts without the text of the files: what a report holds."""
+    nodes = {}
+    for name, facts in observed["nodes"].items():
+        facts = dict(facts)
+        for key in ("local", "cluster_file"):
+            if isinstance(facts.get(key), dict):
+                facts[key] = {k: v for k, v in facts[key].items() if k != "text"}
+        nodes[name] = facts
+    return {"nodes": nodes, "silent": list(observed["silent"])}
+
+
+def command(function: str, layout: str, skip=(), force=(), strategy: str = "live", cluster=None) -> str:
+    """Return the command line that does the same again."""
+    words = ["salt-run", f"corosync.{function}", layout]
+    words += [f"skip={','.join(skip)}"] if skip else []
+    words += [f"force={','.join(force)}"] if force else []
+    words += [f"strategy={strategy}"] if strategy != "live" else []
+    words += [f"cluster={cluster}"] if cluster else []
+    return " ".join(words)
+
+
+def next_commands(layout: str, in_force_before, again: str, cluster=None) -> list[str]:
+    """Return how to go on, and how to go back, after a run that stopped half way.
+
+    :param layout: the layout that was the goal.
+    :param in_force_before: layouts that were in force when the run started.
+    :param again: the command line that was run.
+    """
+    lines = [f"go on:   {again}", f"look:    {command('status', '', cluster=cluster).replace('  ', ' ').strip()}"]
+    back = [name for name in in_force_before if name != layout]
+    if back:
+        lines.append(f"go back: {command('apply', back[0], cluster=cluster)}")
+    return lines
+
+
+def quorum_seconds(step_starts: dict, steps: list[dict]) -> dict:
+    """Return when, in seconds after the start of the run, every node was first seen quorate and writable.
+
+    :param step_starts: ``{number: seconds after the start of the run}``.
+    :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
+    :returns: ``{"quorate": s, "writable": s}``, only what every node of one step reported.
+    """
+    found: dict[str, float] = {}
+    for row in steps:
+        for key in ("quorate", "writable"):
+            times = [(outcome.get("seconds") or {}).get(key) for outcome in row["outcomes"].values()
+                     if isinstance(outcome, dict)]
+            if key not in found and times and all(isinstance(t, (int, float)) for t in times):
+                found[key] = round(step_starts[row["number"]] + max(times), 2)
+    return found
+
+
+def brief(report: dict, text: list[str]) -> dict:
+    """Return the short form of a report, for the output of an orchestration.
+
+    :param report: the full report.
+    :param text: its rendered lines.
+    """
+    kept = {key: report[key] for key in ("cluster", "layout", "jid", "result", "retcode") if key in report}
+    return kept | {"report": "\n".join(text)}
