@@ -123,13 +123,13 @@ def settings(raw) -> dict:
         if key not in SETTINGS:
             wrong.append(f"pve_corosync:{key}: unknown key; allowed: {', '.join(SETTINGS)}")
         elif key == "minions":
-            if not isinstance(value, str) or not value:
+            if isinstance(value, str) and value:
+                found[key] = value
+            else:
                 wrong.append(f"pve_corosync:minions: {value!r}; allowed: a glob such as 'pve*'")
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 600:
             wrong.append(f"pve_corosync:{key}: {value!r}; allowed: seconds, above 0 to 600")
         else:
-            found[key] = value
-        if key == "minions" and isinstance(value, str) and value:
             found[key] = value
     if wrong:
         raise RunError([finding("setting-bad", text, remedy="correct it in the master's configuration")
@@ -347,7 +347,8 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
         error = answer_error(answer)
         value = answer.get("return")
         if not error and isinstance(value, dict) and value.get("ok") is False:
-            error = str(value.get("error") or value.get("problems") or value)
+            error = "; ".join(dict.fromkeys(str(row.get("text")) for row in value.get("checks") or ()
+                                            if not row.get("ok"))) or "refused without a reason"
         if error or not isinstance(value, dict):
             findings.append(finding("stage-failed", f"{name}: {last_line(error)}; nothing was written on any node",
                                     data={"node": name, "error": error}, remedy="correct it, run the same again"))
