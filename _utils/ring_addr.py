@@ -33,8 +33,12 @@ def family(text) -> str:
 
 def looks_like_name(text) -> bool:
     """Tell whether a text could be a host name (a letter in it, no colon)."""
-    return (isinstance(text, str) and ":" not in text and any(c.isalpha() for c in text)
-            and all(c.isalnum() or c in "-._" for c in text))
+    return (
+        isinstance(text, str)
+        and ":" not in text
+        and any(c.isalpha() for c in text)
+        and all(c.isalnum() or c in "-._" for c in text)
+    )
 
 
 def unusable(text) -> str:
@@ -45,10 +49,13 @@ def unusable(text) -> str:
     address = parse(text)
     if address is None:
         return ""
-    for name, bad in (("loopback", address.is_loopback), ("multicast", address.is_multicast),
-                      ("unspecified", address.is_unspecified),
-                      ("broadcast", str(address) == "255.255.255.255"),
-                      ("link-local", address.version == 6 and address.is_link_local)):
+    for name, bad in (
+        ("loopback", address.is_loopback),
+        ("multicast", address.is_multicast),
+        ("unspecified", address.is_unspecified),
+        ("broadcast", str(address) == "255.255.255.255"),
+        ("link-local", address.version == 6 and address.is_link_local),
+    ):
         if bad:
             return name
     return ""

@@ -21,8 +21,9 @@ class UnknownCode(KeyError):
     """A finding was built with a code that no table registers."""
 
 
-def register(code: str, severity: str, title: str, source: str, *, forceable: bool = False,
-             subject: str = "other") -> None:
+def register(
+    code: str, severity: str, title: str, source: str, *, forceable: bool = False, subject: str = "other"
+) -> None:
     """Register one finding code, once.
 
     :param code: kebab-case name, e.g. ``node-silent``.
@@ -37,14 +38,26 @@ def register(code: str, severity: str, title: str, source: str, *, forceable: bo
         raise ValueError(f"finding code {code!r}: not kebab-case; use a-z, 0-9 and single hyphens")
     if severity not in SEVERITIES:
         raise ValueError(f"finding code {code!r}: severity {severity!r}; allowed: {', '.join(SEVERITIES)}")
-    row = {"severity": severity, "title": title, "forceable": bool(forceable), "source": source,
-           "subject": subject}
+    row = {
+        "severity": severity,
+        "title": title,
+        "forceable": bool(forceable),
+        "source": source,
+        "subject": subject,
+    }
     if CODES.setdefault(code, row) != row:
         raise ValueError(f"finding code {code!r} is registered twice with different meanings")
 
 
-def finding(code: str, text: str, *, severity: str | None = None, data: dict | None = None,
-            remedy: str = "", forceable: bool | None = None) -> dict:
+def finding(
+    code: str,
+    text: str,
+    *,
+    severity: str | None = None,
+    data: dict | None = None,
+    remedy: str = "",
+    forceable: bool | None = None,
+) -> dict:
     """Build one finding.
 
     :param code: a code of :data:`CODES`; severity and forceable default to its registration.
@@ -80,8 +93,7 @@ def errors(findings: list[dict], force=()) -> list[dict]:
     :param force: codes that the operator forces; one that is not forceable has no effect.
     """
     force = {force} if isinstance(force, str) else set(force)
-    return [f for f in findings
-            if f["severity"] == "error" and not (f["forceable"] and f["code"] in force)]
+    return [f for f in findings if f["severity"] == "error" and not (f["forceable"] and f["code"] in force)]
 
 
 def check_force(force) -> list[dict]:
@@ -91,13 +103,18 @@ def check_force(force) -> list[dict]:
     """
     force = [force] if isinstance(force, str) else list(force)
     allowed = sorted(code for code, row in CODES.items() if row["forceable"])
-    return [finding("force-unknown",
-                    f"force names {code!r}, which "
-                    + ("cannot be forced" if code in CODES else "is no finding code")
-                    + f"; allowed: {', '.join(allowed)}",
-                    data={"value": str(code), "allowed": allowed},
-                    remedy="drop it from force")
-            for code in force if code not in allowed]
+    return [
+        finding(
+            "force-unknown",
+            f"force names {code!r}, which "
+            + ("cannot be forced" if code in CODES else "is no finding code")
+            + f"; allowed: {', '.join(allowed)}",
+            data={"value": str(code), "allowed": allowed},
+            remedy="drop it from force",
+        )
+        for code in force
+        if code not in allowed
+    ]
 
 
 def ordered(findings: list[dict]) -> list[dict]:
@@ -113,16 +130,24 @@ def ordered(findings: list[dict]) -> list[dict]:
 
 def docs_table() -> str:
     """Return the Markdown page of all registered codes, by subject."""
-    lines = ["# Findings", "",
-             "Every check that this project makes, by subject. An *error* refuses the work; one marked",
-             "*forceable* yields to `force=[code]`. Generated from `_utils/ring_codes.py`;",
-             "a unit test keeps it equal.", ""]
+    lines = [
+        "# Findings",
+        "",
+        "Every check that this project makes, by subject. An *error* refuses the work; one marked",
+        "*forceable* yields to `force=[code]`. Generated from `_utils/ring_codes.py`;",
+        "a unit test keeps it equal.",
+        "",
+    ]
     subjects: dict[str, list[str]] = {}
     for code, row in CODES.items():
         subjects.setdefault(row["subject"], []).append(code)
     for subject, codes in subjects.items():
-        lines += [f"## {subject}", "",
-                  "| code | severity | what it says | source |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"## {subject}",
+            "",
+            "| code | severity | what it says | source |",
+            "| --- | --- | --- | --- |",
+        ]
         for code in codes:
             row = CODES[code]
             severity = row["severity"] + (", forceable" if row["forceable"] else "")

@@ -77,10 +77,16 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
     name = cluster["layout"] if name is None else name
     if name not in cluster["layouts"]:
         allowed = ", ".join(sorted(cluster["layouts"]))
-        raise LayoutError([finding("layout-unknown",
-                                   f"layout {name!r} is not in the pillar; allowed: {allowed}",
-                                   data={"value": str(name), "allowed": sorted(cluster["layouts"])},
-                                   remedy=f"name one of: {allowed}; or add corosync:layouts:{name}")])
+        raise LayoutError(
+            [
+                finding(
+                    "layout-unknown",
+                    f"layout {name!r} is not in the pillar; allowed: {allowed}",
+                    data={"value": str(name), "allowed": sorted(cluster["layouts"])},
+                    remedy=f"name one of: {allowed}; or add corosync:layouts:{name}",
+                )
+            ]
+        )
     layout = cluster["layouts"][name]
     networks: dict[str, dict[str, str]] = {}
     for node, row in cluster["nodes"].items():
@@ -89,11 +95,17 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
     return {
         "name": name,
         "cluster_name": cluster["cluster_name"],
-        "nodes": {node: {"nodeid": row["nodeid"], "minion": row["minion"]}
-                  for node, row in cluster["nodes"].items()},
-        "links": {number: {"network": link["network"], "addresses": dict(networks[link["network"]]),
-                           "options": dict(link["options"])}
-                  for number, link in sorted(layout["links"].items())},
+        "nodes": {
+            node: {"nodeid": row["nodeid"], "minion": row["minion"]} for node, row in cluster["nodes"].items()
+        },
+        "links": {
+            number: {
+                "network": link["network"],
+                "addresses": dict(networks[link["network"]]),
+                "options": dict(link["options"]),
+            }
+            for number, link in sorted(layout["links"].items())
+        },
         "primary": {"network": layout["primary"], "addresses": dict(networks[layout["primary"]])},
         "networks": networks,
     }

@@ -72,20 +72,35 @@ def check(options: dict, place: str) -> list[dict]:
     :param options: pillar names to values; names that do not exist must have been sorted out before.
     :param place: where they stand, e.g. ``corosync:layouts:nominal:links:0``.
     """
-    out = [finding("option-range",
-                   f"{place}:{name}: {value!r} is not allowed; allowed: {allowed(name)}",
-                   data={"place": f"{place}:{name}", "value": value, "allowed": allowed(name)},
-                   remedy=f"correct {place}:{name} in the pillar")
-           for name, value in options.items() if not in_range(name, value)]
+    out = [
+        finding(
+            "option-range",
+            f"{place}:{name}: {value!r} is not allowed; allowed: {allowed(name)}",
+            data={"place": f"{place}:{name}", "value": value, "allowed": allowed(name)},
+            remedy=f"correct {place}:{name} in the pillar",
+        )
+        for name, value in options.items()
+        if not in_range(name, value)
+    ]
     out += _pair(options, place)
     if options.get("transport") == "sctp":
-        out.append(finding("option-deprecated", f"{place}:transport: sctp is deprecated; allowed: udp",
-                           data={"place": f"{place}:transport"},
-                           remedy=f"drop {place}:transport, udp is the default"))
+        out.append(
+            finding(
+                "option-deprecated",
+                f"{place}:transport: sctp is deprecated; allowed: udp",
+                data={"place": f"{place}:transport"},
+                remedy=f"drop {place}:transport, udp is the default",
+            )
+        )
     if whole(options.get("priority")) == 0:
-        out.append(finding("option-priority-zero",
-                           f"{place}:priority: corosync turns 0 into 1; the highest wins",
-                           data={"place": f"{place}:priority"}, remedy="use 1 to 255"))
+        out.append(
+            finding(
+                "option-priority-zero",
+                f"{place}:priority: corosync turns 0 into 1; the highest wins",
+                data={"place": f"{place}:priority"},
+                remedy="use 1 to 255",
+            )
+        )
     return out
 
 
@@ -93,16 +108,25 @@ def _pair(options: dict, place: str) -> list[dict]:
     interval, timeout = "ping_interval" in options, "ping_timeout" in options
     if interval != timeout:
         there, missing = ("ping_interval", "ping_timeout") if interval else ("ping_timeout", "ping_interval")
-        return [finding("option-pair",
-                        f"{place}: {there} {options[there]!r} is alone; allowed: with {missing}, or not",
-                        data={"place": place, "missing": missing}, remedy=f"add {missing} to {place}")]
+        return [
+            finding(
+                "option-pair",
+                f"{place}: {there} {options[there]!r} is alone; allowed: with {missing}, or not",
+                data={"place": place, "missing": missing},
+                remedy=f"add {missing} to {place}",
+            )
+        ]
     if interval:
         low, high = whole(options["ping_interval"]), whole(options["ping_timeout"])
         if low is not None and high is not None and high < low:
-            return [finding("option-timeout-short",
-                            f"{place}: ping_timeout {high} ms is shorter than ping_interval {low} ms",
-                            data={"place": place, "ping_interval": low, "ping_timeout": high},
-                            remedy=f"set ping_timeout to {2 * low} or more")]
+            return [
+                finding(
+                    "option-timeout-short",
+                    f"{place}: ping_timeout {high} ms is shorter than ping_interval {low} ms",
+                    data={"place": place, "ping_interval": low, "ping_timeout": high},
+                    remedy=f"set ping_timeout to {2 * low} or more",
+                )
+            ]
     return []
 
 
@@ -112,8 +136,10 @@ def to_conf(options: dict) -> dict[str, str]:
     :param options: valid pillar options.
     :returns: e.g. ``{"knet_link_priority": "10"}``.
     """
-    return {CONF_KEYS[name]: str(value if name == "transport" else whole(value))
-            for name, value in options.items()}
+    return {
+        CONF_KEYS[name]: str(value if name == "transport" else whole(value))
+        for name, value in options.items()
+    }
 
 
 def from_conf(options: dict) -> dict:

@@ -40,8 +40,13 @@ class _Problems(list):
             self.add("pillar-missing", place, "is missing or empty", what, f"add {place} to the pillar")
             return False
         if isinstance(value, str) and value and not value.strip("*"):
-            self.add("pillar-masked", place, "holds only asterisks, the pillar was masked on its way", what,
-                     "read it through pillar.raw or __pillar__, not through pillar.get")
+            self.add(
+                "pillar-masked",
+                place,
+                "holds only asterisks, the pillar was masked on its way",
+                what,
+                "read it through pillar.raw or __pillar__, not through pillar.get",
+            )
             return False
         if not isinstance(value, dict):
             self.add("pillar-type", place, f"{value!r} is no mapping", what)
@@ -53,8 +58,14 @@ class _Problems(list):
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"rename {key!r} to {near[0]!r}" if near else f"drop {key!r}"
-                self.add(code, f"{place}:{key}", f"unknown key {key!r}", ", ".join(known),
-                         f"{hint} in {place}", key=str(key))
+                self.add(
+                    code,
+                    f"{place}:{key}",
+                    f"unknown key {key!r}",
+                    ", ".join(known),
+                    f"{hint} in {place}",
+                    key=str(key),
+                )
 
 
 def check(pillar) -> tuple[list[dict], dict]:
@@ -64,8 +75,14 @@ def check(pillar) -> tuple[list[dict], dict]:
     :returns: (findings, cluster); the cluster is only good if no finding is an error.
     """
     out = _Problems()
-    cluster = {"cluster_name": "", "nodes": {}, "layouts": {}, "layout": "", "skip": [],
-               "fast_ping": dict(ring_options.FAST_PING)}
+    cluster = {
+        "cluster_name": "",
+        "nodes": {},
+        "layouts": {},
+        "layout": "",
+        "skip": [],
+        "fast_ping": dict(ring_options.FAST_PING),
+    }
     if not out.mapping(pillar, "corosync", "a mapping with " + ", ".join(TOP_KEYS)):
         return list(out), cluster
     out.keys(pillar, TOP_KEYS, "corosync")
@@ -85,21 +102,33 @@ def check(pillar) -> tuple[list[dict], dict]:
 def _cluster_name(out: _Problems, name) -> str:
     place, allowed = "corosync:cluster_name", "the name in totem { cluster_name }, no blanks, #, { or }"
     if name is None or name == "":
-        out.add("pillar-missing", place, "is missing or empty", allowed,
-                "copy it from `Name:` of pvecm status")
+        out.add(
+            "pillar-missing", place, "is missing or empty", allowed, "copy it from `Name:` of pvecm status"
+        )
     elif not isinstance(name, str):
         out.add("pillar-type", place, f"{name!r} is no text", allowed, f"put quotes around it: {str(name)!r}")
     elif not name.strip("*"):
-        out.add("pillar-masked", place, "holds only asterisks, the pillar was masked on its way", allowed,
-                "read it through pillar.raw or __pillar__, not through pillar.get")
+        out.add(
+            "pillar-masked",
+            place,
+            "holds only asterisks, the pillar was masked on its way",
+            allowed,
+            "read it through pillar.raw or __pillar__, not through pillar.get",
+        )
     elif len(name) > 256 or not name.isprintable() or any(c.isspace() or c in "#{}" for c in name):
-        out.add("cluster-name-bad", place, f"{name!r} cannot be a value in corosync.conf", allowed,
-                value=name)
+        out.add(
+            "cluster-name-bad", place, f"{name!r} cannot be a value in corosync.conf", allowed, value=name
+        )
     else:
         if len(name) > 15 or not NODE_NAME.fullmatch(name):
-            out.add("cluster-name-odd", place, f"{name!r} is not a name that `pvecm create` takes",
-                    "letters, digits and inner hyphens, at most 15",
-                    "nothing to do if the cluster has that name", value=name)
+            out.add(
+                "cluster-name-odd",
+                place,
+                f"{name!r} is not a name that `pvecm create` takes",
+                "letters, digits and inner hyphens, at most 15",
+                "nothing to do if the cluster has that name",
+                value=name,
+            )
         return name
     return ""
 
@@ -109,28 +138,46 @@ def _nodes(out: _Problems, nodes: dict) -> dict:
     for name, node in nodes.items():
         place = f"corosync:nodes:{name}"
         if not isinstance(name, str) or not NODE_NAME.fullmatch(name):
-            out.add("node-name-bad", place, f"{name!r} is no node name",
-                    "letters, digits and inner hyphens, at most 63, as text",
-                    "use the short host name that `pvecm nodes` prints", value=str(name))
+            out.add(
+                "node-name-bad",
+                place,
+                f"{name!r} is no node name",
+                "letters, digits and inner hyphens, at most 63, as text",
+                "use the short host name that `pvecm nodes` prints",
+                value=str(name),
+            )
         if not out.mapping(node, place, "a mapping with " + ", ".join(NODE_KEYS)):
             continue
         out.keys(node, NODE_KEYS, place)
-        good[str(name)] = {"nodeid": _nodeid(out, place, node.get("nodeid")),
-                           "minion": _minion(out, place, node.get("minion", str(name))),
-                           "addresses": _addresses(out, place, node.get("addresses"))}
+        good[str(name)] = {
+            "nodeid": _nodeid(out, place, node.get("nodeid")),
+            "minion": _minion(out, place, node.get("minion", str(name))),
+            "addresses": _addresses(out, place, node.get("addresses")),
+        }
     return good
 
 
 def _nodeid(out: _Problems, place: str, value) -> int:
     allowed = "a whole number from 1 to 65535"
     if value is None:
-        out.add("pillar-missing", f"{place}:nodeid", "is missing", allowed,
-                "copy it from the nodelist of /etc/corosync/corosync.conf")
+        out.add(
+            "pillar-missing",
+            f"{place}:nodeid",
+            "is missing",
+            allowed,
+            "copy it from the nodelist of /etc/corosync/corosync.conf",
+        )
         return 0
     number = ring_options.whole(value)
     if number is None or not 1 <= number <= 65535:
-        out.add("nodeid-bad", f"{place}:nodeid", f"{value!r} is no nodeid", allowed,
-                "copy it from the nodelist of /etc/corosync/corosync.conf", value=value)
+        out.add(
+            "nodeid-bad",
+            f"{place}:nodeid",
+            f"{value!r} is no nodeid",
+            allowed,
+            "copy it from the nodelist of /etc/corosync/corosync.conf",
+            value=value,
+        )
         return 0
     return number
 
@@ -138,9 +185,13 @@ def _nodeid(out: _Problems, place: str, value) -> int:
 def _minion(out: _Problems, place: str, value) -> str:
     if isinstance(value, str) and value and not any(c.isspace() or c in "/\\" for c in value):
         return value
-    out.add("pillar-type", f"{place}:minion", f"{value!r} is no minion id",
-            "the id that `salt-key -L` prints",
-            "drop it if the id is the node's name")
+    out.add(
+        "pillar-type",
+        f"{place}:minion",
+        f"{value!r} is no minion id",
+        "the id that `salt-key -L` prints",
+        "drop it if the id is the node's name",
+    )
     return ""
 
 
@@ -165,15 +216,24 @@ def _address(out: _Problems, place: str, address) -> bool:
         out.add("address-missing", place, "is empty", allowed, f"set {place}, or drop it")
     elif ring_addr.parse(address) is None:
         if ring_addr.looks_like_name(address):
-            out.add("address-host-name", place,
-                    f"{address!r} is a host name; corosync resolves it in its main loop, slow DNS stalls it",
-                    allowed, f"put the output of `getent ahosts {address}` there", value=address)
+            out.add(
+                "address-host-name",
+                place,
+                f"{address!r} is a host name; corosync resolves it in its main loop, slow DNS stalls it",
+                allowed,
+                f"put the output of `getent ahosts {address}` there",
+                value=address,
+            )
         else:
             out.add("address-bad", place, f"{address!r} is no IP address", allowed, value=str(address))
     elif ring_addr.unusable(address):
-        out.add("address-unusable", place,
-                f"{address!r} is a {ring_addr.unusable(address)} address, it reaches no other node",
-                allowed, value=address)
+        out.add(
+            "address-unusable",
+            place,
+            f"{address!r} is a {ring_addr.unusable(address)} address, it reaches no other node",
+            allowed,
+            value=address,
+        )
     else:
         return True
     return False
@@ -183,15 +243,26 @@ def _across_nodes(out: _Problems, nodes: dict) -> None:
     seen = {"nodeid": {}, "minion": {}, "address": {}}
     for name, node in nodes.items():
         place = f"corosync:nodes:{name}"
-        rows = [("nodeid", "nodeid-duplicate", f"{place}:nodeid", node["nodeid"]),
-                ("minion", "minion-duplicate", f"{place}:minion", node["minion"])]
-        rows += [("address", "address-duplicate", f"{place}:addresses:{network}", address)
-                 for network, address in node["addresses"].items()]
+        rows = [
+            ("nodeid", "nodeid-duplicate", f"{place}:nodeid", node["nodeid"]),
+            ("minion", "minion-duplicate", f"{place}:minion", node["minion"]),
+        ]
+        rows += [
+            ("address", "address-duplicate", f"{place}:addresses:{network}", address)
+            for network, address in node["addresses"].items()
+        ]
         for kind, code, here, value in rows:
             first = seen[kind].setdefault(value, here)
             if value and first != here:
-                out.add(code, here, f"{value!r} already stands at {first}", f"each {kind} once",
-                        f"correct {here} or {first}", value=value, first=first)
+                out.add(
+                    code,
+                    here,
+                    f"{value!r} already stands at {first}",
+                    f"each {kind} once",
+                    f"correct {here} or {first}",
+                    value=value,
+                    first=first,
+                )
 
 
 def _layout(out: _Problems, name: str, layout, nodes: dict) -> dict:
@@ -217,14 +288,25 @@ def _links(out: _Problems, place: str, links: dict, nodes: dict) -> dict:
             out.add("link-number-bad", here, f"{key!r} is no link number", "0 to 7", value=str(key))
             continue
         if number in good:
-            out.add("link-number-duplicate", here, f"link {number} already stands in {place}",
-                    "each link once", f"renumber or drop {here}", value=number)
+            out.add(
+                "link-number-duplicate",
+                here,
+                f"link {number} already stands in {place}",
+                "each link once",
+                f"renumber or drop {here}",
+                value=number,
+            )
             _link(out, here, link, nodes)
             continue
         good[number] = _link(out, here, link, nodes)
     if good and 0 not in good:
-        out.add("ring0-missing", place, f"link 0 is missing, there is {', '.join(map(str, sorted(good)))}",
-                "link 0 and up to seven more", f"give one of the links of {place} the number 0")
+        out.add(
+            "ring0-missing",
+            place,
+            f"link 0 is missing, there is {', '.join(map(str, sorted(good)))}",
+            "link 0 and up to seven more",
+            f"give one of the links of {place} the number 0",
+        )
     _across_links(out, place, good)
     return {number: good[number] for number in sorted(good)}
 
@@ -251,23 +333,43 @@ def _network(out: _Problems, place: str, network, nodes: dict, use: str) -> str:
         return ""
     if network not in known:
         near = difflib.get_close_matches(str(network), known, n=1)
-        out.add("network-unknown", place, f"{network!r} is a network that no node has an address on", allowed,
-                f"write {near[0]!r}" if near else "add it to corosync:nodes:*:addresses", value=str(network))
+        out.add(
+            "network-unknown",
+            place,
+            f"{network!r} is a network that no node has an address on",
+            allowed,
+            f"write {near[0]!r}" if near else "add it to corosync:nodes:*:addresses",
+            value=str(network),
+        )
         return ""
     for name, node in nodes.items():
         if network not in node["addresses"]:
             here = f"corosync:nodes:{name}:addresses:{network}"
             if not any(item["data"]["place"] == here for item in out):  # told once, for the first use
-                out.add("address-missing", here, f"is missing, {place} needs it for {use}",
-                        "an IP address on every node", f"add {here} to the pillar", node=name,
-                        network=network)
-    families = {name: ring_addr.family(node["addresses"][network])
-                for name, node in nodes.items() if network in node["addresses"]}
+                out.add(
+                    "address-missing",
+                    here,
+                    f"is missing, {place} needs it for {use}",
+                    "an IP address on every node",
+                    f"add {here} to the pillar",
+                    node=name,
+                    network=network,
+                )
+    families = {
+        name: ring_addr.family(node["addresses"][network])
+        for name, node in nodes.items()
+        if network in node["addresses"]
+    }
     if len(set(families.values())) > 1:
         told = ", ".join(f"{name} {family}" for name, family in families.items())
-        out.add("family-mixed", place, f"network {network!r} mixes IPv4 and IPv6 ({told})",
-                "one family in a network", f"give every node an address of one family on {network!r}",
-                network=network)
+        out.add(
+            "family-mixed",
+            place,
+            f"network {network!r} mixes IPv4 and IPv6 ({told})",
+            "one family in a network",
+            f"give every node an address of one family on {network!r}",
+            network=network,
+        )
     return network
 
 
@@ -277,14 +379,25 @@ def _across_links(out: _Problems, place: str, links: dict) -> None:
         here = f"{place}:{number}"
         first = networks.setdefault(link["network"], here)
         if link["network"] and first != here:
-            out.add("network-twice", f"{here}:network", f"{link['network']!r} already carries {first}",
-                    "each network once", f"drop {here} or {first}", value=link["network"])
+            out.add(
+                "network-twice",
+                f"{here}:network",
+                f"{link['network']!r} already carries {first}",
+                "each network once",
+                f"drop {here} or {first}",
+                value=link["network"],
+            )
         port = ring_options.port(number, link["options"])
         first = ports.setdefault(port, here)
         if first != here:
-            out.add("option-port-shared", f"{here}:port", f"UDP port {port} is already the port of {first}",
-                    "each port once; the default is 5405 + link number", f"change port of {here} or {first}",
-                    value=port)
+            out.add(
+                "option-port-shared",
+                f"{here}:port",
+                f"UDP port {port} is already the port of {first}",
+                "each port once; the default is 5405 + link number",
+                f"change port of {here} or {first}",
+                value=port,
+            )
 
 
 def _primary(out: _Problems, place: str, network, nodes: dict) -> str:
@@ -297,8 +410,14 @@ def _wanted(out: _Problems, name, layouts: dict) -> str:
         out.add("pillar-missing", place, "is missing", allowed, "name the layout that highstate is to hold")
     elif str(name) not in layouts:
         near = difflib.get_close_matches(str(name), list(layouts), n=1)
-        out.add("layout-unknown", place, f"{name!r} is no layout", allowed,
-                f"write {near[0]!r}" if near else f"name one of: {allowed}", value=str(name))
+        out.add(
+            "layout-unknown",
+            place,
+            f"{name!r} is no layout",
+            allowed,
+            f"write {near[0]!r}" if near else f"name one of: {allowed}",
+            value=str(name),
+        )
     else:
         return str(name)
     return ""
@@ -314,8 +433,14 @@ def _skip(out: _Problems, skip, nodes: dict) -> list[str]:
     for name in skip:
         if name not in nodes:
             near = difflib.get_close_matches(str(name), list(nodes), n=1)
-            out.add("skip-unknown", place, f"{name!r} is no node", allowed,
-                    f"write {near[0]!r}" if near else f"drop {name!r}", value=str(name))
+            out.add(
+                "skip-unknown",
+                place,
+                f"{name!r} is no node",
+                allowed,
+                f"write {near[0]!r}" if near else f"drop {name!r}",
+                value=str(name),
+            )
     return [name for name in skip if name in nodes]
 
 

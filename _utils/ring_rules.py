@@ -1,0 +1,61 @@
+"""The rules: what stands between the observed cluster and a layout, everything at once.
+
+One small function a rule, by subject in ``ring_rules_links``, ``ring_rules_conf``, ``ring_rules_nodes`` and
+``ring_rules_quorum``; each takes a ``ring_context.Context`` and yields findings.
+"""
+
+from __future__ import annotations
+
+try:
+    import ring_rules_conf
+    import ring_rules_links
+    import ring_rules_nodes
+    import ring_rules_quorum
+    from ring_context import Context
+    from ring_finding import check_force, errors, finding, ordered
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_rules_conf,
+        ring_rules_links,
+        ring_rules_nodes,
+        ring_rules_quorum,
+    )
+    from saltext.pve_corosync.utils.ring_context import Context
+    from saltext.pve_corosync.utils.ring_finding import check_force, errors, finding, ordered
+
+RULES = ring_rules_nodes.RULES + ring_rules_links.RULES + ring_rules_conf.RULES + ring_rules_quorum.RULES
+STRATEGIES = ("live", "restart")
+
+
+def check(layout: dict, observed: dict, *, force=(), skip=(), strategy: str = "live") -> list[dict]:
+    """Return every finding about taking the observed cluster to a layout.
+
+    :param layout: what ``ring_layout.resolve`` returns.
+    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``, facts as ``corosync.facts`` returns them.
+    :param force: codes to go on in spite of; a forced error comes back as a warning with ``data["forced"]``.
+    :param skip: nodes to go on without.
+    :param strategy: ``live`` or ``restart``; some findings refuse only one of them.
+    :returns: findings, errors first.
+    :raises ValueError: unknown strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy {strategy!r}; allowed: {', '.join(STRATEGIES)}")
+    force = [force] if isinstance(force, str) else list(force)
+    context = Context(layout, observed, skip=skip, strategy=strategy)
+    found = list(check_force(force))
+    for rule in RULES:
+        found.extend(rule(context))
+    return ordered([_forced(item, force) for item in found])
+
+
+def _forced(item: dict, force: list) -> dict:
+    if item["severity"] != "error" or errors([item], force):
+        return item
+    return finding(
+        item["code"],
+        item["text"],
+        severity="warning",
+        data=item["data"] | {"forced": True},
+        remedy=item["remedy"],
+        forceable=item["forceable"],
+    )
