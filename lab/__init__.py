@@ -1,0 +1,1 @@
+"""A cluster of real Corosync daemons on one machine, for people and for tests."""

@@ -1,0 +1,262 @@
+"""The lab as tests and the command line see it.
+
+.. code-block:: python
+
+    from lab.cluster import Lab, wait_for
+
+    with Lab("mine", suite="bookworm") as lab:         # up … down
+        lab.cut("vrack")
+        wait_for(lambda: not lab.quorate("pve1"), 20)
+        print(lab.exec("pve1", ["corosync-cfgtool", "-s"]).stdout)
+"""
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from lab import base, host, seed
+from lab.network import Network, check_name, networks_of
+from lab.node import Machine, kill_cgroup
+from lab.shell import LabError, note, wait_for
+from lab.state import MASTER, Record, node_names
+
+__all__ = ["MASTER", "Lab", "LabError", "wait_for"]
+
+
+class Lab:
+    """A cluster of nodes pve1, pve2 … and a Salt master, by the name of the lab.
+
+    name
+        up to 20 of a-z, 0-9 and -; labs of different names stand side by side
+    suite
+        bookworm (Corosync 3.1.7, Salt 3006) or trixie (3.1.9, 3008); of an existing lab it is known
+    nodes
+        how many nodes, 2 to 9
+    """
+
+    def __init__(self, name="lab", suite="bookworm", nodes=2):
+        self.record = Record(name)
+        known = self.record.read()
+        self.name = name
+        self.suite = known.get("suite", suite)
+        self.nodes = known.get("nodes") or node_names(nodes)
+        self.network = Network(self.record)
+
+    def __enter__(self):
+        self.up()
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    # -- the whole lab ------------------------------------------------------------------------------------------
+
+    def up(self):
+        """Build what is not there yet, boot everything, and return when the cluster is quorate and Salt answers."""
+        host.prepare()
+        if self.record.exists():
+            raise LabError(f"there is a lab {self.name!r} already: use it, or lab/lab --name {self.name} down first")
+        root = base.provide(self.suite)
+        with self.record.change() as record:
+            record.update(suite=self.suite, base=str(root), nodes=self.nodes, procs={}, cut=[], lost=[])
+        try:
+            seed.seed(self.record, self.nodes)
+            self.network.create()
+            for machine in self.record.machines():
+                self._start(machine)
+            self._all(lambda machine: machine.wait_booted(), self.record.machines())
+            self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
+            self.sync()
+        except BaseException:
+            note(f"{self.name}: gave up; what there is stays for a look, lab/lab --name {self.name} down removes it")
+            raise
+
+    def down(self):
+        """Leave nothing behind: processes, namespaces, cgroups, folders; also of a lab that never came up whole."""
+        host.require_root()
+        top = host.cgroup_root() / self.record.prefix
+        # With a process of an interrupted `up` still starting things, the cgroup is what tells of them.
+        for machine in self.record.machines():
+            Machine(self.record, machine, "").kill() if self.record.file.exists() else None
+        kill_cgroup(top)
+        self.network.delete()
+        if self.record.folder.exists():
+            shutil.rmtree(self.record.folder)
+
+    def status(self):
+        """Return one dict: name, suite, machines ({name: "running" or "off"}), cut, lost."""
+        record = self.record.read()
+        if not record:
+            raise LabError(f"there is no lab {self.name!r}: lab/lab --name {self.name} up makes one")
+        machines = {name: "running" if self.machine(name).leader() else "off" for name in self.record.machines()}
+        return {"name": self.name, "suite": record["suite"], "machines": machines, "cut": record["cut"],
+                "lost": record["lost"]}
+
+    # -- one machine --------------------------------------------------------------------------------------------
+
+    def machine(self, name):
+        """Return the lab.node.Machine of this name."""
+        if name not in self.record.machines():
+            raise LabError(f"there is no machine {name!r}: this lab has {', '.join(self.record.machines())}")
+        return Machine(self.record, name, self.network.namespace(name))
+
+    def exec(self, node, argv, timeout=60, check=False, stdin=None, env=None):
+        """Run a program in a machine; returns a CompletedProcess with text output, raises LabError on a timeout.
+
+        check
+            raise LabError, with the last line the program said, when its exit code is not 0
+        """
+        return self.machine(node).exec(argv, timeout=timeout, check=check, stdin=stdin, env=env)
+
+    def read(self, node, path):
+        """Return the text of a file of a running machine."""
+        return self.exec(node, ["cat", path], check=True).stdout
+
+    def write(self, node, path, text):
+        """Write a file of a running machine, in place."""
+        self.exec(node, ["tee", path], check=True, stdin=text)
+
+    def crash(self, node):
+        """kill -9 of everything on a machine; its cables lose their carrier, its disk stays."""
+        machine = self.machine(node)
+        machine.kill()
+        self.network.carrier(node, up=False)
+
+    def boot(self, node, wait=True):
+        """Boot a machine that is off, with the disk it had; networks cut and cards lost stay so.
+
+        wait
+            False returns while it boots
+        """
+        if self.machine(node).leader():
+            raise LabError(f"{node} is running already")
+        self._start(node)
+        if wait:
+            self.machine(node).wait_booted()
+
+    def disk(self, node):
+        """Return a lab.seed.Disk to write to the disk of a machine that is off."""
+        if self.machine(node).leader():
+            raise LabError(f"{node} is running: crash it first, or use exec")
+        return seed.Disk(self.record.disk(node))
+
+    # -- networks -----------------------------------------------------------------------------------------------
+
+    def cut(self, network, node=None):
+        """Take a network's cable out of one machine, or out of all nodes: no carrier, addresses stay."""
+        self._mark("cut", network, [node] if node else self.nodes)
+
+    def lose_card(self, node, network):
+        """Delete a node's card in a network, and the addresses with it."""
+        self._mark("lost", network, [node])
+
+    def heal(self, network=None):
+        """Undo every cut and every lost card, of one network or of both."""
+        if network:
+            check_name(network)
+        with self.record.change() as record:
+            for kind in ("cut", "lost"):
+                record[kind] = [entry for entry in record[kind] if network and entry[0] != network]
+        self.network.apply([name for name in self.record.machines() if self.machine(name).leader()])
+
+    def _mark(self, kind, network, machines):
+        check_name(network)
+        for machine in machines:
+            self.machine(machine)
+            if network not in networks_of(machine):
+                raise LabError(f"{machine} has no card in {network}")
+        with self.record.change() as record:
+            record[kind] += [[network, name] for name in machines if [network, name] not in record[kind]]
+        self.network.apply([name for name in machines if self.machine(name).leader()])
+
+    # -- Salt ---------------------------------------------------------------------------------------------------
+
+    def salt(self, *args, timeout=120, check=False):
+        """Run ``salt ARGS`` on the master."""
+        return self.exec(MASTER, ["salt", *args], timeout=timeout, check=check)
+
+    def salt_run(self, *args, timeout=180, check=False):
+        """Run ``salt-run ARGS`` on the master."""
+        return self.exec(MASTER, ["salt-run", *args], timeout=timeout, check=check)
+
+    def sync(self):
+        """Bring the repository's modules to the master and to all minions; needed after every edit."""
+        def minions():
+            wait_for(self._minions_answer, 60, every=0.5, what="all minions to answer the master")
+            self.salt("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all", check=True)
+
+        tasks = [minions, lambda: self.salt_run("--out=quiet", "saltutil.sync_all", check=True)]
+        with ThreadPoolExecutor() as pool:
+            for result in [pool.submit(task) for task in tasks]:
+                result.result()
+
+    def _minions_answer(self):
+        said = self.salt("--out=txt", "-t", "3", "-L", ",".join(self.nodes), "test.ping").stdout
+        return all(f"{node}: True" in said for node in self.nodes)
+
+    # -- what the cluster looks like ----------------------------------------------------------------------------
+
+    def quorate(self, node):
+        """Tell whether a node's Corosync has quorum (exit code 0 of corosync-quorumtool -s)."""
+        return self.exec(node, ["corosync-quorumtool", "-s"]).returncode == 0
+
+    def writable(self, node):
+        """Tell whether /etc/pve of a node is mounted and writable: PVE's own test, the mode of /etc/pve/local."""
+        return self.exec(node, ["stat", "-c", "%A", "/etc/pve/local"]).stdout.strip() == "lrwxr-xr-x"
+
+    def members(self, node):
+        """Return the node ids that a node's Corosync sees as members."""
+        said = self.exec(node, ["corosync-quorumtool", "-l"]).stdout.split("\n")
+        return sorted(int(line.split()[0]) for line in said if line.split()[:1] and line.split()[0].isdigit())
+
+    def healthy(self, node):
+        """Tell whether a node sees all members and, where there is a pmxcfs, may write to /etc/pve."""
+        return len(self.members(node)) == len(self.nodes) and self.quorate(node) and (
+            "pmxcfs" not in seed.programs() or self.writable(node))
+
+    def reset(self, force=False):
+        """Bring the cluster back to its first state: healed, booted, one link on the vRack, nothing of ours on disk.
+
+        Nodes that are in that state already are left alone, unless force is given. Raises LabError when the cluster
+        does not become healthy.
+        """
+        self.heal()
+        off = [name for name in self.record.machines() if not self.machine(name).leader()]
+        for name in off:
+            self.boot(name, wait=False)
+        self._all(lambda machine: machine.wait_booted(), off)
+        if not force and all(self._all(lambda machine: self._reset(machine, "check") == 0, self.nodes)):
+            return
+        for step in ("stop", "start"):
+            codes = self._all(lambda machine, step=step: self._reset(machine, step), self.nodes)
+            if any(codes):
+                raise LabError(f"lab-reset {step} failed on {self.name}: exit codes {codes} of {', '.join(self.nodes)}")
+        self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
+        if "salt-minion" in off:
+            self.sync()
+
+    def _reset(self, machine, step):
+        return machine.exec(["lab-reset", step], timeout=120).returncode
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
+    def _start(self, name):
+        self.network.renew(name)
+        binds = []
+        if name == MASTER:
+            binds = [(host.REPO, seed.SOURCE), (seed.pillar(self.record, self.nodes), seed.PILLAR)]
+        self.machine(name).start(binds)
+
+    def _wait_healthy(self, node):
+        wait_for(lambda: self.healthy(node), 60, what=f"{node} to be quorate with {len(self.nodes)} members, and "
+                                                      "/etc/pve to be writable there")
+
+    def _all(self, task, names):
+        """Run a task on several machines at the same time; returns the results in order, raises the first error."""
+        with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+            return list(pool.map(lambda name: task(self.machine(name)), names))
+
+
+def elapsed(begin):
+    """Return seconds since time.monotonic() said begin, as short text."""
+    return f"{time.monotonic() - begin:.1f} s"

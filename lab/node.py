@@ -1,0 +1,166 @@
+"""One machine of a lab: a Debian root on an overlay, booted with its own systemd by systemd-nspawn."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lab import host
+from lab.shell import LabError, run, wait_for
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LOGNAME": "root",
+    "USER": "root",
+}
+
+
+class Machine:
+    """Boot, stop and enter one machine."""
+
+    def __init__(self, record, name, namespace):
+        self.record, self.name, self.namespace = record, name, namespace
+        self.folder = record.folder / name
+        self.cgroup = host.cgroup_root() / record.prefix / name
+
+    def start(self, binds=()):
+        """Begin to boot, and return at once.
+
+        binds
+            (host path, path in the machine) pairs, read-only in the machine
+        """
+        if self.leader():
+            raise LabError(f"{self.name} is running already")
+        kill_cgroup(self.cgroup)
+        self.cgroup.mkdir(parents=True, exist_ok=True)
+        for part in ("upper", "work", "root"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot",
+                f"--directory={self.folder}/root", f"--machine={self.record.prefix}-{self.name}",
+                f"--hostname={self.name}", f"--network-namespace-path=/run/netns/{self.namespace}",
+                "--bind=/dev/fuse", "--capability=all", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+                "--console=read-only", *(f"--bind-ro={outside}:{inside}" for outside, inside in binds)]
+        plan = {"cgroup": str(self.cgroup), "lower": self.record.read()["base"], "folder": str(self.folder), "argv": argv}
+        with open(self.folder / "console.log", "ab") as console:
+            child = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "slave", sys.executable,
+                 str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/")
+        with self.record.change() as record:
+            record.setdefault("procs", {})[self.name] = {"pid": child.pid, "start": start_time(child.pid)}
+
+    def supervisor(self):
+        """Return the pid of this machine's systemd-nspawn, or None when it does not run."""
+        proc = self.record.read().get("procs", {}).get(self.name)
+        return proc["pid"] if proc and start_time(proc["pid"]) == proc["start"] else None
+
+    def leader(self):
+        """Return the pid, as the host sees it, of the machine's process 1, or None."""
+        for pid in _children(self.supervisor()):
+            try:
+                status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+            except FileNotFoundError:
+                continue
+            inner = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+            if len(inner) > 1 and inner[-1] == "1":
+                return pid
+        return None
+
+    def command(self, argv, env=None):
+        """Return the host command that runs argv in the machine, with a plain root environment."""
+        leader = self.leader()
+        if not leader:
+            raise LabError(f"{self.name} does not run: boot it with lab/lab boot {self.name}")
+        settings = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(env or {})}.items()]
+        return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root",
+                "--wd", "env", "-i", *settings, *argv]
+
+    def exec(self, argv, timeout=60, check=False, stdin=None, env=None):
+        """Run a program in the machine to its end; see lab.shell.run for arguments and result."""
+        return run(self.command(list(argv), env), timeout=timeout, check=check, stdin=stdin)
+
+    def wait_booted(self, timeout=90):
+        """Wait until systemd has started everything, and raise LabError with the units that failed."""
+        def listening():
+            if not self.supervisor():
+                raise LabError(f"{self.name} ended while booting; its last words: {self._last_words()}")
+            return self.leader() and self.exec(["test", "-S", "/run/systemd/private"]).returncode == 0
+
+        end = time.monotonic() + timeout
+        wait_for(listening, timeout, every=0.1, what=f"systemd of {self.name} (see {self.folder}/console.log)")
+        left = max(1, end - time.monotonic())
+        state = self.exec(["systemctl", "is-system-running", "--wait"], timeout=left).stdout.strip()
+        if state != "running":
+            failed = self.exec(["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).stdout.split("\n")
+            units = ", ".join(line.split()[0] for line in failed if line.strip())
+            raise LabError(f"{self.name} booted but its state is {state!r}; units that failed: {units or 'none'}")
+
+    def kill(self):
+        """Take the power away: kill -9 of every process of the machine."""
+        pids = [pid for pid in (self.leader(), self.supervisor()) if pid]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # the machine's process 1 takes systemd-nspawn with it
+        kill_cgroup(self.cgroup)
+        with self.record.change() as record:
+            record.get("procs", {}).pop(self.name, None)
+
+    def _last_words(self):
+        lines = (self.folder / "console.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return " / ".join(lines[-3:]) or "none"
+
+
+def start_time(pid):
+    """Return when a process started (clock ticks since boot, with the boot's id), or None if it is gone or dead."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return None if fields[0] in "ZX" else f"{fields[19]}@{boot}"
+
+
+def kill_cgroup(cgroup):
+    """Kill what runs in a cgroup of the lab, and remove it; nothing is there but what the lab put there."""
+    if not cgroup.is_dir():
+        return
+    def emptied():
+        pids = [int(pid) for procs in cgroup.rglob("cgroup.procs") for pid in _lines(procs)]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return not pids
+    wait_for(emptied, 20, every=0.05, what=f"the processes in {cgroup} to end")
+    for inner in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
+        inner.rmdir()
+    cgroup.rmdir()
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding="ascii").split()
+    except OSError:  # the cgroup was removed by its own systemd meanwhile
+        return []
+
+
+def _children(pid):
+    """Return the pids of the children of a process (not every kernel has /proc/PID/task/TID/children)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat") if pid else ():
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(path.parent.name))
+    return found

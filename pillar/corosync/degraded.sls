@@ -1,0 +1,9 @@
+# The private network is gone on some node: names and replication go over the public one. The private one stays listed,
+# and carries the cluster's own traffic again as soon as it is back, as the higher priority wins.
+corosync:
+  layouts:
+    degraded:
+      links:
+        0: {network: public}
+        1: {network: vrack, priority: 10}
+      primary: public
