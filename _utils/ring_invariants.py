@@ -1,0 +1,156 @@
+"""
+What every plan must keep, read from its documents alone: nothing of the search is trusted.
+
+The six invariants (design): each step is a complete configuration; pairs that talk share a connected link that the
+step leaves alone; a link goes only after its replacements were read back; versions rise; ring0 stays; planning again
+from any point reaches the goal. The last one is a matter of tests (``tests/unit/test_ring_plan_interrupted.py``), the
+others are checked here.
+"""
+
+try:
+    import ring_conf
+    import ring_observed
+except ImportError:
+    from saltext.pve_corosync.utils import ring_conf, ring_observed
+
+ACTS = ("local", "publish", "cluster", "restart")
+
+
+def check(plan, layout, observed):
+    """
+    Return what a plan breaks, as texts.
+
+    plan
+        As ``ring_plan.plan`` returns it.
+    layout, observed
+        What it was made from.
+    """
+    view = ring_observed.View(layout, observed, plan.get("skip") or ())
+    walk = _Walk(view)
+    for step in plan["steps"]:
+        walk.take(step)
+    if plan["complete"] and plan["strategy"] == "live" and plan["steps"]:
+        walk.arrived()
+    return walk.broken
+
+
+class _Walk:
+    """Follows the link maps of all daemons through the steps."""
+
+    def __init__(self, view):
+        self.view, self.broken = view, []
+        self.maps = {n: dict(view.current[n]) for n in view.running}
+        self.version = view.highest_version()
+        self.text = None
+        self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
+        self.started = False
+
+    def say(self, step, text):
+        self.broken.append(f"step {step['number']} ({step['act']}): {text}")
+
+    def take(self, step):
+        """One step: its document, its version, its links."""
+        if step["act"] not in ACTS:
+            self.say(step, f"unknown act; allowed: {', '.join(ACTS)}")
+            return
+        try:
+            doc = ring_conf.parse(step["conf"])
+        except ring_conf.ConfError as err:
+            self.say(step, f"corosync would refuse the file: {err}")
+            return
+        if doc.version != step["version"] or ring_conf.pmxcfs_version(step["conf"].encode("latin-1")) < 1:
+            self.say(step, f"the file says version {doc.version}, the step {step['version']}")
+        if step["act"] == "publish":
+            self._published(step)
+            return
+        self._complete(step, doc)
+        if step["version"] <= self.version or step["version"] > ring_observed.MAX_VERSION:
+            self.say(step, f"version {step['version']} is not above {self.version} and within 64 bits")
+        links = self._links(doc)
+        if step["act"] != "restart":
+            self._reload(step, links)
+        for node in step.get("nodes") or self.maps:
+            self.maps[node] = dict(links)
+        self.version, self.text, self.started = step["version"], step["conf"], True
+        for pair in self.view.pairs:
+            if all(node in (step.get("nodes") or self.maps) for node in pair):
+                self._read_back(step, pair, links)
+
+    def _links(self, doc):
+        options = doc.links()
+        return {
+            n: ring_observed.signature(n, entry["addresses"], entry["options"]) for n, entry in options.items()
+        }
+
+    def _complete(self, step, doc):
+        """Invariant 1: every node on every link, an interface block for each, nodes as in the layout."""
+        nodes = doc.nodes()
+        if set(nodes) != set(self.view.layout["nodes"]):
+            self.say(step, f"nodes {', '.join(nodes)} are not those of the layout")
+        if not doc.links():
+            self.say(step, "no link")
+        for number, entry in doc.links().items():
+            if set(entry["addresses"]) != set(nodes):
+                self.say(step, f"link {number} does not have an address for every node")
+            if not entry["interface"]:
+                self.say(step, f"link {number} has no interface block")
+
+    def _published(self, step):
+        texts = {(facts.get("local") or {}).get("text") for facts in self.view.facts.values()}
+        before = {self.text} if self.started else texts
+        if before != {step["conf"]}:
+            self.say(step, "the bytes are not those of every local file")
+
+    def _reload(self, step, links):
+        """Invariants 2, 3 and 5."""
+        nodes = step.get("nodes") or list(self.maps)
+        for node in nodes:
+            for number, sig in self.maps[node].items():
+                if number in links and links[number] != sig:
+                    self.say(step, f"link {number} changes on {node}; the whole reload would be refused")
+        for pair in self.view.pairs:
+            if pair[0] in nodes and pair[1] in nodes:
+                self._pair(step, pair, links)
+            elif (pair[0] in nodes or pair[1] in nodes) and self._talking(pair):
+                self.say(step, f"only one of {pair[0]} and {pair[1]} takes part, and they talk")
+        self._ring0(step, links)
+
+    def _talking(self, pair):
+        """Links of both ends that carry between them now."""
+        one, two = (self.maps[node] for node in pair)
+        if not self.started:
+            return {n: one[n] for n in self.view.connected[pair]}
+        return {n: s for n, s in one.items() if two.get(n) == s and s[0] in self.view.carries[pair]}
+
+    def _pair(self, step, pair, links):
+        one, two = (self.maps[node] for node in pair)
+        talking = self._talking(pair)
+        if not talking:
+            return
+        if not any(links.get(n) == sig and sig[0] in self.known[pair] for n, sig in talking.items()):
+            self.say(step, f"{pair[0]} and {pair[1]} keep no link that was read back as connected")
+        if all(n in links for n in (*one, *two)):
+            return
+        there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
+        for sig in self.view.goal.values():
+            if sig[0] in self.view.carries[pair] and not all(sig[0] in sets for sets in there):
+                self.say(step, f"a link goes before {self.view.network_of(sig[0])} connects {pair[0]} and {pair[1]}")
+
+    def _read_back(self, step, pair, links):
+        """After a step, only what it waited for counts as connected."""
+        waited = {int(n): pairs for n, pairs in step["wait"]["connected"].items()}
+        sets = {sig[0] for n, sig in links.items() if list(pair) in [list(p) for p in waited.get(n, [])]}
+        self.known[pair] = sets
+
+    def _ring0(self, step, links):
+        goal = self.view.goal.get(0)
+        if goal is None or 0 in links or step.get("nodes"):
+            return
+        if self.view.running and all(self.view.current[n].get(0) == goal for n in self.view.running):
+            self.say(step, "link 0 goes although the goal leaves it as it is")
+
+    def arrived(self):
+        """The last step leaves every daemon with the goal's links."""
+        for node, links in self.maps.items():
+            if links != self.view.goal:
+                self.broken.append(f"at the end {node} does not have the links of the layout")
