@@ -15,6 +15,8 @@ from lab import host
 from lab.shell import LabError, die_with_parent, note, run
 
 SALT = {"bookworm": "salt>=3006,<3006.29", "trixie": "salt>=3008,<3008.4"}
+# Salt 3008 wants timelib, which has no wheel for the Python of trixie.
+COMPILER = {"bookworm": (), "trixie": ("gcc", "libc6-dev", "python3-dev")}
 SALT_COMMANDS = ("salt", "salt-call", "salt-key", "salt-master", "salt-minion", "salt-run")
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")
 # Nothing here serves the lab, and all of it costs boot time.
@@ -22,21 +24,22 @@ MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
     "systemd-timesyncd.service", "systemd-logind.service", "systemd-networkd.service", "systemd-resolved.service",
     "systemd-firstboot.service", "console-getty.service", "getty.target", "e2scrub_reap.service",
-    "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "ldconfig.service",
+    "systemd-modules-load.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "ldconfig.service",
 )
 
 
-def packages():
-    """Return the Debian packages named in lab/packages.txt."""
+def packages(suite):
+    """Return the Debian packages for a suite: those named in lab/packages.txt, and what Salt is built with."""
     text = (host.REPO / "lab" / "packages.txt").read_text(encoding="utf-8")
-    return sorted({line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")})
+    named = {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
+    return sorted(named.union(COMPILER[suite]))
 
 
 def folder(suite):
     """Return the cache folder of a suite; its name holds a hash of everything that goes into the root."""
     if suite not in SALT:
         raise LabError(f"there is no suite {suite!r}: choose one of {', '.join(SALT)}")
-    recipe = Path(__file__).read_bytes() + "\n".join([suite, MIRROR, *packages()]).encode()
+    recipe = Path(__file__).read_bytes() + "\n".join([suite, MIRROR, *packages(suite)]).encode()
     return host.CACHE / f"{suite}-{hashlib.sha256(recipe).hexdigest()[:12]}"
 
 
@@ -85,7 +88,7 @@ def _build(suite, target):
     begin = time.monotonic()
     note(f"building the {suite} root (once)")
     _bootstrap(suite, root)
-    note(f"  Debian {suite} with {len(packages())} packages: {time.monotonic() - begin:.0f} s")
+    note(f"  Debian {suite} with {len(packages(suite))} packages asked for: {time.monotonic() - begin:.0f} s")
     _add_salt(root, SALT[suite])
     _tidy(root)
     work.rename(target)
@@ -97,7 +100,7 @@ def _bootstrap(suite, root):
     options = [f"--aptopt={line}" for line in _apt_settings()]
     _logged(root.parent / "mmdebstrap.log", [
         "mmdebstrap", "--variant=minbase", "--mode=root", "--components=main", f"--keyring={host.KEYRING}",
-        f"--include={','.join(packages())}", *options,
+        f"--include={','.join(packages(suite))}", *options,
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*", suite, str(root), MIRROR,
     ])
