@@ -1,0 +1,148 @@
+"""
+The services of PVE on this node that hold on to addresses, and the tasks that run in them.
+
+Part of the execution module ``pve_node`` (Salt joins the files of one virtual name).
+
+:depends: systemd
+
+.. versionadded:: 0.1.0
+"""
+
+import os
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_children
+    import ring_files
+    import ring_units
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_children, ring_files, ring_units
+
+__virtualname__ = "pve_node"
+
+#: memoises the local network in its process (PVE/Firewall.pm local_network); it has no tasks to lose.
+RESTARTED = ("pve-firewall",)
+#: look .members up at each request by themselves; reloaded so that their open connections go too.
+RELOADED = ("pvestatd", "pvedaemon", "pveproxy")
+
+
+def __virtual__():
+    if salt.utils.path.which("pmxcfs"):
+        return __virtualname__
+    return (False, "pmxcfs is not installed: this is not a Proxmox VE node (package pve-cluster)")
+
+
+def reload_services():
+    """
+    Have the services that hold on to addresses look again, and return what became of each.
+
+    pve-firewall is restarted always: it keeps the local network it found first. pvestatd, pvedaemon and pveproxy
+    look the addresses up at each request, and are reloaded only to drop old connections, so only with quorum (a
+    start of pveproxy blocks up to 80 s without) and only when they can reload: a restart would kill the tasks that
+    run in them. Services that do not run are left alone.
+
+    Returns ``{"services": {name: {"done": "restarted"|"reloaded"|"left alone", "why", "active", "pid_kept"}},
+    "tasks": {"before": [UPID], "after": [UPID], "gone": [UPID]}, "failed": [name]}``. A task in ``gone`` has ended
+    meanwhile; whether well, its own log tells.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.reload_services
+    """
+    was = units(RESTARTED + RELOADED)
+    writable = __salt__["pmxcfs.state"]()["writable"]
+    before = tasks()
+    report = {}
+    for name in RESTARTED + RELOADED:
+        report[name] = _refresh(name, was.get(name), writable)
+    now = units(RESTARTED + RELOADED)
+    for name, entry in report.items():
+        old, unit = was.get(name) or {}, now.get(name) or {}
+        entry["active"] = bool(unit.get("active"))
+        entry["pid_kept"] = bool(unit.get("pid")) and unit.get("pid") == old.get("pid")
+    after = tasks()
+    return {
+        "services": report,
+        "tasks": {"before": before, "after": after, "gone": sorted(set(before) - set(after))},
+        "failed": [name for name, e in report.items() if e["done"] != "left alone" and (e["why"] or not e["active"])],
+    }
+
+
+def tasks():
+    """
+    Return the UPIDs of the PVE tasks (backups, migrations, …) that run on this node now.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.tasks
+    """
+    found = set()
+    base = _path("/proc")
+    for entry in os.listdir(base):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(os.path.join(base, entry, "cmdline"), "rb") as file:
+                upid = ring_units.task(file.read())
+        except OSError:  # it ended between the listing and now
+            continue
+        if upid:
+            found.add(upid)
+    return sorted(found)
+
+
+def units(names):
+    """
+    Return what systemd tells about units on this node.
+
+    names
+        A list of unit names; one without a suffix is a service.
+
+    Returns ``{name: {"loaded", "active", "state", "sub", "pid", "can_reload", "result", "since"}}``; ``state`` is
+    systemd's ActiveState, ``loaded`` is false for a unit that does not exist here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.units '[pve-cluster, corosync]'
+    """
+    if not isinstance(names, (list, tuple)) or not names or any(str(name).startswith("-") for name in names):
+        raise SaltInvocationError(f"names {names!r}: a list of unit names is needed")
+    result = ring_children.run(ring_units.command([str(name) for name in names]), timeout=10.0)
+    if result["rc"] != 0:
+        raise CommandExecutionError(f"systemctl show: {ring_children.complaint(result)}")
+    return ring_units.show(ring_children.text(result))
+
+
+def _path(path):
+    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _refresh(name, unit, writable):
+    """
+    Restart or reload one service if that is right for it now: ``{"done", "why"}``, ``why`` empty if it was done.
+    """
+    why = ""
+    if not unit or not unit["loaded"]:
+        why = "not installed"
+    elif not unit["active"]:
+        why = f"does not run ({unit['state']})"
+    elif name in RELOADED and not writable:
+        why = "no quorum: a start of pveproxy would block up to 80 s"
+    elif name in RELOADED and not unit["can_reload"]:
+        why = "cannot reload, and a restart would kill the tasks that run in it"
+    if why:
+        return {"done": "left alone", "why": why}
+    verb = "restart" if name in RESTARTED else "reload-or-restart"
+    result = ring_children.run(["systemctl", verb, ring_units.full_name(name)], timeout=60.0)
+    return {
+        "done": "restarted" if name in RESTARTED else "reloaded",
+        "why": "" if result["rc"] == 0 else ring_children.complaint(result),
+    }

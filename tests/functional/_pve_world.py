@@ -1,0 +1,122 @@
+"""A node made of a directory and recorded tools, for functional tests of the PVE modules through Salt's loader."""
+
+import os
+import pathlib
+import stat
+import textwrap
+
+import salt.config
+import salt.loader
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+
+class World:
+    """
+    One node: ``root`` holds its files (``etc/pve`` counts as mounted once :meth:`mount` was called), ``bin`` its tools.
+
+    Every call of a tool made by :meth:`tool` is noted in ``calls``.
+    """
+
+    def __init__(self, path, monkeypatch):
+        self.root = path / "root"
+        self.bin = path / "bin"
+        self.log = path / "calls"
+        self.pve = self.root / "etc/pve"
+        for folder in (self.bin, self.pve, self.root / "proc", self.root / "run", self.root / "etc/ssh"):
+            folder.mkdir(parents=True)
+        monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
+        monkeypatch.setenv("WORLD", str(path))
+        self._mods = None
+
+    def tool(self, name, script):
+        """
+        Put a tool on PATH: a shell script that sees ``$WORLD`` and its arguments.
+        """
+        path = self.bin / name
+        body = textwrap.dedent(script).strip()
+        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>"$WORLD/calls"\n{body}\n')
+        path.chmod(0o755)
+
+    def calls(self, start=""):
+        """
+        Return the command lines of the tools so far that start with a text.
+        """
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line for line in lines if line.startswith(start)]
+
+    def mount(self, writable=True):
+        """
+        Make ``/etc/pve`` look mounted. The mode of a link cannot be set on Linux, so the tool ``stat`` tells it.
+        """
+        self.tool("pmxcfs", "exit 0")
+        link = self.pve / "local"
+        if not link.is_symlink():
+            link.symlink_to("nodes/pve1")
+        mode = stat.S_IFLNK | (0o755 if writable else 0o555)
+        self.tool("stat", f"echo {mode:x}")
+
+    def file(self, name, text):
+        """
+        Write a file below the root.
+        """
+        path = self.root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def units(self, **states):
+        """
+        Make ``systemctl show`` tell these ActiveStates (kept in ``$WORLD/units/<unit>``), and its verbs change them.
+        """
+        folder = self.bin.parent / "units"
+        folder.mkdir(exist_ok=True)
+        for name, state in states.items():
+            (folder / name.replace("_", "-")).write_text(state)
+        self.tool(
+            "systemctl",
+            """
+            verb=$1; shift
+            for unit; do case $unit in -*|Id,*) continue ;; esac
+                name=${unit%.service}; file="$WORLD/units/$name"
+                if [ -e "$WORLD/$verb-fails" ]; then cat "$WORLD/$verb-fails" >&2; exit 1; fi
+                case $verb in
+                    show) if [ -e "$file" ]; then
+                              printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\nMainPID=77\\nCanReload=yes\\n\\n' "$unit" "$(cat "$file")"
+                          else
+                              printf 'Id=%s\\nLoadState=not-found\\nActiveState=inactive\\nMainPID=0\\n\\n' "$unit"
+                          fi ;;
+                    stop) echo inactive >"$file"; [ ! -x "$WORLD/on-stop" ] || "$WORLD/on-stop" "$name" ;;
+                    start|restart|reload-or-restart) echo active >"$file"; [ ! -x "$WORLD/on-start" ] || "$WORLD/on-start" "$name" ;;
+                esac
+            done
+            """,
+        )
+
+    def hook(self, name, script):
+        """
+        Give ``on-stop`` or ``on-start`` a script; it gets the unit's name.
+        """
+        path = self.bin.parent / name
+        path.write_text(f"#!/bin/sh\n{textwrap.dedent(script).strip()}\n")
+        path.chmod(0o755)
+
+    @property
+    def salt(self):
+        """
+        The execution modules, loaded as a minion does it.
+        """
+        if self._mods is None:
+            opts = salt.config.DEFAULT_MINION_OPTS.copy()
+            opts.update(
+                cachedir=str(self.root / "cache"),
+                extension_modules=str(self.root / "cache/extmods"),
+                module_dirs=[str(REPO / "_modules")],
+                utils_dirs=[str(REPO / "_utils")],
+                file_client="local",
+                pve_corosync={"root": str(self.root)},
+                grains={},
+                id="pve1",
+            )
+            self._mods = salt.loader.minion_mods(opts)
+        return self._mods
