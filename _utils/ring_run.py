@@ -5,6 +5,8 @@ Pure: the runner ``corosync`` gathers, publishes and writes; everything it can d
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 
 try:
@@ -271,12 +273,56 @@ def latest_of_outcomes(outcomes: dict) -> dict:
             for name, outcome in outcomes.items()}
 
 
-def is_outcome(value, number: int) -> bool:
-    """Tell whether a node's answer is the finished outcome of a step."""
-    return isinstance(value, dict) and isinstance(value.get("ok"), bool) and value.get("number") == number
+def under_way(text: str) -> dict:
+    """Return the finding on a lock that another run holds.
+
+    :param text: what that run wrote into the lock file: ``{"jid", "pid", "start"}`` as JSON.
+    """
+    try:
+        held = json.loads(text)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held["start"]))
+        who = f"job {held['jid']} (process {held['pid']}) since {since}"
+        data = {"jid": str(held["jid"]), "pid": held["pid"], "start": held["start"]}
+    except (ValueError, KeyError, TypeError):
+        who, data = "a job that has only just begun", {}
+    return finding("run-under-way", f"another run is under way: {who}", data=data,
+                   remedy="wait for its end; salt-run corosync.journal shows it")
 
 
-def unmet(name: str, step: dict, outcome: dict) -> list[str]:
+def is_outcome(value, number: int, phase: str = "") -> bool:
+    """Tell whether a node's answer is the finished outcome of a step, and of that phase of it."""
+    return (isinstance(value, dict) and isinstance(value.get("ok"), bool) and value.get("number") == number
+            and (value.get("phase") or "") == phase)
+
+
+def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
+    """Return the rounds in which a step is carried out: ``[(phase, nodes)]``.
+
+    Before any daemon restarts, every node must have its file; a rolling restart then goes node by node.
+
+    :param step: the step of the plan; ``nodes`` in it limits who takes part.
+    :param nodes: all nodes that take part in the run.
+    """
+    taking = [name for name in nodes if name in (step.get("nodes") or nodes)]
+    if step["act"] != "restart":
+        return [("", taking)]
+    if step.get("mode") == "rolling":
+        return [("files", taking)] + [("restart", [name]) for name in taking]
+    return [("files", taking), ("restart", taking)]
+
+
+def step_wait(step: dict, settings: dict) -> float:
+    """Return how many seconds the answers to a step are waited for."""
+    return float(step.get("deadline_s") or 20) + settings["step_margin"]
+
+
+def reached(seconds: dict) -> str:
+    """Return the summary of a run that reached its layout."""
+    words = [f"{key} after {seconds[key]:.1f} s" for key in ("quorate", "writable") if key in seconds]
+    return ", ".join(["reached and verified", *words, f"all in {seconds['verified']:.1f} s"])
+
+
+def unmet(name: str, step: dict, outcome: dict, phase: str = "") -> list[str]:
     """Return what a step demands of a node and its outcome does not show, in words.
 
     The evidence counts, not ``ok`` alone.
@@ -284,6 +330,7 @@ def unmet(name: str, step: dict, outcome: dict) -> list[str]:
     :param name: the node.
     :param step: the step of the plan.
     :param outcome: what ``corosync.step`` returned on that node.
+    :param phase: ``files`` of a restart step writes only: the file's version is all there is to see.
     """
     seen, wait = outcome.get("seen") or {}, step.get("wait") or {}
     lacking = [str(text) for text in outcome.get("missing") or ()]
@@ -291,6 +338,10 @@ def unmet(name: str, step: dict, outcome: dict) -> list[str]:
         lacking.insert(0, str(outcome["error"]))
     if not outcome["ok"]:
         return lacking or ["the node reports failure without a reason"]
+    if phase == "files":
+        if seen.get("file_version") != step["version"]:
+            lacking.append(f"the local file has version {seen.get('file_version')}, not {step['version']}")
+        return lacking
     if seen.get("version") != step["version"]:
         lacking.append(f"runs version {seen.get('version')}, not {step['version']}")
     linked = {int(number): peers for number, peers in (seen.get("connected") or {}).items()}
@@ -304,12 +355,13 @@ def unmet(name: str, step: dict, outcome: dict) -> list[str]:
     return list(dict.fromkeys(lacking))
 
 
-def judge(step: dict, outcomes: dict, expected) -> list[dict]:
+def judge(step: dict, outcomes: dict, expected, phase: str = "") -> list[dict]:
     """Return the findings on a step that was carried out; none if every node shows what it demands.
 
     :param step: the step of the plan.
     :param outcomes: ``{node: outcome or an error's text}``.
     :param expected: the nodes that take part.
+    :param phase: of a restart step, ``files`` or ``restart``.
     """
     findings = []
     title = f"step {step['number']} ({step['text']})"
@@ -319,11 +371,11 @@ def judge(step: dict, outcomes: dict, expected) -> list[dict]:
             findings.append(finding("step-unanswered", f"{title}: {name} gave no outcome",
                                     data={"node": name, "number": step["number"]},
                                     remedy=f"look whether {name} runs and reaches the master"))
-        elif not is_outcome(outcome, step["number"]):
+        elif not is_outcome(outcome, step["number"], phase):
             findings.append(finding("step-failed", f"{title}: {name}: {last_line(outcome)}",
                                     data={"node": name, "number": step["number"], "error": str(outcome)}))
         else:
-            lacking = unmet(name, step, outcome)
+            lacking = unmet(name, step, outcome, phase)
             if lacking:
                 findings.append(finding("step-failed", f"{title}: {name}: {'; '.join(lacking)}",
                                         data={"node": name, "number": step["number"], "missing": lacking}))

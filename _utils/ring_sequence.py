@@ -1,0 +1,296 @@
+"""A run of the whole cluster to a layout, as a sequence: plan, stage, carry out step by step, verify.
+
+Pure but for its ports: asking nodes, noting, telling, and the clock come in as one object, so that the sequence can
+be driven by a test as well as by the runner. The ports:
+
+* ``gather() -> (observed, findings)``;
+* ``ask(nodes, function, kwarg, wait, heard=None) -> {minion id: return event}``, ``heard(node, event)`` at once;
+* ``note(event, tag="run", **data)``: one line of the journal;
+* ``say(text)``: one line of progress;
+* ``passed() -> seconds since the start``; ``sleep(seconds)``.
+"""
+
+from __future__ import annotations
+
+try:
+    import ring_layout
+    import ring_plan
+    import ring_run
+    import ring_show
+    import ring_verify
+    from ring_finding import errors, finding, ordered
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_layout, ring_plan, ring_run, ring_show, ring_verify
+    from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
+
+
+class Order:
+    """What the operator asks for: a layout of a cluster, how, without whom, in spite of what.
+
+    :param pillar: the pillar ``corosync`` of the cluster.
+    :param layout: a layout's name, None for the pillar's.
+    :param strategy: ``live`` or ``restart``.
+    :param skip: nodes to go on without; those that the pillar skips are added.
+    :param force: codes to go on in spite of.
+    :param cluster: the cluster's name as the operator gave it, or None.
+    :raises ring_layout.LayoutError: bad pillar, or unknown layout.
+    :raises ring_run.RunError: unknown strategy.
+    """
+
+    def __init__(self, pillar, layout=None, strategy="live", skip=(), force=(), cluster=None):
+        self.strategy = ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES)
+        self.force, self.cluster_arg = list(force), cluster
+        self.loaded = ring_layout.load(pillar)
+        self.layout = ring_layout.resolve(self.loaded, None if layout is None else str(layout))
+        self.skip = list(dict.fromkeys([*skip, *(self.loaded.get("skip") or ())]))
+        ids = self.layout["nodes"]
+        self.nodes = [name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip]
+        self.minions = {name: row["minion"] for name, row in ids.items()}
+
+    def layouts(self) -> dict:
+        """Return all layouts of the pillar, resolved: ``{name: layout}``."""
+        return {name: ring_layout.resolve(self.loaded, name) for name in self.loaded["layouts"]}
+
+    def head(self) -> dict:
+        """Return what every report begins with."""
+        return {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
+
+    def again(self, function: str) -> str:
+        """Return the command line of a function with the same arguments."""
+        return ring_run.command(function, self.layout["name"], self.skip, self.force, self.strategy,
+                                self.cluster_arg)
+
+    def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
+        """Return the plan, and all findings: on the answers and of the plan."""
+        made = ring_plan.plan(self.layout, observed, strategy=self.strategy, skip=self.skip, force=self.force,
+                              fast=self.loaded.get("fast_ping"))
+        return made, ordered(list(findings) + list(made["findings"]))
+
+    def planned(self, made: dict, findings: list, observed: dict, diff: bool = False) -> dict:
+        """Return the report of a plan.
+
+        :param diff: with what changes in each file.
+        """
+        refused = bool(errors(findings, self.force))
+        steps = [] if refused else made["steps"]
+        report = self.head() | {
+            "findings": findings, "path": made["path"], "complete": made["complete"],
+            "steps": [{key: value for key, value in step.items() if key != "conf"} for step in steps],
+            "expected_loss_s": made["expected_loss_s"], "from_version": made["from_version"],
+            "to_version": made["to_version"], "partitions": made["partitions"],
+            "summary": _summary(made, steps, refused), "result": "refused" if refused else "planned",
+            "retcode": ring_run.FAILED if refused else ring_run.OK}
+        if diff and steps:
+            report["diffs"] = ring_plan.diffs(made, observed)
+        if steps:
+            report["next"] = [f"do it: {self.again('apply')}"]
+        return report
+
+    def checklist(self, observed: dict) -> list[dict]:
+        """Return the exit checklist, as far as runs carry it out."""
+        return ring_verify.checklist(self.layout, observed, items=ring_verify.LINK_ITEMS, skip=self.skip)
+
+
+def _summary(made, steps, refused):
+    if refused:
+        return "refused, nothing was changed"
+    if not steps:
+        return f"there is nothing to do, version {made['from_version']}"
+    loss = made["expected_loss_s"]
+    words = [f"{made['path']} path", f"{len(steps)} step{'s' * (len(steps) > 1)}",
+             f"version {made['from_version']} -> {made['to_version']}",
+             f"expected loss of quorum {loss:g} s"]
+    return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
+
+
+class Run:
+    """One run to a layout.
+
+    :param order: an :class:`Order`.
+    :param ports: see the module.
+    :param settings: what ``ring_run.settings`` returns.
+    :param jid: the name of the run, on the nodes too.
+    """
+
+    def __init__(self, order, ports, settings, jid):
+        self.order, self.ports, self.settings, self.jid = order, ports, settings, str(jid)
+        self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
+        self.carried, self.starts, self.observed = [], {}, None
+
+    def carry_out(self, **about) -> dict:
+        """Gather, plan, stage, carry out the steps, verify, and return the report.
+
+        The nodes' locks are given back and the journal is closed whatever happens.
+
+        :param about: more for the first line of the journal.
+        """
+        order = self.order
+        self.ports.note("begun", layout=order.layout["name"], strategy=order.strategy, skip=order.skip,
+                        force=order.force, **about)
+        self.ports.say(f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes")
+        result = "interrupted"
+        try:
+            result = self._work()
+        finally:
+            self.report["seconds"]["total"] = self.ports.passed()
+            self.ports.note("ended", result=result, seconds=self.report["seconds"],
+                            summary=self.report.get("summary", ""),
+                            codes=[item["code"] for item in self.report["findings"]])
+            self.ports.say(f"{result}: {self.report.get('summary', '')}")
+        self.report["result"] = result
+        self.report["retcode"] = ring_run.OK if result in ("reached", "already") else ring_run.FAILED
+        return self.report
+
+    def _work(self):
+        order = self.order
+        self.observed, findings = self.ports.gather()
+        self.report["seconds"]["gathered"] = self.ports.passed()
+        before = ring_run.in_force(order.layouts(), self.observed)
+        made, findings = order.plan(self.observed, findings)
+        planned = order.planned(made, findings, self.observed)
+        planned.pop("next", None)
+        self.report |= planned
+        if planned["retcode"]:
+            return "refused"
+        if not made["steps"]:
+            return self._verify(already=True)
+        self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
+        self.ports.say(planned["summary"])
+        try:
+            failed = self._stage(made) or self._steps(made)
+        finally:
+            self.ports.ask(order.nodes, "corosync.finish", {"txn": self.jid}, self.settings["gather_timeout"])
+        self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
+        result = "failed" if failed else self._verify()
+        if result == "failed":
+            self._explain(failed, before)
+        return result
+
+    def _stage(self, made):
+        """Have every node check the files of all steps and take its lock; return the findings."""
+        nodes = {name: self.order.minions[name] for name in self.order.nodes}
+        call = {"txn": self.jid, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
+        answers = self.ports.ask(list(nodes), "corosync.stage", call, self.settings["stage_timeout"])
+        failed = ring_run.stage_problems(answers, nodes)
+        self.report["seconds"]["staged"] = self.ports.passed()
+        self.ports.note("staged", ok=not failed, findings=failed)
+        self.ports.say("the files of all steps are refused" if failed else "all nodes accept the files of all steps")
+        if failed:
+            self.report["summary"] = "a node refused, nothing was changed"
+        return failed
+
+    def _steps(self, made):
+        """Carry out the steps one after the other; return the findings of the first that failed."""
+        latest = ring_run.latest_of_facts(self.observed)
+        count = len(made["steps"])
+        for step in made["steps"]:
+            writer = ring_run.choose_writer(step.get("writers") or self.order.nodes, latest)
+            for phase, nodes in ring_run.rounds(step, self.order.nodes):
+                outcomes, failed = self._step(step, writer, phase, nodes, count)
+                if failed:
+                    self.report["summary"] = f"stopped in step {step['number']} of {count}"
+                    return failed
+                latest |= ring_run.latest_of_outcomes(outcomes)
+        return []
+
+    def _step(self, step, writer, phase, nodes, count):
+        """Carry out one round of a step; return ``({node: outcome}, findings)``."""
+        number, start = step["number"], self.ports.passed()
+        self.starts.setdefault(number, start)
+        words = f"{step['act']} {phase}".strip() + (f" on {', '.join(nodes)}" if nodes != self.order.nodes else "")
+        self.ports.say(f"step {number}/{count} {words}: {step['text']}")
+        self.ports.note(f"step {number} begun", tag=number, act=step["act"], phase=phase, writer=writer, nodes=nodes,
+                        version=step["version"], text=step["text"])
+        outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
+        failed = ring_run.judge(step, outcomes, nodes, phase)
+        bad = {item["data"]["node"]: item["text"] for item in failed}
+        row = {"number": number, "text": step["text"] + (f" ({phase})" if phase else ""), "ok": not failed,
+               "seconds": round(self.ports.passed() - start, 2), "nodes": {name: bad.get(name, "ok") for name in nodes}}
+        self.report["done"].append(row)
+        self.carried.append({"number": number, "outcomes": outcomes})
+        self.ports.note(f"step {number} ended", tag=number, outcomes=outcomes, **row)
+        return outcomes, failed
+
+    def _verify(self, already=False):
+        """Ask the exit checklist until it is true or its time is over; return the result of the run."""
+        end = self.ports.passed() + self.settings["verify_timeout"]
+        if not already:
+            self.observed = self.ports.gather()[0]
+        items = self.order.checklist(self.observed)
+        while not ring_verify.passed(items) and self.ports.passed() < end:
+            self.ports.sleep(0.5)
+            self.observed = self.ports.gather()[0]
+            items = self.order.checklist(self.observed)
+        ok = ring_verify.passed(items)
+        self.report["checklist"] = items
+        self.report["seconds"]["verified"] = self.ports.passed()
+        self.ports.note("verified", ok=ok, items=[item for item in items if not item["ok"]])
+        if ok and already:
+            self.report["summary"] = f"reached already, nothing was changed, version {self.report['from_version']}"
+            return "already"
+        if ok:
+            self.report["summary"] = ring_run.reached(self.report["seconds"])
+            return "reached"
+        bad = [item["item"] for item in items if not item["ok"]]
+        done = "nothing was changed" if already else "the steps are done"
+        self.report["summary"] = f"{done}, the exit checklist is not true"
+        remedy = "see the checklist for what is seen and expected"
+        self.report["findings"] = ordered(self.report["findings"] + [
+            finding("layout-not-reached", f"not true: {', '.join(bad) or 'nothing could be asked'}",
+                    data={"items": bad}, remedy=remedy + ("" if already else "; the same command goes on"))])
+        return "failed"
+
+    def _explain(self, failed, before):
+        """Put what happened, the state that the cluster is in now, and how to go on into the report."""
+        if failed:
+            self.ports.say("asking the nodes for the state now")
+            self.observed = self.ports.gather()[0]
+        self.report["findings"] = ordered(failed + self.report["findings"])
+        self.report["state"] = ring_run.state_now(self.observed)
+        self.report["matrix"] = ring_run.matrix(self.observed)
+        self.report["next"] = ring_run.next_commands(self.order.layout["name"], before, self.order.again("apply"),
+                                                     self.order.cluster_arg)
+
+
+class _StepTrip:
+    """The round trips of one round of a step: the call, then the question for outcomes that did not come back."""
+
+    def __init__(self, run, step, writer, phase, nodes):
+        self.run, self.step, self.phase, self.nodes = run, step, phase, nodes
+        self.call = {"txn": run.jid, "step": step, "writer": writer, "phase": phase}
+        self.found = {}
+
+    def outcomes(self) -> dict:
+        """Return ``{node: outcome, or an error's text}`` of the nodes that told it, in bounded time."""
+        ports, settings = self.run.ports, self.run.settings
+        wait = ring_run.step_wait(self.step, settings)
+        self._ask(self.nodes, "corosync.step", self.call, wait)
+        end = ports.passed() + settings["outcome_patience"]
+        while (missing := self._missing()) and ports.passed() < end:
+            ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
+            begun = ports.passed()
+            self._ask(missing, "corosync.outcome",
+                      {"txn": self.run.jid, "number": self.step["number"], "phase": self.phase},
+                      max(0.1, min(settings["gather_timeout"], end - ports.passed())))
+            # A call can be lost on its way; where it was not, the second one waits for the first and tells the same.
+            unheard = [name for name in missing if name in self._missing()]
+            if unheard and end - ports.passed() > 1:
+                self._ask(unheard, "corosync.step", self.call, min(wait, end - ports.passed()))
+            if ports.passed() - begun < 1:
+                ports.sleep(1)
+        return self.found
+
+    def _missing(self):
+        return [name for name in self.nodes if name not in self.found]
+
+    def _ask(self, names, function, kwarg, wait):
+        self.run.ports.ask(names, function, kwarg, wait, heard=self._heard)
+
+    def _heard(self, name, event):
+        value = event.get("return")
+        if ring_run.is_outcome(value, self.step["number"], self.phase):
+            self.found[name] = value
+            self.run.ports.say(ring_show.answer(name, value, ring_run.unmet(name, self.step, value, self.phase)))
+        elif value is not None:  # None: this node has no outcome yet
+            self.found[name] = str(value)
+            self.run.ports.say(ring_show.answer(name, str(value), []))

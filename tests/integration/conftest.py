@@ -1,0 +1,133 @@
+"""A real master and two real minions, the real code synced to them, and a simulated cluster behind the minions."""
+
+import json
+import pathlib
+import time
+
+import pytest
+import ring_conf
+import salt.version
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+SIM = REPO / "tests" / "support" / "sim"
+
+ADDRESSES = {"pve1": {"vrack": "10.66.0.1", "public": "198.51.100.10"},
+             "pve2": {"vrack": "10.66.0.2", "public": "203.0.113.20"}}
+PILLAR = {
+    "cluster_name": "prod",
+    "nodes": {name: {"nodeid": number, "addresses": ADDRESSES[name]} for number, name in enumerate(ADDRESSES, 1)},
+    "layouts": {
+        "nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
+        "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack", "priority": 10}},
+                     "primary": "public"},
+    },
+    "layout": "nominal",
+}
+VRACK, PUBLIC = "10.66.", "198.51."
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config():
+    return {"code_dir": str(REPO), "start_timeout": 90}
+
+
+@pytest.fixture(scope="session")
+def cluster_path(tmp_path_factory):
+    return tmp_path_factory.mktemp("sim") / "cluster.json"
+
+
+@pytest.fixture(scope="session")
+def pillar_path(tmp_path_factory):
+    return tmp_path_factory.mktemp("pillar")
+
+
+@pytest.fixture(scope="session")
+def site(salt_factories, cluster_path, pillar_path):
+    """Master and minions, started, with this project's code on both sides."""
+    write_pillar(pillar_path, PILLAR)
+    (pillar_path / "top.sls").write_text("base: {'*': [corosync]}\n")
+    cluster_path.write_text(json.dumps(nominal()))
+    master = salt_factories.salt_master_daemon("ring-master", overrides={
+        "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
+        "pillar_roots": {"base": [str(pillar_path)]},
+        "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
+        "pve_corosync": {"minions": "pve*", "gather_timeout": 3, "step_margin": 2, "outcome_patience": 12,
+                         "verify_timeout": 3},
+    })
+    minions = [master.salt_minion_daemon(name, overrides={"sim_cluster": str(cluster_path)}) for name in ADDRESSES]
+    with master.started(), minions[0].started(), minions[1].started():
+        run = master.salt_run_cli(timeout=120)
+        assert run.run("saltutil.sync_all").returncode == 0
+        synced = master.salt_cli(timeout=120).run("saltutil.sync_all", minion_tgt="*")
+        assert synced.returncode == 0, synced
+        for name in ADDRESSES:
+            assert "modules.corosync" in synced.data[name]["modules"], synced
+        yield Site(master, run, cluster_path, pillar_path)
+
+
+@pytest.fixture
+def cluster(site):
+    """The site with a healthy nominal cluster, and the pillar as it should be."""
+    site.write(nominal())
+    write_pillar(site.pillar_path, PILLAR)
+    return site
+
+
+class Site:
+    """What the tests do with the master and the simulated cluster."""
+
+    def __init__(self, master, run, cluster_path, pillar_path):
+        self.master, self.cli = master, run
+        self.cluster_path, self.pillar_path = cluster_path, pillar_path
+
+    def run(self, *words):
+        """``salt-run`` with JSON output."""
+        return self.cli.run(*words)
+
+    def text(self, *words):
+        """``salt-run`` with what an operator sees."""
+        return self.cli.run(*words, "--out=corosync_table")
+
+    def state(self):
+        return json.loads(self.cluster_path.read_text())
+
+    def write(self, state):
+        self.cluster_path.write_text(json.dumps(state))
+
+    def change(self, function):
+        state = self.state()
+        function(state)
+        self.write(state)
+
+    def fault(self, node, **faults):
+        self.change(lambda state: state["nodes"][node]["faults"].update(faults))
+
+    def cut(self, *networks):
+        self.change(lambda state: state.update(dead=list(networks)))
+
+    def wait_for(self, true, seconds=10):
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, "did not come within the time"
+            time.sleep(0.1)
+
+
+def write_pillar(path, pillar):
+    (path / "corosync.sls").write_text(json.dumps({"corosync": pillar}))
+
+
+def conf(version=5):
+    links = {0: {"addresses": {name: row["vrack"] for name, row in ADDRESSES.items()}, "options": {}}}
+    nodes = {name: {"nodeid": number} for number, name in enumerate(ADDRESSES, 1)}
+    return ring_conf.render("prod", nodes, links, version).decode("latin-1")
+
+
+def nominal():
+    text = conf()
+    return {"shared": text, "dead": [], "addresses": {name: list(row.values()) for name, row in ADDRESSES.items()},
+            "nodes": {name: {"local": text, "running": text, "lock": None, "outcomes": {}, "faults": {}}
+                      for name in ADDRESSES}}
+
+
+def pytest_report_header():
+    return f"salt {salt.version.__version__}"
