@@ -150,8 +150,8 @@ class Builder:
         wanted = self._wanted(links, lasting, added if fast else ())
         changed = self._changed(wanted, added)
         self.version += 1
-        self.doc = document(self.doc, wanted, self.version)
-        step = self._step(act, links, added, removed, changed)
+        made = document(self.doc, wanted, self.version)
+        step = self._step(act, links, added, removed, changed, made)
         step["text"] = self._text(links, before, added, removed, changed, fast)
         step["wait"] = {
             "connected": {} if alone else self._expected(links),
@@ -160,9 +160,9 @@ class Builder:
         }
         step["cost"] = self._cost(act, added, removed, fast, alone)
         if nodes:
-            step["nodes"] = sorted(nodes)
+            step["nodes"] = sorted(nodes)  # the others keep theirs, so the next step starts from the same document
         else:
-            self.map, self.mapped = dict(links), [dict(links)]
+            self.doc, self.map, self.mapped = made, dict(links), [dict(links)]
         self.steps.append(step)
         return step
 
@@ -174,7 +174,7 @@ class Builder:
         if text is not None:
             self.doc = ring_conf.parse(text)
             self.version = self.doc.version
-        step = self._step("publish", self.map, [], [], [])
+        step = self._step("publish", self.map, [], [], [], self.doc)
         step["text"] = "put the bytes of the local files into the cluster file"
         step["wait"] = {"connected": {}, "quorate": True, "writable": True}
         step["cost"] = "no loss expected: equal bytes, pmxcfs reloads nothing"
@@ -189,7 +189,7 @@ class Builder:
         changed = self._changed(self.goal, added)
         self.version += 1
         self.doc = document(self.doc, self.goal, self.version)
-        step = self._step("restart", links, added, removed, changed)
+        step = self._step("restart", links, added, removed, changed, self.doc)
         step["mode"] = mode
         how = "on all nodes at the same moment" if mode == "together" else "one node after the other"
         step["text"] = f"put layout {self.layout['name']} into every local file, restart corosync {how}"
@@ -200,12 +200,12 @@ class Builder:
         self.steps.append(step)
         return step
 
-    def _step(self, act, links, added, removed, changed):
+    def _step(self, act, links, added, removed, changed, doc):
         step = {
             "number": len(self.steps) + 1,
             "act": act,
             "version": self.version,
-            "conf": self.doc.text,
+            "conf": doc.text,
             "text": "",
             "links": {n: self.view.network_of(sig[0]) for n, sig in sorted(links.items())},
             "add": added,
@@ -226,7 +226,8 @@ class Builder:
         have = self.doc.links()
         return sorted(
             n for n, (addresses, options) in wanted.items()
-            if n not in added and have.get(n) != {"addresses": addresses, "options": options, "interface": True}
+            if n not in added and n in have
+            and have[n] != {"addresses": addresses, "options": options, "interface": True}
         )
 
     def _expected(self, links):
