@@ -1,0 +1,507 @@
+"""
+What corosync, its files and its surroundings look like on this node.
+
+The functions of this file change nothing. Those that do are in ``corosync_stage.py``, ``corosync_step.py`` and
+``corosync_wait.py``; Salt joins all of them under the name ``corosync``.
+
+:depends: corosync
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
+    It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import tempfile
+import time
+
+import salt.utils.path
+from salt.exceptions import SaltInvocationError
+
+try:
+    import ring_children
+    import ring_conf
+    import ring_files
+    import ring_ha
+    import ring_output
+    import ring_pmxcfs
+    import ring_store
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_children,
+        ring_conf,
+        ring_files,
+        ring_ha,
+        ring_output,
+        ring_pmxcfs,
+        ring_store,
+    )
+
+__virtualname__ = "corosync"
+
+AUTHKEY = "/etc/corosync/authkey"
+HOSTS = "/etc/hosts"
+#: exists as long as a client holds the HA watchdog open (pve-ha-manager, watchdog-mux.c).
+WATCHDOG = "/run/watchdog-mux.active"
+
+#: one deadline for all questions together; each is answered in some milliseconds by a healthy node.
+TIMEOUT = 5.0
+CHECK_TIMEOUT = 20.0
+#: keeps all but syntax errors from standard error.
+QUIET = re.compile(rb"to_stderr\s*:\s*no\b")
+
+CMAP_PARTS = ("totem.", "nodelist.", "runtime.config.totem.", "runtime.votequorum.", "config.")
+PVE_FILES = (ring_pmxcfs.CONF, ".members", "ha/resources.cfg", "ha/manager_status")
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def facts(**kwargs):  # pylint: disable=unused-argument
+    """
+    Return everything that rules and plans need to know about this node, in one call.
+
+    What cannot be read is None, with a text in ``problems``; a sick cluster never makes this function fail.
+    ``/etc/pve`` is read in a child process, since it can hang. All tools run at once under one deadline of 5 s.
+
+    Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime", "links",
+    "quorum", "pmxcfs", "addresses", "names", "authkey", "ha", "busy", "problems"}``. The key of the cluster is never
+    in it, only its digest.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.facts
+    """
+    problems = []
+    answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses")
+    pve = _pve(answers["pve"], problems)
+    cmap = _cmap(answers["cmap"], problems)
+    running = ring_output.runtime(cmap) if cmap else None
+    local, cluster_file = _local_file(problems), _described(pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems)
+    told = {
+        "minion": __opts__.get("id"),
+        "time": time.time(),
+        "corosync": {"version": _version(answers["version"], problems), "state": _unit(answers["unit"])["state"]},
+        "local": local,
+        "cluster_file": cluster_file,
+        "runtime": running,
+        "links": _links(answers["stats"], running, problems) if running else {},
+        "quorum": _quorum(answers["quorum"], problems) if running else None,
+        "pmxcfs": {"mounted": pve["mounted"], "writable": pve["writable"], "members": _members(pve, problems)},
+        "addresses": _addresses(answers["addresses"], problems),
+        "authkey": _authkey(problems),
+        "ha": _ha(pve, problems),
+        "busy": __salt__["corosync.busy"](),
+    }
+    known = _known_nodes(local, cluster_file)
+    told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
+    told["node"] = _own_name(running, known, told["addresses"])
+    told["problems"] = problems
+    return told
+
+
+def check(conf):
+    """
+    Have this node's corosync check a configuration without using it: ``corosync -t``.
+
+    conf
+        The whole file, one character per byte (latin-1).
+
+    It must run on the node concerned, because corosync looks for the local node in the file. Safe while the daemon
+    runs (corosync exec/main.c). Versions 3.1.7 to 3.1.9 abort on a config_version that is no number; that is a
+    refusal here like any other.
+
+    Returns ``{"ok": bool, "text": text, "rc": int|None, "warnings": [text]}``; ``text`` has the reason.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 corosync.check "$(cat /root/corosync.conf.new)"
+    """
+    try:
+        data = ring_store.checked_conf(conf)
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
+    result = _test_conf(data)
+    told = _judged(result)
+    if not told["ok"] and not result["err"].strip() and QUIET.search(data):
+        # what the grammar does not catch goes through the log, which this file keeps from standard error (measured)
+        told["errors"] = _judged(_test_conf(QUIET.sub(b"to_stderr: yes", data)))["errors"]
+    return {"ok": told["ok"], "text": "; ".join(told["errors"]), "rc": result["rc"], "warnings": told["warnings"]}
+
+
+def links():
+    """
+    Return the links to every other node as the running daemon sees them.
+
+    Returns ``{node: {link: {"connected", "enabled", "mtu", "latency_us", "down_count"}}}``, empty if corosync does
+    not run here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.links
+    """
+    answers = _ask("cmap", "stats")
+    cmap = _cmap(answers["cmap"], [])
+    return _links(answers["stats"], ring_output.runtime(cmap), []) if cmap else {}
+
+
+def quorum():
+    """
+    Return quorum and membership as ``corosync-quorumtool`` tells them; None if corosync does not run here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.quorum
+    """
+    return _quorum(_ask("quorum")["quorum"], [])
+
+
+def runtime():
+    """
+    Return what the running daemon has in cmap: version, nodes and addresses, timers; None if it does not run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.runtime
+    """
+    cmap = _cmap(_ask("cmap")["cmap"], [])
+    return ring_output.runtime(cmap) if cmap else None
+
+
+def running_version():
+    """
+    Return the ``totem.config_version`` of the running daemon, None if it does not run: one short process.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.running_version
+    """
+    result = ring_children.run(["corosync-cmapctl", "totem.config_version"], timeout=TIMEOUT)
+    return (_parsed(ring_output.cmap, result, "corosync-cmapctl", []) or {}).get("totem.config_version")
+
+
+def unit():
+    """
+    Return the state of corosync.service: ``{"state", "result", "exit_status"}``.
+
+    A daemon that left because a peer has a higher config_version is ``inactive``, not ``failed``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.unit
+    """
+    return _unit(_ask("unit")["unit"])
+
+
+def node_name(conf=None):
+    """
+    Return this node's name in corosync: from the running daemon, else the one in a configuration that fits.
+
+    conf
+        The text of a configuration; default the local file.
+
+    A host name that no node has is returned as it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.node_name
+    """
+    answers = _ask("cmap", "addresses")
+    cmap = _cmap(answers["cmap"], [])
+    given = _described(conf, "given", []) if conf else _local_file([])
+    running = ring_output.runtime(cmap) if cmap else None
+    return _own_name(running, _known_nodes(given), _addresses(answers["addresses"], []))
+
+
+def status():
+    """
+    Return a short picture of this node, for a person: versions of the copies, links, quorum, ``/etc/pve``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local corosync.status
+    """
+    told = facts()
+    return {
+        "node": told["node"],
+        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
+        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
+        "links": {
+            peer: {number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())}
+            for peer, rows in sorted(told["links"].items())
+        },
+        "quorate": bool(told["quorum"] and told["quorum"]["quorate"]),
+        "pve_writable": told["pmxcfs"]["writable"],
+        "busy": told["busy"],
+        "problems": told["problems"],
+    }
+
+
+def _root():
+    return (__opts__.get("pve_corosync") or {}).get("root")
+
+
+def _path(path):
+    return ring_files.under(_root(), path)
+
+
+def _ask(*keys):
+    """
+    Run the commands of these questions at the same time.
+    """
+    request = {"do": "read", "names": PVE_FILES, "base": _path(ring_pmxcfs.BASE)}
+    commands = {
+        "version": ["corosync", "-v"],
+        "unit": ["systemctl", "show", "corosync", "-p", "ActiveState,Result,ExecMainStatus"],
+        "cmap": ["corosync-cmapctl", *CMAP_PARTS],
+        "stats": ["corosync-cmapctl", "-m", "stats", "stats.knet."],
+        "quorum": ["corosync-quorumtool", "-siH"],
+        "pve": ring_pmxcfs.command(),
+        "addresses": ["ip", "-j", "addr"],
+    }
+    data = {"pve": json.dumps(request).encode()}
+    return ring_children.run_all({key: commands[key] for key in keys}, timeout=TIMEOUT, data=data)
+
+
+def _parsed(parse, result, tool, problems):
+    """
+    Return what a tool printed, parsed; None, and a problem, if it is late, silent or not understood.
+    """
+    said = ring_children.text(result)
+    if not result["late"] and said.strip():
+        try:
+            return parse(said)
+        except ring_output.OutputError as exc:
+            problems.append(str(exc))
+            return None
+    problems.append(f"{tool}: {ring_children.complaint(result)}")
+    return None
+
+
+def _cmap(result, problems):
+    return _parsed(ring_output.cmap, result, "corosync-cmapctl", problems)
+
+
+def _links(result, running, problems):
+    stats = _parsed(ring_output.cmap, result, "corosync-cmapctl -m stats", problems)
+    return ring_output.link_stats(stats, running) if stats else {}
+
+
+def _quorum(result, problems):
+    return _parsed(ring_output.quorum, result, "corosync-quorumtool", problems)
+
+
+def _version(result, problems):
+    return _parsed(ring_output.corosync_version, result, "corosync -v", problems)
+
+
+def _unit(result):
+    rows = dict(line.split("=", 1) for line in ring_children.text(result).splitlines() if "=" in line)
+    status = rows.get("ExecMainStatus", "")
+    return {
+        "state": rows.get("ActiveState") or "unknown",
+        "result": rows.get("Result"),
+        "exit_status": int(status) if status.isdigit() else None,
+    }
+
+
+def _pve(result, problems):
+    """
+    Return what the child read in ``/etc/pve``; a hung or broken one counts as not mounted.
+    """
+    nothing = {"mounted": False, "writable": False, "files": {}, "errors": {}}
+    if result["late"]:
+        problems.append(f"/etc/pve did not answer within {TIMEOUT:g} s: journalctl -u pve-cluster")
+        return nothing
+    try:
+        answer = json.loads(result["out"])
+    except ValueError:
+        problems.append(f"reading /etc/pve: {ring_children.complaint(result)}")
+        return nothing
+    if not answer.get("ok"):
+        problems.append(f"reading /etc/pve: {answer.get('error')}")
+        return nothing
+    if not answer["mounted"]:
+        problems.append("/etc/pve is not mounted: systemctl status pve-cluster")
+    problems.extend(f"/etc/pve/{name}: {text}" for name, text in answer["errors"].items())
+    return answer
+
+
+def _members(pve, problems):
+    text = pve["files"].get(".members")
+    if text is None:
+        return None
+    try:
+        return ring_output.pmxcfs_members(text)
+    except ring_output.OutputError as exc:
+        problems.append(str(exc))
+        return None
+
+
+def _local_file(problems):
+    path = _path(ring_files.LOCAL_CONF)
+    try:
+        data = ring_files.read(path)
+    except OSError as exc:
+        problems.append(f"{path}: {exc.strerror}")
+        return None
+    if data is None:
+        problems.append(f"{path} does not exist")
+        return None
+    return _described(data.decode("latin-1"), "local file", problems)
+
+
+def _described(text, what, problems):
+    """
+    Return ``{"version", "sha256", "text"}`` of a configuration; the version is None if corosync could not read it.
+    """
+    if text is None:
+        return None
+    version = ring_store.version_of(text)
+    if version is None:
+        problems.append(f"{what}: no totem.config_version can be read")
+    return {"version": version, "sha256": ring_files.sha256(text.encode("latin-1")), "text": text}
+
+
+def _known_nodes(*copies):
+    """
+    Return ``{name: [addresses]}`` of the nodes in copies of the configuration that parse.
+    """
+    known = {}
+    for copy in copies:
+        try:
+            nodes = ring_conf.parse(copy["text"]).nodes() if copy else {}
+        except ring_conf.ConfError:
+            continue  # told as a problem where its version was looked for
+        for name, node in nodes.items():
+            known.setdefault(name, []).extend(node["addresses"].values())
+    return known
+
+
+def _own_name(running, known, addresses):
+    host = socket.gethostname().split(".")[0]
+    for name, node in (running["nodes"] if running else {}).items():
+        if node["nodeid"] == running["nodeid"]:
+            return name
+    if host in known:
+        return host
+    own = {row.split("/")[0] for rows in (addresses or {}).values() for row in rows}
+    return next((name for name, rows in known.items() if own.intersection(rows)), host)
+
+
+def _names(nodes, problems):
+    """
+    Return what the hosts file of this node says about the nodes, in its order; nothing is asked of a resolver.
+    """
+    try:
+        data = ring_files.read(_path(HOSTS)) or b""
+    except OSError as exc:
+        problems.append(f"{HOSTS}: {exc.strerror}")
+        return None
+    found = {node: [] for node in nodes}
+    for line in data.decode("latin-1").splitlines():
+        words = line.split("#", 1)[0].split()
+        for node in nodes:
+            if node in words[1:] and words[0] not in found[node]:
+                found[node].append(words[0])
+    return found
+
+
+def _addresses(result, problems):
+    return _parsed(ring_output.ip_addresses, result, "ip -j addr", problems)
+
+
+def _authkey(problems):
+    """
+    Return digest, mode and owner of the cluster's key; the key itself stays here.
+    """
+    path = _path(AUTHKEY)
+    try:
+        data = ring_files.read(path)
+        if data is None:
+            return None
+        stat = os.stat(path)
+    except OSError as exc:
+        problems.append(f"{path}: {exc.strerror}")
+        return None
+    return {
+        "sha256": ring_files.sha256(data),
+        "mode": f"{stat.st_mode & 0o7777:04o}",
+        "owner": f"{_name_of(pwd.getpwuid, stat.st_uid)}:{_name_of(grp.getgrgid, stat.st_gid)}",
+    }
+
+
+def _name_of(lookup, number):
+    try:
+        return lookup(number)[0]
+    except KeyError:
+        return str(number)
+
+
+def _ha(pve, problems):
+    """
+    Return whether the HA watchdog is held open here, and whether HA has something to do in the cluster.
+    """
+    told = {"armed": os.path.isdir(_path(WATCHDOG)), "configured": None, "resources": None, "disarm": None}
+    if not pve["mounted"]:
+        return told
+    told["resources"] = sorted(ring_ha.resources(pve["files"].get("ha/resources.cfg") or ""))
+    told["configured"] = bool(told["resources"])
+    status = pve["files"].get("ha/manager_status")
+    if status and status.strip():
+        try:
+            told["disarm"] = json.loads(status).get("disarm")
+        except ValueError:
+            problems.append("/etc/pve/ha/manager_status is not JSON")
+    return told
+
+
+def _test_conf(data):
+    """
+    Run ``corosync -t`` on a copy in a private directory, beside this node's own ``uidgid.d``.
+    """
+    folder = tempfile.mkdtemp(prefix="pve-corosync-check.")
+    try:
+        path = os.path.join(folder, "corosync.conf")
+        with open(path, "wb") as file:
+            file.write(data)
+        os.symlink(_path("/etc/corosync/uidgid.d"), os.path.join(folder, "uidgid.d"))
+        result = ring_children.run(["corosync", "-t", "-c", path], timeout=CHECK_TIMEOUT)
+        result["err"] = result["err"].replace(folder.encode() + b"/", b"")
+        return result
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _judged(result):
+    if result["late"]:
+        why = f"corosync -t: no answer within {CHECK_TIMEOUT:g} s: does a ringX_addr need a resolver that is dead?"
+        return {"ok": False, "errors": [why], "warnings": []}
+    return ring_output.check_result(result["rc"], ring_children.text(result), ring_children.text(result, "err"))

@@ -1,0 +1,143 @@
+"""
+Begin and end a run on this node: stage it, ask for the outcome of a step, finish it.
+
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
+
+:depends: corosync
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
+    It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_files
+    import ring_store
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_files, ring_store
+
+__virtualname__ = "corosync"
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def stage(txn, steps, by="", ttl=900):
+    """
+    Check the configurations of all steps on this node and take the node's run lock; nothing else is written.
+
+    txn
+        The name of the run: letters, digits, ``.``, ``_``, ``-``, at most 64.
+
+    steps
+        The steps of the plan; of each, ``number``, ``version`` and ``conf`` are read.
+
+    by
+        Who runs it, for the message that another run gets.
+
+    ttl
+        Seconds until the lock is void; every step renews it.
+
+    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}]}``. The lock is taken only if all are ok.
+    Raises CommandExecutionError if another run holds the lock.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
+    """
+    txn = _valid(ring_store.checked_txn, txn)
+    checks = {}
+    for entry in steps:
+        _valid(ring_store.check_step, entry)
+        digest = ring_files.sha256(ring_store.checked_conf(entry["conf"]))
+        if digest not in checks:
+            told = __salt__["corosync.check"](entry["conf"])
+            checks[digest] = {"version": entry["version"], "sha256": digest, "ok": told["ok"], "text": told["text"]}
+    checks = list(checks.values())
+    ok = all(check["ok"] for check in checks)
+    try:
+        with ring_store.locked(_root(), "run", 10.0):
+            ring_store.refuse_other(_root(), txn)
+            if ok:
+                ring_store.take(_root(), txn, by, ttl, [check["sha256"] for check in checks])
+    except ring_store.Busy as exc:
+        raise CommandExecutionError(str(exc)) from None
+    return {"ok": ok, "checks": checks}
+
+
+def finish(txn):
+    """
+    Give the node's run lock back, and return whether this run held it.
+
+    txn
+        The name of the run; the lock of another run stays.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.finish run1
+    """
+    txn = _valid(ring_store.checked_txn, txn)
+    try:
+        with ring_store.locked(_root(), "run", 10.0):
+            return ring_store.give_back(_root(), txn)
+    except ring_store.Busy as exc:
+        raise CommandExecutionError(str(exc)) from None
+
+
+def busy():
+    """
+    Return the run that holds this node as ``{"txn", "by", "since"}``, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.busy
+    """
+    run = ring_store.holder(_root())
+    return {key: run[key] for key in ("txn", "by", "since")} if run else None
+
+
+def outcome(txn, number, phase=""):
+    """
+    Return the stored outcome of a step, or None if this node has none.
+
+    txn, number
+        The run and the step.
+
+    phase
+        ``files`` for the first half of a restart step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.outcome run1 2
+    """
+    return ring_store.outcome(
+        _root(),
+        _valid(ring_store.checked_txn, txn),
+        _valid(ring_store.checked_number, number),
+        _valid(ring_store.checked_phase, phase),
+    )
+
+
+def _root():
+    return (__opts__.get("pve_corosync") or {}).get("root")
+
+
+def _valid(check, *args):
+    try:
+        return check(*args)
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None

@@ -1,0 +1,212 @@
+"""
+The acts on the running corosync that a change is made of: reload it, and wait until an effect is seen.
+
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). Nothing is believed because of
+an exit code: ``corosync-cfgtool -R`` ends with 0 for a refused reload from 3.1.9 on, and answers for this node only.
+
+:depends: corosync
+
+.. versionadded:: 0.1.0
+"""
+
+import time
+
+import salt.utils.path
+from salt.exceptions import SaltInvocationError
+
+try:
+    import ring_children
+    import ring_files
+    import ring_output
+    import ring_pmxcfs
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_children,
+        ring_files,
+        ring_output,
+        ring_pmxcfs,
+    )
+
+__virtualname__ = "corosync"
+
+RELOAD_TIMEOUT = 30.0
+#: for one look at the daemon: cmapctl alone retries for 10 s while the daemon starts.
+LOOK_TIMEOUT = 3.0
+#: between two looks: short while the effect is due, longer when it is late.
+PAUSES = ((3.0, 0.05), (10.0, 0.15), (float("inf"), 0.4))
+
+MAX_DEADLINE = 600.0
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def reload(timeout=RELOAD_TIMEOUT):
+    """
+    Have every node of this partition read its own local file again, and return what the tool said.
+
+    timeout
+        Seconds; the tool itself waits without end. A reload that was sent is not taken back when the tool is ended.
+
+    Returns ``{"accepted": bool, "refused": bool, "running": bool, "text": text, "seconds": float}``. ``accepted`` is
+    what this node's daemon answered, nothing more: wait for the version with ``corosync.wait``. A ``refused`` reload
+    leaves the running links as they are, but damages cmap (no ``nodelist.local_node_pos``) until a good one follows.
+    Neither is true if no answer came.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 corosync.reload
+    """
+    result = ring_children.run(["corosync-cfgtool", "-R"], timeout=float(timeout))
+    answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
+    if result["late"]:
+        return dict(answer, text=f"corosync-cfgtool -R did not end within {float(timeout):g} s")
+    told = ring_output.reload_result(ring_children.text(result), ring_children.text(result, "err"), result["rc"])
+    answer.update(
+        accepted=told["ok"],
+        refused="Could not reload configuration" in told["error"],
+        running="Could not initialize" not in told["error"],
+        text=told["error"],
+    )
+    return answer
+
+
+def wait(
+    version=None,
+    connected=None,
+    gone=(),
+    quorate=False,
+    writable=False,
+    deadline=20.0,
+):  # pylint: disable=too-many-arguments
+    """
+    Wait until everything asked for is seen at the same time on this node, and return the evidence.
+
+    version
+        The ``totem.config_version`` that the running daemon is to have.
+
+    connected
+        ``{link number: [names of other nodes]}`` that are to be connected.
+
+    gone
+        Link numbers that no other node may have any more in the running daemon.
+
+    quorate
+        Whether this partition is to be quorate.
+
+    writable
+        Whether ``/etc/pve`` is to be writable.
+
+    deadline
+        Seconds from the call, at most 600.
+
+    Returns ``{"ok": bool, "seen": {"version", "connected": {link: {node: bool}}, "quorate", "ring_id", "writable"},
+    "missing": [text], "seconds": {"version", "connected", "gone", "quorate", "writable"}}``; ``seconds`` has, for what
+    was asked, when it was first seen, from the start of the call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.wait version=7 quorate=true deadline=10
+    """
+    wanted = _wanted(version, connected, gone, quorate, writable)
+    start = time.monotonic()
+    end = start + min(float(deadline), MAX_DEADLINE)
+    first = {}
+    versioned = wanted["version"] is None
+    while True:
+        last = time.monotonic() >= end
+        seen = _look(everything=versioned or last)
+        if not versioned and seen["version"] == wanted["version"]:
+            # the rest is worth its processes only now
+            versioned, seen = True, dict(_look(everything=True))
+        passed = time.monotonic() - start
+        missing = _missing(wanted, seen, first, passed)
+        if not missing or last:
+            return {"ok": not missing, "seen": seen, "missing": missing, "seconds": first}
+        time.sleep(min(next(pause for limit, pause in PAUSES if passed < limit), max(0.0, end - time.monotonic())))
+
+
+def _wanted(version, connected, gone, quorate, writable):
+    try:
+        return {
+            "version": None if version is None else int(version),
+            "connected": {int(link): list(peers) for link, peers in (connected or {}).items()},
+            "gone": [int(link) for link in gone],
+            "quorate": bool(quorate),
+            "writable": bool(writable),
+        }
+    except (TypeError, ValueError, AttributeError) as exc:
+        raise SaltInvocationError(
+            f"corosync.wait: version is a number, connected {{link: [names]}}, gone a list of links: {exc}"
+        ) from None
+
+
+def _look(everything):
+    """
+    Look at the daemon once. Without ``everything`` only the version is read: one short process.
+    """
+    commands = {"cmap": ["corosync-cmapctl", "totem.config_version", "nodelist.", "runtime.votequorum."]}
+    if everything:
+        link = ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{ring_pmxcfs.BASE}/local")
+        commands["stats"] = ["corosync-cmapctl", "-m", "stats", "stats.knet."]
+        commands["quorum"] = ["corosync-quorumtool", "-siH"]
+        commands["pve"] = ["stat", "--cached=never", "-c", "%f", link]
+    results = ring_children.run_all(commands, timeout=LOOK_TIMEOUT)
+    said = {key: ring_children.text(result) for key, result in results.items()}
+    cmap = _parsed(ring_output.cmap, said["cmap"]) or {}
+    seen = {"version": cmap.get("totem.config_version"), "connected": {}, "quorate": None, "ring_id": None}
+    seen["writable"] = None
+    if not everything:
+        return seen
+    stats = _parsed(ring_output.cmap, said["stats"]) or {}
+    for peer, links in ring_output.link_stats(stats, ring_output.runtime(cmap)).items():
+        for number, state in links.items():
+            seen["connected"].setdefault(number, {})[peer] = bool(state["connected"])
+    quorum = _parsed(ring_output.quorum, said["quorum"]) or {}
+    seen.update(quorate=quorum.get("quorate"), ring_id=quorum.get("ring_id"))
+    seen["writable"] = results["pve"]["rc"] == 0 and ring_pmxcfs.is_writable(int(said["pve"], 16))
+    return seen
+
+
+def _parsed(parse, text):
+    """
+    Return what a tool printed, or None: a daemon that just starts or stops leaves half an answer, so look again.
+    """
+    try:
+        return parse(text)
+    except ring_output.OutputError:
+        return None
+
+
+def _missing(wanted, seen, first, passed):
+    """
+    Return what is not there yet as texts, and note in ``first`` when each part was first there.
+    """
+    missing = {"version": [], "connected": [], "gone": [], "quorate": [], "writable": []}
+    if wanted["version"] is not None and seen["version"] != wanted["version"]:
+        has = "not running" if seen["version"] is None else f"at version {seen['version']}"
+        missing["version"].append(f"runtime {has}, version {wanted['version']} wanted")
+    for link, peers in sorted(wanted["connected"].items()):
+        states = seen["connected"].get(link, {})
+        for peer in peers:
+            if not states.get(peer):
+                why = "not connected" if peer in states else "not configured in the running daemon"
+                missing["connected"].append(f"link {link} to {peer} {why}")
+    for link in wanted["gone"]:
+        if seen["connected"].get(link):
+            missing["gone"].append(f"link {link} is still configured in the running daemon")
+    if wanted["quorate"] and not seen["quorate"]:
+        missing["quorate"].append("not quorate")
+    if wanted["writable"] and not seen["writable"]:
+        missing["writable"].append("/etc/pve is not mounted or not writable")
+    for part, texts in missing.items():
+        if wanted[part] not in (None, {}, [], False) and not texts:
+            first.setdefault(part, round(passed, 3))
+    return [text for texts in missing.values() for text in texts]

@@ -1,0 +1,294 @@
+"""
+The cluster file system of Proxmox VE on this node: is it mounted, may it be written, the cluster file, ``.members``.
+
+Every access to ``/etc/pve`` runs in a child process with a deadline, because a call into pmxcfs can hang for good
+while a resync is incomplete; a hung child is left behind and reported.
+
+:depends: pmxcfs (pve-cluster)
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+    that directory. It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import base64
+import json
+import logging
+import re
+import time
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_children
+    import ring_files
+    import ring_output
+    import ring_pmxcfs
+    import ring_store
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_children,
+        ring_files,
+        ring_output,
+        ring_pmxcfs,
+        ring_store,
+    )
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pmxcfs"
+
+#: seconds for a read: it is answered from memory, without the network.
+READ_TIMEOUT = 3.0
+#: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the partition.
+WRITE_TIMEOUT = 60.0
+
+
+def __virtual__():
+    if salt.utils.path.which("pmxcfs"):
+        return __virtualname__
+    return (False, "pmxcfs is not installed: this is not a Proxmox VE node (package pve-cluster)")
+
+
+def state():
+    """
+    Tell whether ``/etc/pve`` is mounted and whether this node's partition may write to it.
+
+    Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer within 3 s.
+    The write test is PVE's own: the owner write bit of the link ``/etc/pve/local`` (PVE/Cluster.pm).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.state
+    """
+    answer = _state()
+    if answer is None:
+        return {"mounted": True, "writable": False, "hung": True}
+    return dict(answer, hung=False)
+
+
+def files(*names):
+    """
+    Read files of ``/etc/pve`` and return ``{name: text|None}``, one character per byte (latin-1).
+
+    names
+        Paths relative to ``/etc/pve``, e.g. ``corosync.conf`` or ``ha/resources.cfg``. Those with key material
+        (``priv/``, ``*.key``) are refused.
+
+    Raises CommandExecutionError if ``/etc/pve`` is not mounted, hangs, or a file cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.files corosync.conf datacenter.cfg
+    """
+    for name in names:
+        if not _may_be_read(name):
+            raise SaltInvocationError(f"{name!r}: a path relative to /etc/pve is needed, not below priv/, no key")
+    answer = _request({"do": "read", "names": list(names)}, READ_TIMEOUT)
+    if not answer["mounted"]:
+        raise CommandExecutionError("/etc/pve is not mounted: systemctl start pve-cluster")
+    if answer["errors"]:
+        raise CommandExecutionError("; ".join(f"/etc/pve/{n}: {text}" for n, text in answer["errors"].items()))
+    return answer["files"]
+
+
+def conf():
+    """
+    Return the cluster file, ``/etc/pve/corosync.conf``, as ``{"version", "sha256", "text"}``; None if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.conf
+    """
+    text = files(ring_pmxcfs.CONF)[ring_pmxcfs.CONF]
+    return None if text is None else _described(text)
+
+
+def members():
+    """
+    Return ``/etc/pve/.members``: this pmxcfs's view of the nodes, with the address PVE's own ssh goes to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.members
+    """
+    text = files(".members")[".members"]
+    if text is None:
+        raise CommandExecutionError("/etc/pve/.members does not exist: is pmxcfs mounted?")
+    try:
+        return ring_output.pmxcfs_members(text)
+    except ring_output.OutputError as exc:
+        raise CommandExecutionError(str(exc)) from None
+
+
+def wait_writable(timeout=10.0):
+    """
+    Wait until ``/etc/pve`` is mounted and writable, and return the seconds that it took.
+
+    timeout
+        Seconds, at most 600.
+
+    Raises CommandExecutionError when the time is over.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.wait_writable 20
+    """
+    start = time.monotonic()
+    end = start + min(float(timeout), 600.0)
+    while True:
+        now = _state()
+        if now and now["writable"]:
+            return time.monotonic() - start
+        if time.monotonic() >= end:
+            raise CommandExecutionError(_why_not_writable(now))
+        time.sleep(0.1)
+
+
+def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
+    """
+    Replace ``/etc/pve/corosync.conf`` the way PVE does, and return what was seen.
+
+    conf
+        The whole file, one character per byte (latin-1). It must pass ``corosync -t``, which is the caller's part
+        (``corosync.check``), and its version must be above that of the present cluster file.
+
+    wait
+        Seconds to wait for ``/etc/pve`` to become writable first.
+
+    Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the old
+    bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and after the
+    rename. pmxcfs then writes every node's local file and, 1 s later, reloads the partition once, unless the local
+    file has the same bytes already. The result of that reload is not in the answer: read it back.
+
+    Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}}``. Equal bytes
+    are not written again. Raises CommandExecutionError, with the old file in place, if anything is in the way.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pmxcfs.write_conf "$(cat /root/corosync.conf.new)"
+    """
+    data = _bytes(conf)
+    told = _described(conf)
+    if told["version"] is None:
+        raise CommandExecutionError("the new cluster file has no totem.config_version: every edit needs a higher one")
+    now = files(ring_pmxcfs.CONF)[ring_pmxcfs.CONF]
+    answer = {"changed": False, "version": told["version"], "sha256": told["sha256"], "backup": None, "seconds": {}}
+    if now == conf:
+        return answer
+    _refuse_older(now, told["version"])
+    if wait:
+        wait_writable(wait)
+    if now is not None:
+        answer["backup"] = _backup(now)
+    done = _request(
+        {
+            "do": "write",
+            "data": base64.b64encode(data).decode(),
+            "expected": None if now is None else base64.b64encode(_bytes(now)).decode(),
+            "lock_file": _path(ring_pmxcfs.PVECM_LOCK),
+        },
+        WRITE_TIMEOUT,
+    )
+    log.info("cluster file replaced: version %s, sha256 %s", told["version"], told["sha256"])
+    answer.update(changed=done["changed"], seconds=done["seconds"])
+    return answer
+
+
+def _path(path):
+    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _may_be_read(name):
+    parts = str(name).split("/")
+    return (
+        bool(re.fullmatch(r"[A-Za-z0-9._/-]+", str(name)))
+        and not {"", ".", "..", "priv"} & set(parts)
+        and not parts[-1].endswith(".key")
+    )
+
+
+def _bytes(text):
+    try:
+        return ring_store.checked_conf(text)
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
+
+
+def _described(text):
+    return {"version": ring_store.version_of(text), "sha256": ring_files.sha256(_bytes(text)), "text": text}
+
+
+def _refuse_older(now, version):
+    """
+    pmxcfs ignores an older version (dcdb.c), and takes an equal one with other bytes for a newer one.
+    """
+    present = None if now is None else ring_store.version_of(now)
+    if present is not None and version <= present:
+        raise CommandExecutionError(
+            f"/etc/pve/corosync.conf has version {present} already, and other bytes than the new file with version"
+            f" {version}: plan again with a version above every copy"
+        )
+
+
+def _backup(text):
+    folder = _path(f"{ring_files.STATE_DIR}/backups")
+    try:
+        return ring_files.keep_backup(folder, "corosync.conf.cluster", _bytes(text))
+    except OSError as exc:
+        raise CommandExecutionError(f"{folder}: no backup of the cluster file could be kept, so it stays: {exc}") from exc
+
+
+def _request(request, timeout):
+    """
+    Have a child process answer a request; see ring_pmxcfs.
+    """
+    request["base"] = _path(ring_pmxcfs.BASE)
+    result = ring_children.run(ring_pmxcfs.command(), timeout=timeout, data=json.dumps(request).encode())
+    if result["late"]:
+        text = f"/etc/pve did not answer within {timeout:g} s: see journalctl -u pve-cluster (a resync may hang)"
+        if request["do"] == "write":
+            text += "; the write may still happen: read the cluster file before the next step"
+        raise CommandExecutionError(text)
+    try:
+        answer = json.loads(result["out"])
+    except ValueError:
+        raise CommandExecutionError(f"reading /etc/pve failed: {ring_children.complaint(result)}") from None
+    if not answer["ok"]:
+        raise CommandExecutionError(answer["error"])
+    return answer
+
+
+def _state():
+    """
+    Return ``{"mounted", "writable"}``, None if it hangs; ``--cached=never`` goes round the attribute cache of 1 s.
+    """
+    link = _path(f"{ring_pmxcfs.BASE}/local")
+    result = ring_children.run(["stat", "--cached=never", "-c", "%f", link], timeout=READ_TIMEOUT)
+    if result["late"]:
+        return None
+    if result["rc"]:
+        return {"mounted": False, "writable": False}
+    mode = int(result["out"], 16)
+    return {"mounted": ring_pmxcfs.is_link(mode), "writable": ring_pmxcfs.is_writable(mode)}
+
+
+def _why_not_writable(now):
+    if now is None:
+        return "/etc/pve does not answer: see journalctl -u pve-cluster"
+    if not now["mounted"]:
+        return "/etc/pve is not mounted: systemctl start pve-cluster"
+    return "/etc/pve is read-only: this partition is not quorate"
