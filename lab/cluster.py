@@ -13,9 +13,10 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from lab import base, host, seed
-from lab.network import Network, check_name, networks_of
+from lab.network import PUBLIC, Network, check_name, networks_of
 from lab.node import Machine, kill_cgroup
 from lab.shell import LabError, note, wait_for
 from lab.state import MASTER, Record, node_names
@@ -74,12 +75,15 @@ class Lab:
     def down(self):
         """Leave nothing behind: processes, namespaces, cgroups, folders; also of a lab that never came up whole."""
         host.require_root()
-        top = host.cgroup_root() / self.record.prefix
-        # With a process of an interrupted `up` still starting things, the cgroup is what tells of them.
-        for machine in self.record.machines():
-            Machine(self.record, machine, "").kill() if self.record.file.exists() else None
-        kill_cgroup(top)
+        if self.record.file.exists():
+            for name in self.record.machines():
+                self.machine(name).kill()
+        # An `up` that was killed may have started what no record tells of; its cgroup does.
+        kill_cgroup(host.cgroup_root() / self.record.prefix)
         self.network.delete()
+        for folder in Path("/run/systemd/nspawn/propagate").glob(f"{self.record.prefix}-*"):
+            if folder.name.removeprefix(f"{self.record.prefix}-") in {MASTER, *node_names(9)}:
+                folder.rmdir()
         if self.record.folder.exists():
             shutil.rmtree(self.record.folder)
 
@@ -182,7 +186,7 @@ class Lab:
     def sync(self):
         """Bring the repository's modules to the master and to all minions; needed after every edit."""
         def minions():
-            wait_for(self._minions_answer, 60, every=0.5, what="all minions to answer the master")
+            self._wait_minions()
             self.salt("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all", check=True)
 
         tasks = [minions, lambda: self.salt_run("--out=quiet", "saltutil.sync_all", check=True)]
@@ -190,9 +194,12 @@ class Lab:
             for result in [pool.submit(task) for task in tasks]:
                 result.result()
 
-    def _minions_answer(self):
-        said = self.salt("--out=txt", "-t", "3", "-L", ",".join(self.nodes), "test.ping").stdout
-        return all(f"{node}: True" in said for node in self.nodes)
+    def _wait_minions(self):
+        def answer():
+            said = self.salt("--out=txt", "-t", "3", "-L", ",".join(self.nodes), "test.ping").stdout
+            return all(f"{node}: True" in said for node in self.nodes)
+
+        wait_for(answer, 60, every=0.5, what="all minions to answer the master")
 
     # -- what the cluster looks like ----------------------------------------------------------------------------
 
@@ -220,20 +227,24 @@ class Lab:
         Nodes that are in that state already are left alone, unless force is given. Raises LabError when the cluster
         does not become healthy.
         """
-        self.heal()
+        record = self.record.read()
         off = [name for name in self.record.machines() if not self.machine(name).leader()]
+        deaf = PUBLIC in {network for network, _ in record["cut"] + record["lost"]}
+        self.heal()
         for name in off:
             self.boot(name, wait=False)
         self._all(lambda machine: machine.wait_booted(), off)
-        if not force and all(self._all(lambda machine: self._reset(machine, "check") == 0, self.nodes)):
-            return
-        for step in ("stop", "start"):
-            codes = self._all(lambda machine, step=step: self._reset(machine, step), self.nodes)
-            if any(codes):
-                raise LabError(f"lab-reset {step} failed on {self.name}: exit codes {codes} of {', '.join(self.nodes)}")
-        self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
-        if "salt-minion" in off:
-            self.sync()
+        if force or any(self._all(lambda machine: self._reset(machine, "check"), self.nodes)):
+            for step in ("stop", "start"):
+                codes = self._all(lambda machine, step=step: self._reset(machine, step), self.nodes)
+                if any(codes):
+                    raise LabError(f"lab-reset {step} failed in {self.name}: exit codes {codes} of "
+                                   f"{', '.join(self.nodes)}")
+            self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
+        if deaf:  # a minion's connection that was cut for long takes its time to notice that it works again
+            self._all(lambda machine: machine.exec(["systemctl", "restart", "salt-minion"]), self.nodes)
+        if deaf or off:
+            self._wait_minions()
 
     def _reset(self, machine, step):
         return machine.exec(["lab-reset", step], timeout=120).returncode
@@ -242,9 +253,14 @@ class Lab:
 
     def _start(self, name):
         self.network.renew(name)
-        binds = []
-        if name == MASTER:
-            binds = [(host.REPO, seed.SOURCE), (seed.pillar(self.record, self.nodes), seed.PILLAR)]
+        if name != MASTER:
+            self.machine(name).start()
+            return
+        binds = [(host.REPO, seed.SOURCE), (seed.pillar(self.record, self.nodes), seed.PILLAR)]
+        # The file server walks all of file_roots; what is no part of the project only costs it time.
+        empty = self.record.folder / "empty"
+        empty.mkdir(exist_ok=True)
+        binds += [(empty, f"{seed.SOURCE}/{path.name}") for path in host.REPO.glob(".*") if path.is_dir()]
         self.machine(name).start(binds)
 
     def _wait_healthy(self, node):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lab import host
@@ -102,12 +103,14 @@ class Machine:
 
     def kill(self):
         """Take the power away: kill -9 of every process of the machine."""
-        pids = [pid for pid in (self.leader(), self.supervisor()) if pid]
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # the machine's process 1 takes systemd-nspawn with it
+        supervisor, leader = self.supervisor(), self.leader()
+        if leader:
+            kill_pid(leader)
+            end = time.monotonic() + 2  # systemd-nspawn then ends by itself, and cleans up behind it
+            while self.supervisor() and time.monotonic() < end:
+                time.sleep(0.02)
+        if self.supervisor() == supervisor and supervisor:
+            kill_pid(supervisor)
         kill_cgroup(self.cgroup)
         with self.record.change() as record:
             record.get("procs", {}).pop(self.name, None)
@@ -128,18 +131,23 @@ def start_time(pid):
     return None if fields[0] in "ZX" else f"{fields[19]}@{boot}"
 
 
+def kill_pid(pid):
+    """kill -9 of a process that may have ended meanwhile."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def kill_cgroup(cgroup):
     """Kill what runs in a cgroup of the lab, and remove it; nothing is there but what the lab put there."""
     if not cgroup.is_dir():
         return
+
     def emptied():
         pids = [int(pid) for procs in cgroup.rglob("cgroup.procs") for pid in _lines(procs)]
         for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill_pid(pid)
         return not pids
+
     wait_for(emptied, 20, every=0.05, what=f"the processes in {cgroup} to end")
     for inner in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
         inner.rmdir()

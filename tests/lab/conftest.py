@@ -1,0 +1,58 @@
+"""One booted cluster per suite for all lab tests; each test finds it in its first state.
+
+LAB_SUITES names the suites (default: both). On a failure the journals of all machines go to artifacts/.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Lab, LabError
+from lab.node import start_time
+from lab.state import all_names
+
+SUITES = os.environ.get("LAB_SUITES", "bookworm trixie").split()
+ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def lab_prefix():
+    """Prefix for the names of this run's labs; labs that a killed test run left are removed first."""
+    for name in all_names():
+        owner = re.fullmatch(r"t(\d+)-.*", name)
+        if owner and start_time(int(owner[1])) is None:
+            Lab(name).down()
+    return f"t{os.getpid()}"
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def booted_lab(request, lab_prefix):
+    """A lab of two nodes and a master, booted once for each suite."""
+    lab = Lab(f"{lab_prefix}-{request.param}", suite=request.param)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def lab(booted_lab, request):
+    """The booted lab in its first state: healed, quorate, one link on the vRack, version 1 or above."""
+    booted_lab.reset()
+    failed = request.session.testsfailed
+    yield booted_lab
+    if request.session.testsfailed > failed:
+        _save_journals(booted_lab, request.node.name)
+
+
+def _save_journals(lab, test):
+    ARTIFACTS.mkdir(exist_ok=True)
+    for machine in lab.record.machines():
+        try:
+            text = lab.exec(machine, ["journalctl", "--no-pager", "-n", "2000", "-o", "short-precise"]).stdout
+        except LabError as error:
+            text = f"{error}\n"
+        (ARTIFACTS / f"{re.sub('[^A-Za-z0-9_.-]', '_', test)}-{machine}.log").write_text(text, encoding="utf-8")

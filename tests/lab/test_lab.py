@@ -1,0 +1,246 @@
+"""The lab itself: what it promises to those who test with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab import host, seed
+from lab.cluster import MASTER, Lab, LabError, wait_for
+from lab.node import start_time
+
+COMMAND = [sys.executable, str(host.REPO / "lab/lab")]
+SUITE = os.environ.get("LAB_SUITES", "bookworm").split()[0]
+
+
+def leftovers(name):
+    """Return everything on this machine that carries a lab's name: namespaces, cgroups, mounts, processes, folders."""
+    prefix = f"pcl-{name}"
+    found = [path for folder in ("/run/netns", "/run/systemd/nspawn/propagate", host.cgroup_root(), host.HOME)
+             if Path(folder).is_dir() for path in Path(folder).iterdir()
+             if path.name in (name, prefix) or path.name.startswith(f"{prefix}-")]
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        found += [line for line in mounts if f"{host.HOME}/{name}/" in line or prefix in line]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found += [words for word in words if word.startswith(f"--machine={prefix}-")]
+    return [str(item) for item in found]
+
+
+def card(lab, node, name):
+    """Return the state word of ip(8) for an interface of a node, None when there is no such interface."""
+    for line in lab.exec(node, ["ip", "-brief", "link"], check=True).stdout.splitlines():
+        if line.split("@")[0].split()[0] == name:
+            return line.split()[1]
+    return None
+
+
+def test_first_state(lab):
+    """All daemons run, one link connects the nodes, and every name resolves to the vRack."""
+    for node in lab.nodes:
+        assert lab.members(node) == [1, 2]
+        assert lab.quorate(node)
+        resolved = [line.split()[0] for line in lab.exec(node, ["getent", "ahostsv4", "pve2"]).stdout.splitlines()]
+        assert set(resolved) == {"10.66.0.2"}
+        assert lab.exec(node, ["systemctl", "is-active", "ssh", "pveproxy", "salt-minion"]).returncode == 0
+    links = lab.exec("pve1", ["corosync-cfgtool", "-s"]).stdout.split()
+    assert (links.count("ID"), links[-2:]) == (2, ["2:", "connected"])
+
+
+def test_networks_are_as_designed(lab):
+    """The vRack is one segment; the public network is routed, and leads to the master."""
+    assert lab.exec("pve1", ["ping", "-c1", "-W2", "10.66.0.2"]).returncode == 0
+    via = lab.exec("pve1", ["ip", "route", "get", "198.51.102.10"], check=True).stdout
+    assert "via 198.51.101.1" in via
+    assert lab.exec("pve1", ["ping", "-c1", "-W2", "198.51.102.10"]).returncode == 0
+    assert lab.exec("pve2", ["ping", "-c1", "-W2", "198.51.100.10"]).returncode == 0
+    assert lab.exec(MASTER, ["ping", "-c1", "-W1", "10.66.0.1"]).returncode != 0
+
+
+def test_nodes_reach_each_other_by_ssh_on_both_networks(lab):
+    """As after a join: root gets in without a password, on either address."""
+    for address in ("10.66.0.2", "198.51.102.10"):
+        done = lab.exec("pve1", ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", address,
+                                 "hostname"])
+        assert done.stdout == "pve2\n", done.stderr
+
+
+def test_cut_takes_quorum_and_heal_brings_it_back(lab):
+    """A cut network drops the carrier of every node; without the vRack no node has quorum."""
+    lab.cut("vrack")
+    assert [card(lab, node, "vrack0") for node in lab.nodes] == ["DOWN", "DOWN"]
+    assert "10.66.0.1/24" in lab.exec("pve1", ["ip", "-4", "address", "show", "vrack0"]).stdout
+    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
+    assert lab.members("pve1") == [1]
+    assert not any(map(lab.writable, lab.nodes))
+    lab.heal("vrack")
+    assert [card(lab, node, "vrack0") for node in lab.nodes] == ["UP", "UP"]
+    wait_for(lambda: all(map(lab.healthy, lab.nodes)), 30, what="both nodes to be healthy")
+
+
+def test_cut_of_one_node_leaves_the_others_carrier(lab):
+    """A network cut at one node is the failure of that node's cable."""
+    lab.cut("vrack", "pve2")
+    assert [card(lab, node, "vrack0") for node in lab.nodes] == ["UP", "DOWN"]
+    assert lab.status()["cut"] == [["vrack", "pve2"]]
+    assert lab.exec("pve1", ["ping", "-c1", "-W1", "10.66.0.2"]).returncode != 0
+    assert lab.exec("pve1", ["ping", "-c1", "-W2", "198.51.102.10"]).returncode == 0
+
+
+def test_lost_card_is_gone_with_its_address_until_healed(lab):
+    """A lost card is no interface at all; heal puts it back with addresses and routes."""
+    before = lab.exec("pve2", ["ip", "-4", "route"], check=True).stdout.splitlines()
+    lab.lose_card("pve2", "public")
+    lab.lose_card("pve2", "vrack")
+    assert card(lab, "pve2", "public0") is None
+    assert card(lab, "pve2", "vrack0") is None
+    assert lab.exec("pve2", ["ip", "-4", "route"]).stdout == ""
+    lab.heal("public")
+    assert card(lab, "pve2", "public0") == "UP"
+    assert card(lab, "pve2", "vrack0") is None
+    lab.heal()
+    assert sorted(lab.exec("pve2", ["ip", "-4", "route"]).stdout.splitlines()) == sorted(before)
+    assert lab.exec("pve2", ["ping", "-c1", "-W2", "198.51.100.10"]).returncode == 0
+
+
+def test_crash_and_boot_keep_the_disk(lab):
+    """A crashed node is gone at once for the others, and comes back with its disk and its cut cable."""
+    lab.write("pve2", "/root/kept", "yes\n")
+    lab.cut("public", "pve2")
+    lab.crash("pve2")
+    assert lab.status()["machines"]["pve2"] == "off"
+    with pytest.raises(LabError, match="does not run"):
+        lab.exec("pve2", ["true"])
+    assert lab.exec("pve1", ["ping", "-c1", "-W1", "10.66.0.2"]).returncode != 0
+    wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
+    lab.disk("pve2").write("/root/while-off", "too\n")
+    lab.boot("pve2")
+    wait_for(lambda: all(map(lab.healthy, lab.nodes)), 30, what="both nodes to be healthy")
+    assert lab.read("pve2", "/root/kept") + lab.read("pve2", "/root/while-off") == "yes\ntoo\n"
+    assert card(lab, "pve2", "public0") == "DOWN"
+
+
+def test_reset_undoes_what_a_test_did(lab):
+    """Other files, another link, a firewall, a stopped daemon: reset finds and undoes all of it."""
+    conf = lab.read("pve1", "/etc/corosync/corosync.conf")
+    for node in lab.nodes:
+        lab.write(node, "/etc/corosync/corosync.conf",
+                  conf.replace("config_version: ", "config_version: 9").replace("link_mode: passive", "link_mode: rr"))
+    lab.write("pve1", "/etc/hosts", "127.0.0.1 localhost\n")
+    lab.exec("pve2", ["nft", "add", "table", "inet", "mine"], check=True)
+    lab.exec("pve2", ["mkdir", "/var/lib/pve-corosync"], check=True)
+    lab.exec("pve2", ["systemctl", "stop", "corosync"], check=True)
+    lab.reset()
+    assert all(map(lab.healthy, lab.nodes))
+    for node in lab.nodes:
+        assert "link_mode: passive" in lab.read(node, "/etc/corosync/corosync.conf")
+        assert lab.read(node, "/etc/hosts") == seed.hosts(lab.nodes)
+        assert lab.exec(node, ["nft", "list", "ruleset"]).stdout == ""
+        assert lab.exec(node, ["test", "-e", "/var/lib/pve-corosync"]).returncode == 1
+
+
+def test_salt_answers_with_the_modules_of_this_tree(lab):
+    """The minions have the lab's pillar and the tree's modules; the master serves nothing else of the tree."""
+    pillar = lab.salt("--out=txt", "*", "config.get", "corosync:cluster_name", check=True).stdout
+    assert sorted(pillar.splitlines()) == ["pve1: prod", "pve2: prod"]
+    served = lab.salt_run("--out=txt", "fileserver.file_list", check=True).stdout
+    assert "_utils/ring_conf.py" in served
+    assert "pillar/" not in served and "lab/" not in served and "tests/" not in served
+
+
+def test_exec_gives_code_output_and_deadline(lab):
+    """The result has code and both streams; a program that outlives its deadline is ended, in the node too."""
+    done = lab.exec("pve1", ["sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+    with pytest.raises(LabError, match="did not end within 0.5 s"):
+        lab.exec("pve1", ["sleep", "4321"], timeout=0.5)
+    assert lab.exec("pve1", ["pgrep", "-f", "^sleep 4321"]).returncode == 1
+
+
+def test_errors_say_what_there_is(lab):
+    """A wrong name is answered with the names that exist."""
+    for act, text in ((lambda: lab.exec("pve7", ["true"]), "pve1, pve2, master"),
+                      (lambda: lab.cut("wifi"), "vrack and public"),
+                      (lambda: lab.cut("vrack", MASTER), "no card in vrack"),
+                      (lambda: lab.boot("pve1"), "running already"),
+                      (lambda: lab.up(), "already"),
+                      (lambda: Lab("No_Such"), "up to 20")):
+        with pytest.raises(LabError, match=text):
+            act()
+
+
+def test_two_labs_side_by_side_and_nothing_left(lab, lab_prefix):
+    """A second lab, of three nodes with the same addresses, neither disturbs the first nor leaves a trace."""
+    name = f"{lab_prefix}-side"
+    other = Lab(name, suite=lab.suite, nodes=3)
+    try:
+        other.up()
+        assert other.members("pve3") == [1, 2, 3]
+        assert lab.members("pve1") == [1, 2]
+        other.cut("vrack")
+        wait_for(lambda: not other.quorate("pve3"), 40, what="pve3 of the other lab to lose quorum")
+        assert all(map(lab.healthy, lab.nodes))
+        ids = other.salt("--out=txt", "pve3", "config.get", "corosync:nodes:pve3:addresses:public", check=True).stdout
+        assert ids == "pve3: 198.51.103.10\n"
+        assert leftovers(name)
+    finally:
+        other.down()
+    assert leftovers(name) == []
+    assert all(map(lab.healthy, lab.nodes))
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 2.5])
+def test_down_clears_up_after_a_killed_up(lab_prefix, seconds):
+    """kill -9 of `lab up` at different moments: down finds everything it had made."""
+    name = f"{lab_prefix}-killed"
+    up = subprocess.Popen([*COMMAND, "--name", name, "up", "--suite", SUITE], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL)
+    wait_for(lambda: (host.HOME / name / "state.json").exists(), 200, every=0.05, what="lab up to begin")
+    time.sleep(seconds)
+    assert up.poll() is None, "lab up was done before it could be killed"
+    up.send_signal(signal.SIGKILL)
+    up.wait()
+    down = subprocess.run([*COMMAND, "--name", name, "down"], capture_output=True, text=True, check=False)
+    assert (down.returncode, down.stderr) == (0, "")
+    time.sleep(0.5)  # what a half-started child of the killed command would still do
+    assert leftovers(name) == []
+    again = subprocess.run([*COMMAND, "--name", name, "down"], capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_only_processes_of_the_lab_are_killed(tmp_path):
+    """A recorded pid that has become another process is left alone."""
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        name = f"t{os.getpid()}-pid"
+        lab = Lab(name)
+        with lab.record.change() as record:
+            record.update(suite="bookworm", base=str(tmp_path), nodes=["pve1", "pve2"], cut=[], lost=[],
+                          procs={"pve1": {"pid": stranger.pid, "start": "1@another"}})
+        lab.down()
+        assert stranger.poll() is None
+        assert start_time(stranger.pid)
+        assert leftovers(name) == []
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_command_line(lab):
+    """The command gives the program's own exit code, and one sentence where it cannot do as told."""
+    command = [*COMMAND, "--name", lab.name]
+    done = subprocess.run([*command, "exec", "pve2", "--", "sh", "-c", "hostname; exit 5"], capture_output=True,
+                          text=True, check=False)
+    assert (done.returncode, done.stdout) == (5, "pve2\n")
+    status = subprocess.run([*command, "status"], capture_output=True, text=True, check=True).stdout.split()
+    assert status.count("running") == 3
+    wrong = subprocess.run([*command, "cut", "wifi"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "lab: there is no network 'wifi': the lab has vrack and public\n"
