@@ -81,7 +81,8 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
     brief
         Return the text instead of the data, for an orchestration's output.
 
-    Exit code 0 if no finding is an error, 1 if one is, 2 if the cluster or an argument is wrong.
+    Exit code 0 if every node is quorate with a writable ``/etc/pve`` and no finding is an error, 1 if not, 2 if the
+    cluster or an argument is wrong.
 
     CLI Example:
 
@@ -254,7 +255,7 @@ def _status(cluster, skip):
         held = [loaded["layout"], *rows["in_force"]] if loaded["layout"] in rows["in_force"] else rows["in_force"]
         findings += ring_rules.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
-    bad = bool(errors(findings))
+    bad = bool(errors(findings)) or ring_run.sick(rows["state"])
     return rows | {"findings": findings, "result": "errors" if bad else "ok",
                    "retcode": ring_run.FAILED if bad else ring_run.OK}
 
@@ -269,7 +270,8 @@ def _plan(layout, strategy, skip, force, cluster, diff):
 def _verify(layout, cluster, skip):
     site, order = _order(layout, "live", skip, None, cluster)
     observed, findings = site.gather()
-    items = order.checklist(observed)
+    items, borne = order.checklist(observed)
+    findings = ordered(findings + borne)
     ok = ring_verify.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
     return order.head() | {"checklist": items, "findings": findings, "result": "true" if ok else "not true",

@@ -42,6 +42,7 @@ CODES = (
     ("stage-failed", "A node refused the files of the steps before anything was written."),
     ("step-failed", "A node did not reach what the step demands."),
     ("step-unanswered", "A node gave no outcome of the step within its deadline."),
+    ("link-dead", "A link of the layout that no pair depends on is not connected."),
     ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
 )
 for _code, _title in CODES:
@@ -243,6 +244,52 @@ def _carries(layout: dict, nodes: dict) -> bool:
     seen = {node: {int(number): address for number, address in row["addresses"].items()}
             for node, row in nodes.items()}
     return wanted == seen
+
+
+def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[list[dict], list[dict]]:
+    """Return the checklist and warnings, with backup links that are dead taken as a warning.
+
+    A layout is for its primary network: a link on it must be connected on every pair. Any other link may be dead,
+    as the vRack is when `degraded` is wanted, where every pair has another link of the layout connected. A link that
+    was expected to live has been waited for in its step.
+
+    :param layout: what ``ring_layout.resolve`` returns.
+    :param observed: what :func:`observe` returned.
+    :param items: what ``ring_verify.checklist`` returned.
+    :param skip: nodes that the work goes on without.
+    """
+    links = {int(number): link["network"] for number, link in layout["links"].items()}
+    nodes = [name for name in layout["nodes"] if name not in skip]
+    up, down = {}, []
+    for one in nodes:
+        for two in (name for name in nodes if name != one):
+            rows = ((observed["nodes"].get(one) or {}).get("links") or {}).get(two) or {}
+            seen = {int(number) for number, row in rows.items() if row.get("connected") is True}
+            up[one, two] = seen & set(links)
+            down += [(number, one, two) for number in sorted(set(links) - seen)]
+    bearable = down and all(links[number] != layout["primary"]["network"] and up[one, two] & up[two, one]
+                            for number, one, two in down)
+    if not bearable:
+        return items, []
+    findings = []
+    for number in sorted({row[0] for row in down}):
+        pairs = sorted({"-".join(sorted(row[1:])) for row in down if row[0] == number})
+        findings.append(finding("link-dead", f"link {number} ({links[number]}) is not connected on {', '.join(pairs)}; "
+                                             "the other links of the layout carry", severity="warning",
+                                data={"link": number, "network": links[number], "pairs": pairs},
+                                remedy=f"repair {links[number]}; the link comes back by itself"))
+    said = ", ".join(f"link {number} {one}->{two}" for number, one, two in down)
+    return [item if item["ok"] or item["item"] != "links connected"
+            else item | {"ok": True, "seen": f"not connected, but no pair depends on it: {said}"}
+            for item in items], findings
+
+
+def sick(state: list[dict]) -> bool:
+    """Tell whether a node does not answer, has no quorum, or no writable /etc/pve.
+
+    :param state: what :func:`state_now` returned.
+    """
+    return not all(row["answers"] and row["quorate"] and row["writable"] for row in state)
 
 
 def choose_writer(candidates, latest: dict) -> str:

@@ -80,15 +80,18 @@ class Order:
             "to_version": made["to_version"], "partitions": made["partitions"],
             "summary": _summary(made, steps, refused), "result": "refused" if refused else "planned",
             "retcode": ring_run.FAILED if refused else ring_run.OK}
+        if refused:
+            report["matrix"] = ring_run.matrix(observed)
         if diff and steps:
             report["diffs"] = ring_plan.diffs(made, observed)
         if steps:
             report["next"] = [f"do it: {self.again('apply')}"]
         return report
 
-    def checklist(self, observed: dict) -> list[dict]:
-        """Return the exit checklist, as far as runs carry it out."""
-        return ring_verify.checklist(self.layout, observed, items=ring_verify.LINK_ITEMS, skip=self.skip)
+    def checklist(self, observed: dict) -> tuple[list[dict], list[dict]]:
+        """Return the exit checklist, as far as runs carry it out, and warnings on what it bears."""
+        items = ring_verify.checklist(self.layout, observed, items=ring_verify.LINK_ITEMS, skip=self.skip)
+        return ring_run.tolerate(self.layout, observed, items, self.skip)
 
 
 def _summary(made, steps, refused):
@@ -136,7 +139,7 @@ class Run:
             self.ports.note("ended", result=result, seconds=self.report["seconds"],
                             summary=self.report.get("summary", ""),
                             codes=[item["code"] for item in self.report["findings"]])
-            self.ports.say(f"{result}: {self.report.get('summary', '')}")
+            self.ports.say(self.report["summary"] if result != "interrupted" else "interrupted")
         self.report["result"] = result
         self.report["retcode"] = ring_run.OK if result in ("reached", "already") else ring_run.FAILED
         return self.report
@@ -216,11 +219,15 @@ class Run:
         end = self.ports.passed() + self.settings["verify_timeout"]
         if not already:
             self.observed = self.ports.gather()[0]
-        items = self.order.checklist(self.observed)
+        items, findings = self.order.checklist(self.observed)
         while not ring_verify.passed(items) and self.ports.passed() < end:
             self.ports.sleep(0.5)
             self.observed = self.ports.gather()[0]
-            items = self.order.checklist(self.observed)
+            items, findings = self.order.checklist(self.observed)
+        if not already:
+            # what was found before the run describes a state that is gone
+            self.report["before"], self.report["findings"] = self.report["findings"], []
+        self.report["findings"] = ordered(self.report["findings"] + findings)
         ok = ring_verify.passed(items)
         self.report["checklist"] = items
         self.report["seconds"]["verified"] = self.ports.passed()

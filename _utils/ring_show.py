@@ -31,6 +31,8 @@ def _plan(report):
     for node, diffs in sorted((report.get("diffs") or {}).items()):
         for name, text in sorted(diffs.items()):
             lines += ["", f"{node}: {name}"] + ["  " + row for row in text.rstrip("\n").splitlines()]
+    if report.get("matrix"):
+        lines += [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
 
 
@@ -42,8 +44,8 @@ def _apply(report):
     if done:
         lines += [""] + done_table(done)
     if report.get("checklist"):
-        lines += [""] + checklist_table(report["checklist"], only_bad=report["retcode"] == 0)
-    lines += _findings_block(report)
+        lines += [""] + checklist_table(report["checklist"], only_bad=True)
+    lines += _findings_block(report, ("error", "warning"))
     if report["result"] == "failed" and report.get("state"):
         lines += ["", "the cluster is in this state now:"] + state_table(report["state"])
         lines += [""] + matrix_table(report["matrix"]) if report.get("matrix") else []
@@ -74,8 +76,8 @@ def _head(report, text):
     return [f"{who}: {text}"]
 
 
-def _findings_block(report):
-    lines = findings_lines(report.get("findings") or [])
+def _findings_block(report, severities=("error", "warning", "info")):
+    lines = findings_lines([item for item in report.get("findings") or [] if item["severity"] in severities])
     return [""] + lines if lines else []
 
 
@@ -188,10 +190,12 @@ def steps_table(steps: list[dict]) -> list[str]:
 
 
 def _wait(wait):
-    words = [f"link {number} ({len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'})"
-             for number, pairs in sorted((wait.get("connected") or {}).items(), key=lambda item: int(item[0])) if pairs]
-    words += [key for key in ("quorate", "writable") if wait.get(key)]
-    return ", ".join(words) or "version"
+    """What a step waits for, short; the version always."""
+    linked = [str(number) for number, pairs in sorted((wait.get("connected") or {}).items(), key=lambda row: int(row[0]))
+              if pairs]
+    words = [f"link {', '.join(linked)} up"] if linked else []
+    words += [{"quorate": "quorum", "writable": "/etc/pve"}[key] for key in ("quorate", "writable") if wait.get(key)]
+    return "; ".join(words) or "version"
 
 
 def done_table(done: list[dict]) -> list[str]:

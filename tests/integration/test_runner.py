@@ -1,8 +1,247 @@
 """The runner ``corosync`` through salt-run and orchestrations, on a real master with two minions."""
 
+import ast
+import copy
+import fcntl
+import json
+import pathlib
+import time
 
-def test_status(cluster):
+import conftest
+import pytest
+
+REPO = conftest.REPO
+FUNCTIONS = {"facts": "corosync.py", "stage": "corosync_stage.py", "finish": "corosync_stage.py",
+             "outcome": "corosync_stage.py", "step": "corosync_step.py"}
+
+
+def codes(ret):
+    return [item["code"] for item in ret.data["findings"]]
+
+
+def versions(site):
+    """The versions of every file and daemon of the simulated cluster."""
+    state = site.state()
+    texts = [state["shared"]] + [row[key] for row in state["nodes"].values() for key in ("local", "running")]
+    return {conftest.ring_conf.parse(text).version for text in texts}
+
+
+def arguments(path, name):
+    tree = ast.parse(path.read_text())
+    spec = next(node.args for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return ast.unparse(spec)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_simulated_functions_take_what_the_real_ones_take(name):
+    real = arguments(REPO / "_modules" / FUNCTIONS[name], name)
+    assert arguments(conftest.SIM / "_modules" / "corosync.py", name) == real
+
+
+def test_status_of_a_healthy_cluster(cluster):
     ret = cluster.run("corosync.status")
     assert ret.returncode == 0, ret
     assert ret.data["in_force"] == ["nominal"]
     assert ret.data["matrix"]["pve1"]["pve2"] == {"0": "connected"}
+    assert [row["quorate"] for row in ret.data["state"]] == [True, True]
+
+
+def test_status_of_a_cut_cluster_as_text(cluster):
+    cluster.cut(conftest.VRACK)
+    ret = cluster.text("corosync.status")
+    assert ret.returncode == 1, ret
+    assert "0 DOWN" in ret.stdout and "1/2" in ret.stdout
+
+
+def test_a_pillar_with_an_error_still_shows_the_cluster(cluster):
+    broken = copy.deepcopy(conftest.PILLAR)
+    broken["layouts"]["degraded"]["links"][0]["network"] = "nosuch"
+    conftest.write_pillar(cluster.pillar_path, broken)
+    ret = cluster.run("corosync.status")
+    assert ret.returncode == 1, ret
+    assert "network-unknown" in codes(ret)
+    assert ret.data["matrix"]["pve2"]["pve1"] == {"0": "connected"}
+    ret = cluster.run("corosync.apply", "degraded")
+    assert ret.returncode == 2, ret
+    assert codes(ret) == ["network-unknown"]
+
+
+def test_plan_with_steps_and_without(cluster):
+    ret = cluster.run("corosync.plan", "degraded")
+    assert ret.returncode == 0, ret
+    assert ret.data["steps"] and all(step["act"] == "cluster" for step in ret.data["steps"])
+    assert versions(cluster) == {5}
+    ret = cluster.run("corosync.plan")
+    assert ret.returncode == 0, ret
+    assert ret.data["steps"] == []
+
+
+def test_failover_and_return(cluster):
+    cluster.cut(conftest.VRACK)
+    ret = cluster.run("corosync.apply", "degraded")
+    assert ret.returncode == 0, ret
+    assert ret.data["result"] == "reached"
+    assert [step["act"] for step in ret.data["steps"]][:2] == ["local", "publish"]
+    assert ret.data["seconds"]["quorate"] <= ret.data["seconds"]["total"]
+    assert codes(ret) == ["link-dead"]
+    assert "step 1/" in ret.stderr and "pve1: ok" in ret.stderr
+    reached = versions(cluster)
+    assert len(reached) == 1 and reached > {5}
+    assert all(row["lock"] is None for row in cluster.state()["nodes"].values())
+
+    ret = cluster.run("corosync.apply", "degraded")
+    assert (ret.returncode, ret.data["result"]) == (0, "already"), ret
+    assert versions(cluster) == reached
+
+    ret = cluster.run("corosync.apply")
+    assert (ret.returncode, ret.data["result"]) == (1, "refused"), ret
+    assert "goal-cannot-carry" in codes(ret)
+    assert versions(cluster) == reached
+
+    cluster.cut()
+    ret = cluster.run("corosync.apply", "progress=False")
+    assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
+    assert "step 1/" not in ret.stderr
+    assert {step["act"] for step in ret.data["steps"]} == {"cluster"}
+    ret = cluster.run("corosync.verify")
+    assert ret.returncode == 0, ret
+    assert {"links connected", "quorum", "same bytes", "cluster file system"} <= {
+        item["item"] for item in ret.data["checklist"]}
+    assert cluster.run("corosync.verify", "degraded").returncode == 1
+
+
+def test_a_test_run_shows_the_files_and_writes_nothing(cluster):
+    before = cluster.state()
+    ret = cluster.run("corosync.apply", "degraded", "test=True")
+    assert (ret.returncode, ret.data["result"]) == (0, "test"), ret
+    added = [line for line in ret.data["diffs"]["pve1"].splitlines() if line.startswith("+")]
+    assert any("ring0_addr: 198.51.100.10" in line for line in added), ret
+    assert cluster.state() == before
+
+
+def test_a_silent_node_is_refused_and_can_be_skipped(cluster):
+    cluster.fault("pve2", facts_delay=6)
+    begun = time.monotonic()
+    ret = cluster.run("corosync.apply", "degraded")
+    assert (ret.returncode, ret.data["result"]) == (1, "refused"), ret
+    assert codes(ret)[0] == "node-silent"
+    assert time.monotonic() - begun < 8
+    assert versions(cluster) == {5}
+    ret = cluster.run("corosync.plan", "degraded", "skip=pve2")
+    assert "node-silent" not in [item["code"] for item in ret.data["findings"] if item["severity"] == "error"]
+
+
+def test_a_node_that_refuses_the_files_stops_everything(cluster):
+    cluster.fault("pve2", stage="parse error in config")
+    ret = cluster.run("corosync.apply", "degraded")
+    assert (ret.returncode, ret.data["result"]) == (1, "failed"), ret
+    assert codes(ret)[0] == "stage-failed"
+    assert "parse error in config" in ret.data["findings"][0]["text"]
+    assert versions(cluster) == {5}
+    assert all(row["lock"] is None for row in cluster.state()["nodes"].values())
+
+
+def test_a_failing_step_is_told_and_the_same_command_goes_on(cluster):
+    cluster.cut(conftest.VRACK)
+    cluster.fault("pve2", steps={"1": "corosync refused version 6"})
+    ret = cluster.text("corosync.apply", "degraded")
+    assert ret.returncode == 1, ret
+    for words in ("stopped in step 1", "pve2: corosync refused version 6", "the cluster is in this state now",
+                  "go on:   salt-run corosync.apply degraded", "go back: salt-run corosync.apply nominal"):
+        assert words in ret.stdout, ret
+    assert "Traceback" not in ret.stdout + ret.stderr
+    cluster.change(lambda state: state["nodes"]["pve2"]["faults"].clear())
+    ret = cluster.run("corosync.apply", "degraded")
+    assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
+
+
+def test_an_outcome_that_got_lost_is_asked_for(cluster):
+    cluster.fault("pve1", loses_answer=[1])
+    ret = cluster.cli.run("corosync.apply", "degraded", _timeout=100)
+    assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
+    assert "asking for the outcome" in ret.stderr
+    calls = [call for call in cluster.state()["nodes"]["pve1"]["calls"] if call[1] == 1]
+    assert len(calls) == 1
+
+
+def test_a_second_run_is_refused_while_one_is_under_way(cluster):
+    folder = pathlib.Path(cluster.master.config["cachedir"]) / "pve-corosync" / "prod"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps({"jid": "20260102030405060708", "pid": 42, "start": 1763900000}))
+        file.flush()
+        ret = cluster.run("corosync.apply", "degraded")
+    assert ret.returncode == 1, ret
+    assert codes(ret) == ["run-under-way"]
+    assert "20260102030405060708" in ret.data["findings"][0]["text"]
+    assert versions(cluster) == {5}
+
+
+@pytest.mark.parametrize("words, code", [
+    (("degarded",), "layout-unknown"),
+    (("degraded", "skp=pve2"), "argument-unknown"),
+    (("degraded", "skip=pve9"), "skip-unknown"),
+    (("degraded", "strategy=fast"), "argument-bad"),
+    (("degraded", "test=maybe"), "argument-bad"),
+    (("degraded", "cluster=lab"), "cluster-unknown"),
+])
+def test_what_is_typed_wrong_changes_nothing(cluster, words, code):
+    before = cluster.state()
+    ret = cluster.run("corosync.apply", *words)
+    assert ret.returncode == 2, ret
+    assert codes(ret) == [code]
+    assert ret.data["findings"][0]["remedy"]
+    assert cluster.state() == before
+
+
+def test_orchestrations_and_their_exit_codes(cluster):
+    cluster.cut(conftest.VRACK)
+    ret = cluster.cli.run("state.orchestrate", "orch.failover")
+    assert ret.returncode == 0, ret
+    assert "step 1/" in ret.stderr
+    assert "reached and verified" in ret.stdout
+    reached = versions(cluster)
+    ret = cluster.cli.run("state.orchestrate", "orch.nominal")
+    assert ret.returncode == 1, ret
+    assert "goal-cannot-carry" in ret.stdout
+    assert versions(cluster) == reached
+    cluster.cut()
+    ret = cluster.cli.run("state.orchestrate", "orch.nominal")
+    assert ret.returncode == 0, ret
+    ret = cluster.cli.run("state.orchestrate", "orch.failover", 'pillar={"layout": "nosuch"}')
+    assert ret.returncode == 1, ret
+    assert "layout-unknown" in ret.stdout
+    ret = cluster.cli.run("state.orchestrate", "orch.failover", 'pillar={"skip": ["pve1", "pve9"]}')
+    assert ret.returncode == 1, ret
+    assert "skip=pve9" in ret.stdout
+
+
+def test_the_journal_keeps_every_run(cluster):
+    ret = cluster.run("corosync.apply", "degraded")
+    assert ret.returncode == 0, ret
+    jid = ret.data["jid"]
+    runs = cluster.run("corosync.journal", "last=1").data["runs"]
+    assert [(row["jid"], row["layout"], row["result"]) for row in runs] == [(jid, "degraded", "reached")]
+    notes = cluster.run("corosync.journal", f"jid={jid}").data["runs"][0]["notes"]
+    events = [row["event"] for row in notes]
+    assert events[0] == "begun" and events[-1] == "ended"
+    assert "step 1 begun" in events and "step 1 ended" in events
+
+
+def test_events_tell_the_steps(cluster, event_listener):
+    begun = time.time()
+    ret = cluster.run("corosync.apply", "degraded")
+    tag = f"corosync/prod/run/{ret.data['jid']}/1"
+    found = event_listener.wait_for_events([(cluster.master.id, tag)], after_time=begun, timeout=10)
+    assert found.found_all_events
+
+
+def test_the_runner_names_its_arguments():
+    tree = ast.parse((REPO / "_runners" / "corosync.py").read_text())
+    table = next(node for node in tree.body if isinstance(node, ast.Assign)
+                 and getattr(node.targets[0], "id", "") == "FUNCTIONS")
+    named = ast.literal_eval(table.value)
+    public = {node.name: tuple(arg.arg for arg in node.args.args) for node in tree.body
+              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    assert named == public

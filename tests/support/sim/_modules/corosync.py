@@ -133,7 +133,7 @@ def _wait(name, step, outcome):
 def _seen(state, name):
     links = _links(state, name)
     numbers = {number for rows in links.values() for number in rows}
-    return {"version": ring_conf.version_of(state["nodes"][name]["running"]), "quorate": _quorate(state, name),
+    return {"version": ring_conf.parse(state["nodes"][name]["running"]).version, "quorate": _quorate(state, name),
             "writable": _quorate(state, name), "ring_id": _ring(state, name),
             "connected": {n: {peer: rows[n]["connected"] for peer, rows in links.items() if n in rows}
                           for n in numbers}}
@@ -171,7 +171,7 @@ def _ring(state, name):
 
 
 def _copy(text):
-    return {"version": ring_conf.version_of(text), "sha256": _digest(text), "text": text}
+    return {"version": ring_conf.parse(text).version, "sha256": _digest(text), "text": text}
 
 
 def _facts(state, name):
@@ -191,7 +191,7 @@ def _facts(state, name):
         "quorum": {"quorate": quorate, "ring_id": _ring(state, name), "expected": votes, "highest_expected": votes,
                    "total": len(group), "quorum": votes // 2 + 1, "flags": ["Quorate"] if quorate else [], "members": ids},
         "pmxcfs": {"mounted": True, "writable": quorate, "members": None},
-        "addresses": {"eth0": [f"{a}/24" for a in state["addresses"][name]]},
+        "addresses": {f"eth{n}": [f"{a}/24"] for n, a in enumerate(state["addresses"][name])},
         "names": {peer: [state["addresses"][peer][0]] for peer in nodes},
         "authkey": {"sha256": "k" * 64, "mode": "0400", "owner": "root:root"},
         "ha": {"armed": False, "configured": False, "resources": [], "disarm": None}, "busy": None, "problems": [],
