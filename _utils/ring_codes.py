@@ -228,9 +228,9 @@ TABLE = {
         ("ip-version", E, False, "A link of a family that totem.ip_version excludes.", "pcs A7; start only"),
         (
             "link-fixed-option",
-            W,
+            I,
             False,
-            "Port or transport of a link that stays: a reload does not change them.",
+            "Port or transport of a link that stays: the link has to be removed and added again.",
             "corosync totemconfig.c; measured",
         ),
         (
@@ -288,10 +288,10 @@ TABLE = {
             E,
             False,
             (
-                "A line that one of corosync and PVE does not read, or that they read differently (a warning"
-                " in a copy that is replaced)."
+                "Something that corosync, PVE or pmxcfs does not read, or not like the others, and that would"
+                " remain in the goal's file (a warning where the plan writes it anew)."
             ),
-            "coroparse.c; PVE::Corosync parse_conf; measured",
+            "coroparse.c; PVE::Corosync parse_conf, verify_conf; pmxcfs; measured",
         ),
         (
             "conf-value",
@@ -312,14 +312,6 @@ TABLE = {
         ),
         ("nodeid-mismatch", E, False, "The nodeid differs between pillar, nodelist and runtime.", "pcs U2"),
         ("name-missing", E, False, "A node of the nodelist has no name.", "pcs F2; crmsh 4; pmxcfs confdb.c"),
-        ("nodelist-nodeid", E, False, "A node of the nodelist has no nodeid.", "crmsh 13; knet"),
-        (
-            "ring-missing",
-            W,
-            False,
-            "A node lacks the address of a link that others have.",
-            "corosync at its start",
-        ),
         (
             "ring-host-name",
             W,
@@ -334,14 +326,6 @@ TABLE = {
             "Two nodes have the same address in the nodelist.",
             "PVE addnode; crmsh 8",
         ),
-        (
-            "interface-orphan",
-            W,
-            False,
-            "An interface block without a ring address.",
-            "PVE verify_conf; corosync",
-        ),
-        ("interface-missing", W, False, "A link without an interface block.", "PVE verify_conf"),
         (
             "interface-leftover",
             W,

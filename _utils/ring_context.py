@@ -9,6 +9,7 @@ try:
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_addr, ring_options, ring_view
 
+MAX_VERSION = 2**64 - 1
 WHICH = {"local": "local file", "cluster_file": "cluster file"}
 
 
@@ -19,6 +20,7 @@ class Text:
         self.text = text
         self.places: list[list[str]] = []  # (node, "local" | "cluster_file")
         self.view, self.problems = ring_view.read(text)
+        self.pmxcfs_version = ring_view.pmxcfs_version(text)  # also of a text that does not parse
 
     @property
     def version(self) -> int:
@@ -64,7 +66,9 @@ class Context:
             for which in WHICH:
                 copy = facts.get(which)
                 if copy:
-                    text = texts.setdefault(copy["text"], Text(copy["text"]))
+                    if copy["text"] not in texts:
+                        texts[copy["text"]] = Text(copy["text"])
+                    text = texts[copy["text"]]
                     text.places.append([node, which])
         return list(texts.values())
 
@@ -78,9 +82,7 @@ class Context:
         )
 
     def _highest(self) -> int:
-        versions = [text.version for text in self.texts] + [
-            text.view["pmxcfs_version"] or 0 for text in self.texts if text.view
-        ]
+        versions = [max(text.version, text.pmxcfs_version) for text in self.texts]
         versions += [
             facts["runtime"]["version"] or 0 for facts in self.nodes.values() if facts.get("runtime")
         ]
@@ -143,3 +145,7 @@ class Context:
     def armed(self) -> list[str]:
         """Return the nodes whose HA watchdog is armed."""
         return [node for node, facts in self.nodes.items() if (facts.get("ha") or {}).get("armed")]
+
+    def aimed(self) -> list[dict]:
+        """Return what the readers would say of the base with the layout's links."""
+        return ring_view.aimed(self.base.text, self.layout, min(self.highest + 1, MAX_VERSION))

@@ -11,10 +11,10 @@ import re
 try:
     import ring_addr
     import ring_options
-    from ring_finding import finding
+    from ring_problems import Problems
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_addr, ring_options
-    from saltext.pve_corosync.utils.ring_finding import finding
+    from saltext.pve_corosync.utils.ring_problems import Problems
 
 TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping")
 NODE_KEYS = ("nodeid", "addresses", "minion")
@@ -26,55 +26,13 @@ NODE_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
-class _Problems(list):
-    """Collects findings that name a place of the pillar."""
-
-    def add(self, code: str, place: str, said: str, allowed: str = "", remedy: str = "", **data) -> None:
-        text = f"{place}: {said}" + (f"; allowed: {allowed}" if allowed else "")
-        data = {"place": place} | ({"allowed": allowed} if allowed else {}) | data
-        self.append(finding(code, text, data=data, remedy=remedy or f"correct {place} in the pillar"))
-
-    def mapping(self, value, place: str, what: str) -> bool:
-        """Tell whether a value is a mapping that holds something; if not, say so."""
-        if value is None or value == {}:
-            self.add("pillar-missing", place, "is missing or empty", what, f"add {place} to the pillar")
-            return False
-        if isinstance(value, str) and value and not value.strip("*"):
-            self.add(
-                "pillar-masked",
-                place,
-                "holds only asterisks, the pillar was masked on its way",
-                what,
-                "read it through pillar.raw or __pillar__, not through pillar.get",
-            )
-            return False
-        if not isinstance(value, dict):
-            self.add("pillar-type", place, f"{value!r} is no mapping", what)
-            return False
-        return True
-
-    def keys(self, value: dict, known: tuple, place: str, code: str = "pillar-unknown-key") -> None:
-        for key in value:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"rename {key!r} to {near[0]!r}" if near else f"drop {key!r}"
-                self.add(
-                    code,
-                    f"{place}:{key}",
-                    f"unknown key {key!r}",
-                    ", ".join(known),
-                    f"{hint} in {place}",
-                    key=str(key),
-                )
-
-
 def check(pillar) -> tuple[list[dict], dict]:
     """Check the pillar and build the cluster from it.
 
     :param pillar: the value of the pillar key ``corosync``, plain types only.
     :returns: (findings, cluster); the cluster is only good if no finding is an error.
     """
-    out = _Problems()
+    out = Problems()
     cluster = {
         "cluster_name": "",
         "nodes": {},
@@ -99,7 +57,7 @@ def check(pillar) -> tuple[list[dict], dict]:
     return list(out), cluster
 
 
-def _cluster_name(out: _Problems, name) -> str:
+def _cluster_name(out: Problems, name) -> str:
     place, allowed = "corosync:cluster_name", "the name in totem { cluster_name }, no blanks, #, { or }"
     if name is None or name == "":
         out.add(
@@ -133,7 +91,7 @@ def _cluster_name(out: _Problems, name) -> str:
     return ""
 
 
-def _nodes(out: _Problems, nodes: dict) -> dict:
+def _nodes(out: Problems, nodes: dict) -> dict:
     good = {}
     for name, node in nodes.items():
         place = f"corosync:nodes:{name}"
@@ -157,7 +115,7 @@ def _nodes(out: _Problems, nodes: dict) -> dict:
     return good
 
 
-def _nodeid(out: _Problems, place: str, value) -> int:
+def _nodeid(out: Problems, place: str, value) -> int:
     allowed = "a whole number from 1 to 65535"
     if value is None:
         out.add(
@@ -182,7 +140,7 @@ def _nodeid(out: _Problems, place: str, value) -> int:
     return number
 
 
-def _minion(out: _Problems, place: str, value) -> str:
+def _minion(out: Problems, place: str, value) -> str:
     if isinstance(value, str) and value and not any(c.isspace() or c in "/\\" for c in value):
         return value
     out.add(
@@ -195,7 +153,7 @@ def _minion(out: _Problems, place: str, value) -> str:
     return ""
 
 
-def _addresses(out: _Problems, place: str, addresses) -> dict:
+def _addresses(out: Problems, place: str, addresses) -> dict:
     place = f"{place}:addresses"
     if not out.mapping(addresses, place, "a mapping network: IP address"):
         return {}
@@ -210,7 +168,7 @@ def _addresses(out: _Problems, place: str, addresses) -> dict:
     return good
 
 
-def _address(out: _Problems, place: str, address) -> bool:
+def _address(out: Problems, place: str, address) -> bool:
     allowed = "an IPv4 or IPv6 address without prefix length or zone"
     if address is None or address == "":
         out.add("address-missing", place, "is empty", allowed, f"set {place}, or drop it")
@@ -239,7 +197,7 @@ def _address(out: _Problems, place: str, address) -> bool:
     return False
 
 
-def _across_nodes(out: _Problems, nodes: dict) -> None:
+def _across_nodes(out: Problems, nodes: dict) -> None:
     seen = {"nodeid": {}, "minion": {}, "address": {}}
     for name, node in nodes.items():
         place = f"corosync:nodes:{name}"
@@ -265,7 +223,7 @@ def _across_nodes(out: _Problems, nodes: dict) -> None:
                 )
 
 
-def _layout(out: _Problems, name: str, layout, nodes: dict) -> dict:
+def _layout(out: Problems, name: str, layout, nodes: dict) -> dict:
     place = f"corosync:layouts:{name}"
     good = {"name": name, "links": {}, "primary": ""}
     if not out.mapping(layout, place, "a mapping with " + ", ".join(LAYOUT_KEYS)):
@@ -279,7 +237,7 @@ def _layout(out: _Problems, name: str, layout, nodes: dict) -> dict:
     return good
 
 
-def _links(out: _Problems, place: str, links: dict, nodes: dict) -> dict:
+def _links(out: Problems, place: str, links: dict, nodes: dict) -> dict:
     good: dict[int, dict] = {}
     for key, link in links.items():
         here = f"{place}:{key}"
@@ -311,7 +269,7 @@ def _links(out: _Problems, place: str, links: dict, nodes: dict) -> dict:
     return {number: good[number] for number in sorted(good)}
 
 
-def _link(out: _Problems, place: str, link, nodes: dict) -> dict:
+def _link(out: Problems, place: str, link, nodes: dict) -> dict:
     good = {"network": "", "options": {}}
     if not out.mapping(link, place, "a mapping with network and options"):
         return good
@@ -325,7 +283,7 @@ def _link(out: _Problems, place: str, link, nodes: dict) -> dict:
     return good
 
 
-def _network(out: _Problems, place: str, network, nodes: dict, use: str) -> str:
+def _network(out: Problems, place: str, network, nodes: dict, use: str) -> str:
     known = sorted({name for node in nodes.values() for name in node["addresses"]})
     allowed = ", ".join(known) or "none, no node has an address"
     if network is None or network == "":
@@ -373,7 +331,7 @@ def _network(out: _Problems, place: str, network, nodes: dict, use: str) -> str:
     return network
 
 
-def _across_links(out: _Problems, place: str, links: dict) -> None:
+def _across_links(out: Problems, place: str, links: dict) -> None:
     networks, ports = {}, {}
     for number, link in links.items():
         here = f"{place}:{number}"
@@ -400,11 +358,11 @@ def _across_links(out: _Problems, place: str, links: dict) -> None:
             )
 
 
-def _primary(out: _Problems, place: str, network, nodes: dict) -> str:
+def _primary(out: Problems, place: str, network, nodes: dict) -> str:
     return _network(out, place, network, nodes, "the names of the nodes")
 
 
-def _wanted(out: _Problems, name, layouts: dict) -> str:
+def _wanted(out: Problems, name, layouts: dict) -> str:
     place, allowed = "corosync:layout", ", ".join(sorted(layouts)) or "none, corosync:layouts is empty"
     if name is None or name == "":
         out.add("pillar-missing", place, "is missing", allowed, "name the layout that highstate is to hold")
@@ -423,7 +381,7 @@ def _wanted(out: _Problems, name, layouts: dict) -> str:
     return ""
 
 
-def _skip(out: _Problems, skip, nodes: dict) -> list[str]:
+def _skip(out: Problems, skip, nodes: dict) -> list[str]:
     place, allowed = "corosync:skip", "a list of node names out of " + (", ".join(sorted(nodes)) or "none")
     if skip is None:
         return []
@@ -444,7 +402,7 @@ def _skip(out: _Problems, skip, nodes: dict) -> list[str]:
     return [name for name in skip if name in nodes]
 
 
-def _fast_ping(out: _Problems, given) -> dict:
+def _fast_ping(out: Problems, given) -> dict:
     place, known = "corosync:fast_ping", ("ping_interval", "ping_timeout")
     if given is False or given == {}:  # a way to say: the default timers, also in an emergency
         return {}

@@ -175,9 +175,9 @@ def fixed_options(context):
                 yield finding(
                     "link-fixed-option",
                     f"link {number}: {name} is to go from {old} to {new}; a reload does "
-                    "not change it on a link that stays",
+                    "not change it on a link that stays, the plan removes the link and adds it again",
                     data={"link": number, "option": name, "from": old, "to": new},
-                    remedy="go by a layout without that link first, or give it another number",
+                    remedy="nothing; or leave it as it is, that spares steps",
                 )
 
 

@@ -1,7 +1,7 @@
 """The exit checklist: what is to be seen when a layout is reached, item by item.
 
-Each item is one small function that returns ``(ok, seen, expected)``, or None when the facts it needs were not
-gathered. Later phases add items here, with facts of their own.
+Each item is one small function that returns ``(ok, seen, expected)``, or None when its facts were not gathered.
+Later phases add items here, with facts of their own.
 """
 
 from __future__ import annotations
@@ -111,11 +111,15 @@ def links_exact(world):
     want = sorted(world.links)
 
     def judge(_, facts):
+        if not facts.get("runtime"):
+            return "no runtime"
         have = set(world.runtime_links(facts))
-        for rows in (facts.get("links") or {}).values():
-            have |= {int(number) for number in rows}
-        have = sorted(have)
-        return "" if have == want else f"links {_join(have) or 'none'}"
+        seen = {int(number) for rows in (facts.get("links") or {}).values() for number in rows}
+        if sorted(have) == want and seen <= have:
+            return ""
+        return f"links {_join(sorted(have | seen)) or 'none'}" + (
+            f", of them {_join(sorted(set(want) - have))} not in the nodelist" if set(want) - have else ""
+        )
 
     return world.each(f"links {_join(want)}, no other", judge)
 

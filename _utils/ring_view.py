@@ -4,8 +4,9 @@ from __future__ import annotations
 
 try:
     import ring_conf
+    import ring_steps
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_conf
+    from saltext.pve_corosync.utils import ring_conf, ring_steps
 
 
 def read(text: str) -> tuple[dict | None, list[dict]]:
@@ -13,7 +14,7 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
 
     :param text: the file, one character per byte.
     :returns: (view, problems). View is None if corosync would not take the file, else
-        ``{"version": int, "version_text": text or None, "pmxcfs_version": int, "cluster_name": text or None,
+        ``{"version": int, "version_text": text or None, "cluster_name": text or None,
         "nodes": [{"name": text or "", "nodeid", "votes", "addresses": {link: address}}],
         "interfaces": {link: {key: value}}, "totem": {key: value}, "quorum": {key: value}, "qdevice": bool,
         "lint": [problem]}``; a problem is ``{"line", "text", "reader"}``.
@@ -27,7 +28,6 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
     return {
         "version": document.version,
         "version_text": document.get("totem.config_version"),
-        "pmxcfs_version": ring_conf.pmxcfs_version(data),
         "cluster_name": document.cluster_name,
         "nodes": _nodes(document),
         "interfaces": {number: link["options"] for number, link in links.items() if link["interface"]},
@@ -38,12 +38,40 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
     }, []
 
 
+def pmxcfs_version(text: str) -> int:
+    """Return the version that pmxcfs finds in a copy, 0 for none."""
+    return ring_conf.pmxcfs_version(text.encode("latin-1"))
+
+
+def aimed(text: str, layout: dict, version: int) -> list[dict]:
+    """Return what the readers would say of a copy once it holds a layout's links.
+
+    What the plan repairs on its way (links, interface blocks, the version) is not among it.
+
+    :param text: a copy that parses.
+    :param layout: what ``ring_layout.resolve`` returns.
+    :param version: the version that it would get.
+    :returns: problems; none if the links cannot be put into this copy, which other rules name, and the plan.
+    """
+    try:
+        document = ring_steps.document(
+            ring_conf.parse(text.encode("latin-1")), ring_steps.goal_links(layout), version
+        )
+    except ring_conf.ConfError:
+        return []
+    return list(ring_conf.lint(document.dump()))
+
+
 def _nodes(document) -> list[dict]:
     """The nodes in file order; a node without a name has "" here, the document calls it by its address."""
     positions = sorted({position for position, _ in document.tree.node_sections})
     return [
-        {"name": document.get(f"nodelist.node.{position}.name") or "", "nodeid": row["nodeid"],
-         "votes": row["votes"], "addresses": dict(row["addresses"])}
+        {
+            "name": document.get(f"nodelist.node.{position}.name") or "",
+            "nodeid": row["nodeid"],
+            "votes": row["votes"],
+            "addresses": dict(row["addresses"]),
+        }
         for position, row in zip(positions, document.nodes().values())
     ]
 

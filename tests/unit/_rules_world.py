@@ -43,7 +43,7 @@ def conf(links=None, nodes=2, version=5, cluster_name="prod", totem=None):
 
 def file_facts(text, version=None):
     if version is None:
-        version = ring_conf.parse(text.encode("latin-1")).version
+        version = ring_conf.pmxcfs_version(text.encode("latin-1"))
     return {"version": version, "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest(), "text": text}
 
 
@@ -61,28 +61,48 @@ def facts(name, nodes=2, text=None):
         "local": file_facts(text),
         "cluster_file": file_facts(text),
         "runtime": {
-            "version": document.version, "cluster_name": document.cluster_name, "reload_status": 1,
-            "nodeid": rows[name]["nodeid"], "token": 3000, "consensus": 3600,
+            "version": document.version,
+            "cluster_name": document.cluster_name,
+            "reload_status": 1,
+            "nodeid": rows[name]["nodeid"],
+            "token": 3000,
+            "consensus": 3600,
             "nodes": {n: {"nodeid": r["nodeid"], "addresses": dict(r["addresses"])} for n, r in rows.items()},
             "interfaces": {n: {"knet_ping_interval": "750", "knet_ping_timeout": "1500"} for n in links},
         },
         "links": {
-            other: {n: {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 0}
-                    for n in links}
-            for other in rows if other != name
+            other: {
+                n: {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 0}
+                for n in links
+            }
+            for other in rows
+            if other != name
         },
-        "quorum": {"quorate": True, "ring_id": "1.1e", "expected": nodes, "highest_expected": nodes, "total": nodes,
-                   "quorum": nodes // 2 + 1, "flags": ["Quorate"],
-                   "members": sorted(r["nodeid"] for r in rows.values())},
+        "quorum": {
+            "quorate": True,
+            "ring_id": "1.1e",
+            "expected": nodes,
+            "highest_expected": nodes,
+            "total": nodes,
+            "quorum": nodes // 2 + 1,
+            "flags": ["Quorate"],
+            "members": sorted(r["nodeid"] for r in rows.values()),
+        },
         "pmxcfs": {
-            "mounted": True, "writable": True,
+            "mounted": True,
+            "writable": True,
             "members": {
-                "nodename": name, "version": 6,
+                "nodename": name,
+                "version": 6,
                 "cluster": {"name": "prod", "version": document.version, "nodes": nodes, "quorate": 1},
                 "nodelist": {n: {"id": r["nodeid"], "online": 1, "ip": VRACK[n]} for n, r in rows.items()},
             },
         },
-        "addresses": {"lo": ["127.0.0.1/8", "::1/128"], "eno1": [PUBLIC[name] + "/24"], "eno2": [VRACK[name] + "/24"]},
+        "addresses": {
+            "lo": ["127.0.0.1/8", "::1/128"],
+            "eno1": [PUBLIC[name] + "/24"],
+            "eno2": [VRACK[name] + "/24"],
+        },
         "names": {n: [VRACK[n]] for n in rows},
         "authkey": {"sha256": "ab" * 32, "mode": "0400", "owner": "root:root"},
         "ha": {"armed": False, "configured": False},

@@ -13,8 +13,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def test_a_finding_takes_its_defaults_from_the_registry():
     item = finding("node-silent", "pve2 does not answer", data={"node": "pve2"}, remedy="look")
-    assert item == {"code": "node-silent", "severity": "error", "text": "pve2 does not answer",
-                    "data": {"node": "pve2"}, "remedy": "look", "forceable": False}
+    assert item == {
+        "code": "node-silent",
+        "severity": "error",
+        "text": "pve2 does not answer",
+        "data": {"node": "pve2"},
+        "remedy": "look",
+        "forceable": False,
+    }
 
 
 def test_severity_and_forceable_can_be_given():

@@ -71,23 +71,46 @@ def test_load():
     data["nodes"]["pve1"] |= {"nodeid": "1", "minion": "a.example"}
     data["layouts"]["degraded"]["links"] = {
         "0": {"network": "public"},
-        1: {"network": "vrack", "priority": "010", "ping_interval": 200, "ping_timeout": 400, "ping_precision": 1,
-            "pong_count": 1, "transport": "udp", "port": 6000}}
+        1: {
+            "network": "vrack",
+            "priority": "010",
+            "ping_interval": 200,
+            "ping_timeout": 400,
+            "ping_precision": 1,
+            "pong_count": 1,
+            "transport": "udp",
+            "port": 6000,
+        },
+    }
     cluster = ring_layout.load(data)
-    assert cluster["nodes"]["pve1"] == {"nodeid": 1, "minion": "a.example",
-                                        "addresses": {"vrack": VRACK["pve1"], "public": PUBLIC["pve1"]}}
+    assert cluster["nodes"]["pve1"] == {
+        "nodeid": 1,
+        "minion": "a.example",
+        "addresses": {"vrack": VRACK["pve1"], "public": PUBLIC["pve1"]},
+    }
     assert cluster["nodes"]["pve2"]["minion"] == "pve2"
     assert cluster["layouts"]["degraded"]["links"] == {
         0: {"network": "public", "options": {}},
-        1: {"network": "vrack", "options": {
-            "knet_link_priority": "10", "knet_ping_interval": "200", "knet_ping_timeout": "400",
-            "knet_ping_precision": "1", "knet_pong_count": "1", "knet_transport": "udp", "mcastport": "6000"}}}
+        1: {
+            "network": "vrack",
+            "options": {
+                "knet_link_priority": "10",
+                "knet_ping_interval": "200",
+                "knet_ping_timeout": "400",
+                "knet_ping_precision": "1",
+                "knet_pong_count": "1",
+                "knet_transport": "udp",
+                "mcastport": "6000",
+            },
+        },
+    }
     assert cluster["skip"] == ["pve2"]
     assert cluster["fast_ping"] == {"ping_interval": 300, "ping_timeout": 600}
 
 
-@pytest.mark.parametrize("given, loaded", [
-    (None, {"ping_interval": 200, "ping_timeout": 400}), (False, {}), ({}, {})])
+@pytest.mark.parametrize(
+    "given, loaded", [(None, {"ping_interval": 200, "ping_timeout": 400}), (False, {}), ({}, {})]
+)
 def test_fast_ping_has_a_default_and_can_be_turned_off(given, loaded):
     data = pillar() if given is None else pillar() | {"fast_ping": given}
     assert ring_layout.load(data)["fast_ping"] == loaded
@@ -105,8 +128,10 @@ def test_resolve():
         "name": "degraded",
         "cluster_name": "prod",
         "nodes": {"pve1": {"nodeid": 1, "minion": "pve1"}, "pve2": {"nodeid": 2, "minion": "pve2"}},
-        "links": {0: {"network": "public", "addresses": public, "options": {}},
-                  1: {"network": "vrack", "addresses": vrack, "options": {"knet_link_priority": "10"}}},
+        "links": {
+            0: {"network": "public", "addresses": public, "options": {}},
+            1: {"network": "vrack", "addresses": vrack, "options": {"knet_link_priority": "10"}},
+        },
         "primary": {"network": "public", "addresses": public},
         "networks": {"public": public, "vrack": vrack},
     }
@@ -116,8 +141,10 @@ def test_resolve_writes_addresses_in_one_spelling():
     data = pillar()
     data["nodes"]["pve1"]["addresses"]["vrack"] = "FD00:0::1"
     data["nodes"]["pve2"]["addresses"]["vrack"] = "fd00:0:0:0::0002"
-    assert ring_layout.resolve(ring_layout.load(data))["links"][0]["addresses"] == {"pve1": "fd00::1",
-                                                                                   "pve2": "fd00::2"}
+    assert ring_layout.resolve(ring_layout.load(data))["links"][0]["addresses"] == {
+        "pve1": "fd00::1",
+        "pve2": "fd00::2",
+    }
 
 
 def test_resolve_refuses_an_unknown_layout():

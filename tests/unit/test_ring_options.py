@@ -13,9 +13,17 @@ def codes(options):
     return [item["code"] for item in ring_options.check(options, "here")]
 
 
-@pytest.mark.parametrize("name, low, high", [
-    ("priority", 0, 255), ("ping_precision", 0, 4294967295), ("pong_count", 0, 255), ("port", 1, 65535),
-    ("ping_interval", 200, 4294967295), ("ping_timeout", 200, 4294967295)])
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("priority", 0, 255),
+        ("ping_precision", 0, 4294967295),
+        ("pong_count", 0, 255),
+        ("port", 1, 65535),
+        ("ping_interval", 200, 4294967295),
+        ("ping_timeout", 200, 4294967295),
+    ],
+)
 def test_ranges_hold_at_their_ends_as_int_and_as_text(name, low, high):
     for value in (low, high, str(low), str(high)):
         assert ring_options.in_range(name, value)
@@ -23,21 +31,24 @@ def test_ranges_hold_at_their_ends_as_int_and_as_text(name, low, high):
         assert not ring_options.in_range(name, value)
 
 
-@pytest.mark.parametrize("options, expected", [
-    ({}, []),
-    ({"priority": 10}, []),
-    ({"priority": 256}, ["option-range"]),
-    ({"priority": 0}, ["option-priority-zero"]),
-    ({"ping_interval": 200, "ping_timeout": 400}, []),
-    ({"ping_interval": 200}, ["option-pair"]),
-    ({"ping_timeout": 400}, ["option-pair"]),
-    ({"ping_interval": 400, "ping_timeout": 200}, ["option-timeout-short"]),
-    ({"ping_interval": 100, "ping_timeout": 400}, ["option-range"]),
-    ({"transport": "udp"}, []),
-    ({"transport": "sctp"}, ["option-deprecated"]),
-    ({"transport": "tcp"}, ["option-range"]),
-    ({"port": 0, "pong_count": -1}, ["option-range", "option-range"]),
-])
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, []),
+        ({"priority": 10}, []),
+        ({"priority": 256}, ["option-range"]),
+        ({"priority": 0}, ["option-priority-zero"]),
+        ({"ping_interval": 200, "ping_timeout": 400}, []),
+        ({"ping_interval": 200}, ["option-pair"]),
+        ({"ping_timeout": 400}, ["option-pair"]),
+        ({"ping_interval": 400, "ping_timeout": 200}, ["option-timeout-short"]),
+        ({"ping_interval": 100, "ping_timeout": 400}, ["option-range"]),
+        ({"transport": "udp"}, []),
+        ({"transport": "sctp"}, ["option-deprecated"]),
+        ({"transport": "tcp"}, ["option-range"]),
+        ({"port": 0, "pong_count": -1}, ["option-range", "option-range"]),
+    ],
+)
 def test_check(options, expected):
     assert codes(options) == expected
 
@@ -57,7 +68,8 @@ def test_options_survive_the_way_through_corosync_conf(options):
 
 def test_keys_that_are_no_option_are_left_out():
     assert ring_options.from_conf({"linknumber": "1", "bindnetaddr": "x", "knet_transport": "udp"}) == {
-        "transport": "udp"}
+        "transport": "udp"
+    }
 
 
 def test_port():
@@ -86,30 +98,62 @@ def test_what_is_no_address_stays_as_it_is(text):
         assert ring_addr.family(text) == "" and ring_addr.unusable(text) == ""
 
 
-@pytest.mark.parametrize("text", ["10.66.0.1/24", "[fd00::1]", "fe80::1%eth0", "010.0.0.1", " 10.0.0.1", "", None, 10])
+@pytest.mark.parametrize(
+    "text", ["10.66.0.1/24", "[fd00::1]", "fe80::1%eth0", "010.0.0.1", " 10.0.0.1", "", None, 10]
+)
 def test_what_is_no_plain_address(text):
     assert ring_addr.parse(text) is None
 
 
-@pytest.mark.parametrize("text, why", [
-    ("127.0.0.1", "loopback"), ("::1", "loopback"), ("224.0.0.1", "multicast"), ("ff02::1", "multicast"),
-    ("0.0.0.0", "unspecified"), ("::", "unspecified"), ("255.255.255.255", "broadcast"), ("fe80::1", "link-local"),
-    ("169.254.1.1", ""), ("10.0.0.1", ""), ("fd00::1", "")])
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
+        ("0.0.0.0", "unspecified"),
+        ("::", "unspecified"),
+        ("255.255.255.255", "broadcast"),
+        ("fe80::1", "link-local"),
+        ("169.254.1.1", ""),
+        ("10.0.0.1", ""),
+        ("fd00::1", ""),
+    ],
+)
 def test_unusable(text, why):
     assert ring_addr.unusable(text) == why
 
 
-@pytest.mark.parametrize("text, verdict", [
-    ("pve1", True), ("pve1.example.com", True), ("a_b", True), ("10.0.0.1", False), ("fd00::z", False),
-    ("a b", False), ("", False), (3, False)])
+@pytest.mark.parametrize(
+    "text, verdict",
+    [
+        ("pve1", True),
+        ("pve1.example.com", True),
+        ("a_b", True),
+        ("10.0.0.1", False),
+        ("fd00::z", False),
+        ("a b", False),
+        ("", False),
+        (3, False),
+    ],
+)
 def test_looks_like_name(text, verdict):
     assert ring_addr.looks_like_name(text) is verdict
 
 
-@pytest.mark.parametrize("one, two, verdict", [
-    ("10.0.0.1/24", "10.0.0.200/24", True), ("10.0.0.1/16", "10.0.5.1/24", True), ("10.0.0.1/24", "10.0.1.1/24", False),
-    ("10.0.0.1/32", "10.0.0.1/24", False), ("fd00::1/64", "10.0.0.1/24", False), ("fd00::1/64", "fd00::2/64", True),
-    ("x", "10.0.0.1/24", False)])
+@pytest.mark.parametrize(
+    "one, two, verdict",
+    [
+        ("10.0.0.1/24", "10.0.0.200/24", True),
+        ("10.0.0.1/16", "10.0.5.1/24", True),
+        ("10.0.0.1/24", "10.0.1.1/24", False),
+        ("10.0.0.1/32", "10.0.0.1/24", False),
+        ("fd00::1/64", "10.0.0.1/24", False),
+        ("fd00::1/64", "fd00::2/64", True),
+        ("x", "10.0.0.1/24", False),
+    ],
+)
 def test_overlap(one, two, verdict):
     assert ring_addr.overlap(one, two) is verdict
     assert ring_addr.overlap(two, one) is verdict

@@ -1,0 +1,222 @@
+"""Faults of the copies of corosync.conf, each broken once."""
+
+from _rules_cases import all_files, breaks, edit, everywhere, two
+from _rules_world import PUBLIC, VRACK, conf, observed, rewrite
+
+
+@breaks("error conf-none", "warning conf-unparsable", said="corosync -t -c /etc/corosync/corosync.conf")
+def no_copy_parses(goal, world):
+    all_files(world, conf() + "totem {\n", version=5)
+
+
+@breaks("warning conf-unparsable", said="local file of pve2: does not parse: line 37")
+def one_copy_does_not_parse(goal, world):
+    rewrite(world, conf() + "}\n", "pve2", ["local"])
+
+
+@breaks("warning local-file-missing", said="pve2")
+def local_file_missing(goal, world):
+    world["nodes"]["pve2"]["local"] = None
+
+
+@breaks("error cluster-file-missing", said="local mode")
+def cluster_file_missing(goal, world):
+    world["nodes"]["pve2"]["cluster_file"] = None
+
+
+@breaks("error transport-not-knet", said="'udpu'")
+def transport(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  transport: udpu\n  version: 2"))
+
+
+@breaks("warning transport-not-knet", "warning copies-differ", said="local file of pve2")
+def transport_of_an_old_copy(goal, world):
+    rewrite(
+        world,
+        edit(conf(version=4), "  version: 2", "  transport: udpu\n  version: 2"),
+        "pve2",
+        ["cluster_file"],
+    )
+    world["nodes"]["pve2"]["local"], world["nodes"]["pve2"]["cluster_file"] = (
+        world["nodes"]["pve2"]["cluster_file"],
+        world["nodes"]["pve2"]["local"],
+    )
+    world["nodes"]["pve2"]["runtime"]["version"] = 4
+
+
+@breaks("error cluster-other", said="'prod'")
+def another_cluster(goal, world):
+    goal["cluster_name"] = "prod2"
+
+
+@breaks("error cluster-other", said="runtime of pve2")
+def another_cluster_in_the_runtime(goal, world):
+    world["nodes"]["pve2"]["runtime"]["cluster_name"] = "lab"
+
+
+@breaks("error node-not-in-cluster", "error node-silent", "info name-unknown", said="pvecm add")
+def node_not_in_the_cluster(goal, world):
+    goal["nodes"]["pve3"] = {"nodeid": 3, "minion": "pve3"}
+    goal["links"][0]["addresses"]["pve3"] = VRACK["pve3"]
+
+
+@breaks("error node-not-in-pillar", "error node-unknown", nodes=3, said="pvecm delnode pve3")
+def node_not_in_the_pillar(goal, world):
+    del goal["nodes"]["pve3"]
+    for link in goal["links"].values():
+        del link["addresses"]["pve3"]
+
+
+@breaks("error nodeid-mismatch", said="nodeid 7 in the pillar")
+def nodeid(goal, world):
+    goal["nodes"]["pve2"]["nodeid"] = 7
+
+
+@breaks("error nodeid-mismatch", said="9 in the runtime")
+def nodeid_of_the_runtime(goal, world):
+    world["nodes"]["pve2"]["runtime"]["nodeid"] = 9
+
+
+@breaks("error name-missing", "error node-not-in-cluster", "warning runtime-not-file", said="node 2")
+def name_missing(goal, world):
+    all_files(world, edit(conf(), "    name: pve2\n", ""))
+
+
+@breaks("error conf-grammar", "error nodeid-mismatch", said="has no nodeid")
+def nodeid_missing(goal, world):
+    all_files(world, edit(conf(), "    nodeid: 2\n", ""))
+
+
+@breaks("warning conf-grammar", said="no address for link 1")
+def ring_missing(goal, world):
+    text = edit(
+        conf(), "    ring0_addr: 10.66.0.1\n", "    ring0_addr: 10.66.0.1\n    ring1_addr: 198.51.100.10\n"
+    )
+    text = edit(
+        text, "    linknumber: 0\n  }\n", "    linknumber: 0\n  }\n  interface {\n    linknumber: 1\n  }\n"
+    )
+    all_files(world, text)
+    for row in world["nodes"].values():
+        row["runtime"]["nodes"]["pve1"]["addresses"][1] = "198.51.100.10"
+
+
+@breaks("warning ring-host-name", "warning runtime-not-file", said="pve2.example")
+def ring_a_name(goal, world):
+    all_files(world, edit(conf(), "ring0_addr: 10.66.0.2", "ring0_addr: pve2.example"))
+
+
+@breaks("warning ring-duplicate", "warning runtime-not-file", "error address-in-use", said="10.66.0.1")
+def ring_twice(goal, world):
+    all_files(world, edit(conf(), "ring0_addr: 10.66.0.2", "ring0_addr: 10.66.0.1"))
+
+
+@breaks("warning conf-grammar", said="interface block for link 1")
+def interface_orphan(goal, world):
+    all_files(world, edit(conf(), "  ip_version", "  interface {\n    linknumber: 1\n  }\n  ip_version"))
+
+
+@breaks("warning conf-grammar", said="link 1 has addresses but no interface block")
+def interface_missing(goal, world):
+    text = conf(links={n: {"addresses": a, "options": {}} for n, a in ((0, two(VRACK)), (1, two(PUBLIC)))})
+    text = edit(text, "  interface {\n    linknumber: 1\n  }\n", "")
+    world["nodes"] = observed(text=text)["nodes"]
+
+
+@breaks("warning interface-leftover", said="bindnetaddr")
+def interface_leftover(goal, world):
+    all_files(world, edit(conf(), "    linknumber: 0\n", "    bindnetaddr: 10.66.0.0\n    linknumber: 0\n"))
+
+
+@breaks("warning conf-value", said="ping_interval 100")
+def interface_value(goal, world):
+    all_files(world, edit(conf(), "    linknumber: 0\n", "    linknumber: 0\n    knet_ping_interval: 100\n"))
+
+
+@breaks("error conf-grammar", said="'totem.link_mode' is foo")
+def totem_value(goal, world):
+    all_files(world, edit(conf(), "link_mode: passive", "link_mode: foo"))
+
+
+@breaks("error conf-value", said="totem.secauth is 'yes'")
+def secauth_value(goal, world):
+    all_files(
+        world, edit(conf(), "secauth: on", "secauth: yes\n  crypto_cipher: aes256\n  crypto_hash: sha256")
+    )
+
+
+@breaks("error conf-value", said="quorum.provider")
+def quorum_provider(goal, world):
+    all_files(world, edit(conf(), "provider: corosync_votequorum", "provider: other"))
+
+
+@breaks("error conf-value", said="quorum.wait_for_all is '2'")
+def quorum_value(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  wait_for_all: 2\n"))
+
+
+@breaks("error conf-value", said="crypto_hash")
+def cipher_without_hash(goal, world):
+    all_files(world, edit(conf(), "secauth: on", "crypto_cipher: aes256"))
+
+
+@breaks("warning crypto-off", said="open")
+def crypto_off(goal, world):
+    all_files(world, edit(conf(), "secauth: on", "secauth: off"))
+    everywhere(world, "authkey", None)
+
+
+@breaks("warning version-not-number", "warning runtime-version", "warning conf-grammar", said="missing")
+def version_missing(goal, world):
+    all_files(world, edit(conf(), "  config_version: 5\n", ""), version=0)
+
+
+@breaks("warning conf-grammar", "warning version-not-number", "error version-exhausted", said="'-1'")
+def version_negative(goal, world):
+    all_files(world, edit(conf(), "config_version: 5", "config_version: -1"))
+    for row in world["nodes"].values():
+        row["runtime"]["version"] = 2**64 - 1
+
+
+@breaks("error version-exhausted", said=str(2**64 - 1))
+def version_at_the_end(goal, world):
+    all_files(world, conf(version=2**64 - 1))
+    for row in world["nodes"].values():
+        row["runtime"]["version"] = 2**64 - 1
+
+
+@breaks("error conf-grammar", "error version-fooled", said="pmxcfs 9")
+def version_in_a_comment(goal, world):
+    all_files(world, "# config_version: 9\n" + conf())
+
+
+@breaks("warning copies-clash", said="version 5 with different bytes")
+def copies_clash(goal, world):
+    rewrite(world, conf() + "# by hand\n", "pve2", ["local"])
+
+
+@breaks("warning copies-differ", said="6: local file of pve1, pve2")
+def local_files_ahead(goal, world):
+    rewrite(world, conf(version=6), which=["local"])
+    for row in world["nodes"].values():
+        row["runtime"]["version"] = 6
+
+
+@breaks("warning runtime-version", said="the runtime has version 4, the local file 5")
+def runtime_behind(goal, world):
+    world["nodes"]["pve2"]["runtime"]["version"] = 4
+
+
+@breaks("warning runtime-not-file", said="0:10.66.9.2")
+def runtime_addresses(goal, world):
+    world["nodes"]["pve2"]["runtime"]["nodes"]["pve2"]["addresses"][0] = "10.66.9.2"
+
+
+@breaks("warning token-short", said="500 ms")
+def token_short(goal, world):
+    for row in world["nodes"].values():
+        row["runtime"]["token"] = 500
+
+
+@breaks("error conf-grammar", said="PVE")
+def grammar_of_pve(goal, world):
+    all_files(world, edit(conf(), "  secauth: on", "  secauth:on"))

@@ -1,0 +1,102 @@
+"""Faults of quorum and HA, each broken once."""
+
+from _rules_cases import all_files, breaks, edit, everywhere, two
+from _rules_world import conf
+
+
+@breaks("warning expected-literal", said="expected_votes is 3")
+def expected_literal(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  expected_votes: 3\n"))
+
+
+@breaks("warning expected-votes", said="takes the quorum away (1 of 2 votes)")
+def pvecm_expected(goal, world):
+    world["nodes"]["pve2"]["quorum"] |= {"expected": 1, "total": 1}
+
+
+@breaks("warning cluster-split", "info no-quorum", said="pve1 / pve2")
+def split(goal, world):
+    for number, row in enumerate(world["nodes"].values(), 1):
+        row["quorum"] |= {"quorate": False, "ring_id": f"{number}.2a", "total": 1, "members": [number]}
+        row["pmxcfs"]["writable"] = False
+
+
+@breaks("info no-quorum", said="pve2")
+def no_quorum(goal, world):
+    world["nodes"]["pve2"]["quorum"]["quorate"] = False
+    world["nodes"]["pve2"]["pmxcfs"]["writable"] = False
+
+
+@breaks("warning two-node-odd", "info wait-for-all", nodes=3, said="with 3 nodes")
+def two_node_of_three(goal, world):
+    all_files(world, edit(conf(nodes=3), "quorum {\n", "quorum {\n  two_node: 1\n"))
+
+
+@breaks("warning two-node-odd", "info wait-for-all", "info qdevice", said="beside a quorum device")
+def two_node_with_qdevice(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  device {\n    model: net\n  }\n  two_node: 1\n"))
+
+
+@breaks("info wait-for-all", said="implied by two_node")
+def two_node(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  two_node: 1\n"))
+
+
+@breaks(
+    "warning wait-for-all",
+    "warning node-skipped",
+    nodes=3,
+    strategy="restart",
+    skip=["pve3"],
+    said="seen once",
+)
+def wait_for_all_with_a_node_away(goal, world):
+    all_files(world, edit(conf(nodes=3), "quorum {\n", "quorum {\n  wait_for_all: 1\n"))
+    del world["nodes"]["pve3"]
+
+
+@breaks(said="two_node")
+def two_node_without_waiting(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  two_node: 1\n  wait_for_all: 0\n"))
+
+
+@breaks("info quorum-option", said="auto_tie_breaker")
+def tie_breaker(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  auto_tie_breaker: 1\n"))
+
+
+@breaks("info qdevice", said="pvecm status")
+def qdevice(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  device {\n    model: net\n  }\n"))
+    for row in world["nodes"].values():
+        row["quorum"]["expected"] = 3
+
+
+@breaks("warning ha-armed-no-quorum", "info no-quorum", said="6.6 s after the cut")
+def ha_armed_without_quorum(goal, world):
+    no_quorum(goal, world)
+    everywhere(world, "ha", {"armed": True, "configured": True})
+
+
+@breaks("warning ha-restart", strategy="restart", said="about 10 s")
+def ha_and_restart(goal, world):
+    everywhere(world, "ha", {"armed": True, "configured": True})
+
+
+@breaks("error ha-restart", strategy="restart", said="less than 15 s to spare")
+def ha_and_a_slow_restart(goal, world):
+    everywhere(world, "ha", {"armed": True, "configured": True})
+    for row in world["nodes"].values():
+        row["runtime"] |= {"token": 36000, "consensus": 43200}
+
+
+@breaks("warning ha-restart", strategy="restart", force=["ha-restart"])
+def ha_and_a_slow_restart_by_force(goal, world):
+    ha_and_a_slow_restart(goal, world)
+
+
+@breaks("warning ha-slow-token", said="50 s")
+def ha_and_a_slow_token(goal, world):
+    everywhere(world, "ha", {"armed": True, "configured": True})
+    for row in world["nodes"].values():
+        row["runtime"] |= {"token": 22500, "consensus": 27000}

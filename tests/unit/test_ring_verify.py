@@ -1,0 +1,205 @@
+"""The exit checklist: all ok on a cluster that has its layout, each item broken once."""
+
+import pytest
+import ring_verify
+from _rules_world import PUBLIC, changed, conf, file_facts, layout, observed
+
+
+def table(rows):
+    return {row["item"]: row for row in rows}
+
+
+def bad(rows):
+    return sorted(row["item"] for row in rows if not row["ok"])
+
+
+def everywhere(world, path, value):
+    for name in world["nodes"]:
+        world = changed(world, f"nodes.{name}.{path}", value)
+    return world
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_a_cluster_with_its_layout_passes(nodes):
+    rows = ring_verify.checklist(layout("nominal", nodes), observed(nodes))
+    assert [row["item"] for row in rows] == list(ring_verify.ITEMS)
+    assert bad(rows) == [] and ring_verify.passed(rows)
+    assert all(row["seen"] and row["expected"] for row in rows)
+
+
+def test_another_layout_does_not_pass():
+    rows = ring_verify.checklist(layout("degraded"), observed())
+    assert bad(rows) == ["addresses", "links connected", "links exact", "options", "primary"]
+
+
+LINK = {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 0}
+CASES = {
+    "one direction down": (
+        "nodes.pve2.links.pve1",
+        {0: LINK | {"connected": False}},
+        ["links connected"],
+        "link 0 pve2->pve1",
+    ),
+    "a link unknown to one": ("nodes.pve2.links.pve1", {}, ["links connected"], "link 0 pve2->pve1"),
+    "no peer": ("nodes.pve2.links", {}, ["links connected"], "link 0 pve2->pve1"),
+    "connected is not a word": (
+        "nodes.pve2.links.pve1",
+        {0: LINK | {"connected": "no"}},
+        ["links connected"],
+        "pve2",
+    ),
+    "extra link": ("nodes.pve2.links.pve1", {0: LINK, 3: LINK}, ["links exact"], "pve2: links 0, 3"),
+    "extra link in the nodelist": (
+        "nodes.pve2.runtime.nodes.pve2.addresses",
+        {0: "10.66.0.2", 1: "1.2.3.4"},
+        ["links exact"],
+        "pve2: links 0, 1",
+    ),
+    "other address": (
+        "nodes.pve2.runtime.nodes.pve1.addresses",
+        {0: "10.66.9.1"},
+        ["addresses"],
+        "10.66.9.1",
+    ),
+    "no runtime": ("nodes.pve2.runtime", None, ["addresses", "links exact", "versions"], "pve2: no runtime"),
+    "option": (
+        "nodes.pve2.local",
+        file_facts(
+            conf(
+                links={
+                    0: {
+                        "addresses": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"},
+                        "options": {"knet_link_priority": "7"},
+                    }
+                }
+            )
+        ),
+        ["options", "same bytes"],
+        "knet_link_priority",
+    ),
+    "no local file": (
+        "nodes.pve2.local",
+        None,
+        ["options", "same bytes", "versions"],
+        "none: local file of pve2",
+    ),
+    "local file broken": (
+        "nodes.pve2.local",
+        file_facts(conf() + "}\n"),
+        ["options", "same bytes"],
+        "not readable",
+    ),
+    "not quorate": ("nodes.pve2.quorum.quorate", False, ["quorum"], "pve2: not quorate"),
+    "expected votes": ("nodes.pve2.quorum.expected", 1, ["quorum"], "expected votes 1, nodelist 2"),
+    "member missing": ("nodes.pve2.quorum.members", [2], ["quorum"], "members 2"),
+    "no quorum facts": ("nodes.pve2.quorum", None, ["one ring", "quorum"], "no ring id on pve2"),
+    "two rings": ("nodes.pve2.quorum.ring_id", "2.20", ["one ring"], "1.1e on pve1; 2.20 on pve2"),
+    "cluster file behind": (
+        "nodes.pve2.cluster_file",
+        file_facts(conf(version=4)),
+        ["same bytes", "versions"],
+        "4: cluster file of pve2",
+    ),
+    "same version, other bytes": (
+        "nodes.pve2.cluster_file",
+        file_facts(conf() + "#\n"),
+        ["same bytes"],
+        "cluster file",
+    ),
+    "runtime behind": ("nodes.pve2.runtime.version", 4, ["versions"], "4: runtime of pve2"),
+    "not mounted": (
+        "nodes.pve2.pmxcfs",
+        {"mounted": False, "writable": False, "members": None},
+        ["cluster file system", "primary"],
+        "not mounted",
+    ),
+    "read-only": ("nodes.pve2.pmxcfs.writable", False, ["cluster file system"], "pve2: not writable"),
+    "primary": ("nodes.pve2.pmxcfs.members.nodelist.pve1.ip", PUBLIC["pve1"], ["primary"], PUBLIC["pve1"]),
+    "no ip in members": (
+        "nodes.pve2.pmxcfs.members.nodelist.pve1",
+        {"id": 1, "online": 0},
+        ["primary"],
+        "missing",
+    ),
+    "no nodelist in members": (
+        "nodes.pve2.pmxcfs.members",
+        {"nodename": "pve2", "version": 1},
+        ["primary"],
+        "pve1 is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_item_broken_once(case):
+    path, value, expected, said = CASES[case]
+    rows = ring_verify.checklist(layout(), changed(observed(), path, value))
+    assert bad(rows) == expected
+    assert not ring_verify.passed(rows)
+    assert said in " ".join(row["seen"] for row in rows if not row["ok"])
+
+
+def test_a_silent_node_fails_every_item():
+    world = observed(3)
+    del world["nodes"]["pve3"]
+    rows = ring_verify.checklist(layout("nominal", 3), world | {"silent": ["pve3"]})
+    assert bad(rows) == sorted(ring_verify.ITEMS)
+    assert "pve3" in table(rows)["answers"]["seen"]
+
+
+def test_a_skipped_node_is_not_looked_at():
+    world = observed(3)
+    del world["nodes"]["pve3"]
+    world = everywhere(world, "quorum.members", [1, 2])
+    rows = ring_verify.checklist(layout("nominal", 3), world, skip=["pve3"])
+    assert bad(rows) == []
+    assert "pve3" not in " ".join(row["expected"] for row in rows)
+
+
+def test_nobody_at_all_does_not_pass():
+    assert not ring_verify.passed([])
+    assert bad(ring_verify.checklist(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})) == sorted(
+        ring_verify.ITEMS
+    )
+    nobody = ring_verify.checklist(layout(), observed(), skip=["pve1", "pve2"])
+    assert not ring_verify.passed(nobody)
+
+
+def test_items_can_be_chosen():
+    rows = ring_verify.checklist(layout(), observed(), items=["primary", "quorum"])
+    assert [row["item"] for row in rows] == ["quorum", "primary"]
+    assert (
+        "primary" not in ring_verify.LINK_ITEMS and len(ring_verify.LINK_ITEMS) == len(ring_verify.ITEMS) - 1
+    )
+    assert [row["item"] for row in ring_verify.checklist(layout(), observed(), items="quorum")] == ["quorum"]
+
+
+def test_an_unknown_item_is_refused():
+    with pytest.raises(ValueError, match="'ringid'.*one ring"):
+        ring_verify.checklist(layout(), observed(), items=["ringid"])
+
+
+def test_an_item_without_facts_is_left_out_unless_it_was_asked_for(monkeypatch):
+    monkeypatch.setitem(ring_verify.ITEMS, "replication", lambda world: None)
+    assert "replication" not in table(ring_verify.checklist(layout(), observed()))
+    (row,) = ring_verify.checklist(layout(), observed(), items=["replication"])
+    assert (row["item"], row["ok"]) == ("replication", False)
+
+
+def test_link_numbers_may_be_text():
+    world = observed()
+    for row in world["nodes"].values():
+        row["links"] = {
+            peer: {str(n): link for n, link in links.items()} for peer, links in row["links"].items()
+        }
+        for node in row["runtime"]["nodes"].values():
+            node["addresses"] = {str(n): address for n, address in node["addresses"].items()}
+    goal = layout()
+    goal["links"] = {str(n): link for n, link in goal["links"].items()}
+    assert bad(ring_verify.checklist(goal, world)) == []
+
+
+def test_a_quorum_device_has_votes_of_its_own():
+    text = conf().replace("quorum {\n", "quorum {\n  device {\n    model: net\n  }\n")
+    world = everywhere(observed(text=text), "quorum.expected", 3)
+    assert bad(ring_verify.checklist(layout(), world)) == []
