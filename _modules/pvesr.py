@@ -1,0 +1,395 @@
+"""
+ZFS replication of Proxmox VE on this node: the jobs, running them with a bound, and proof of the way they take.
+
+``pvesr`` prints no address when it succeeds, has no time limit (a dead address blocks it for 2 minutes), and its exit
+code means little without ``--id``. So a job is run one by one, after a short test of the same ssh, and the sockets of
+its ssh processes are looked at while it runs.
+
+:depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+    that directory. It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_children
+    import ring_datacenter
+    import ring_files
+    import ring_output
+    import ring_replication
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_children,
+        ring_datacenter,
+        ring_files,
+        ring_output,
+        ring_replication,
+    )
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pvesr"
+
+__func_alias__ = {"list_": "list"}
+
+LOG_FOLDER = "/var/log/pve/replicate"
+LIST_TIMEOUT = 15.0
+CONNECT_TIMEOUT = 5
+MAX_WAIT = 3600.0
+#: between two looks at the processes: one ssh of a job lives for 0.2 s and more.
+LOOK_PAUSE = 0.05
+LOG_LINES = 60
+
+
+def __virtual__():
+    if salt.utils.path.which("pvesr"):
+        return __virtualname__
+    return (False, "pvesr is not installed (package pve-manager)")
+
+
+def list_():
+    """
+    Return the replication jobs of the whole cluster: ``{job: {"target", "schedule", "rate", "enabled"}}``.
+
+    It works without quorum. On which node a job runs is not in it: that is where its guest is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvesr.list
+    """
+    result = ring_children.run(["pvesr", "list"], timeout=LIST_TIMEOUT)
+    if result["rc"] != 0:
+        raise CommandExecutionError(f"pvesr list: {ring_children.complaint(result)}")
+    return _parsed(ring_output.pvesr_list, ring_children.text(result))
+
+
+def status():
+    """
+    Return the state of the jobs of guests on this node: ``{job: {"enabled", "target", "last_sync", "next_sync",
+    "duration_s", "fail_count", "state"}}``; ``state`` is OK, SYNCING or the text of the last error.
+
+    Refused at once without quorum, where the tool would block for 10 s and fail.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pvesr.status
+    """
+    if not __salt__["pmxcfs.state"]()["writable"]:
+        raise CommandExecutionError(
+            "pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg, and fails after 10 s"
+            " without); pvesr.list works without"
+        )
+    result = ring_children.run(["pvesr", "status"], timeout=LIST_TIMEOUT)
+    err = ring_children.text(result, "err")
+    if result["late"]:
+        raise CommandExecutionError(f"pvesr status gave no answer within {LIST_TIMEOUT:g} s: see journalctl -u pve-cluster")
+    return _parsed(ring_output.pvesr_status, ring_children.text(result), err, result["rc"])
+
+
+def path(target):
+    """
+    Tell which address PVE's ssh to a node goes to now, and by what.
+
+    target
+        The node's name.
+
+    Returns ``{"target", "address", "source": "members"|"resolver", "network": cidr|None, "known_hosts": bool}``.
+    ``members`` is ``/etc/pve/.members``; a node that has no address there is looked up with this node's resolver.
+    ``network`` is a replication network from datacenter.cfg: the first ssh goes to ``address``, the rest to the
+    peer's address in that network.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvesr.path pve2
+    """
+    _require_name(target)
+    known = f"nodes/{target}/ssh_known_hosts"
+    files = __salt__["pmxcfs.files"](known, "datacenter.cfg")
+    node = (__salt__["pmxcfs.members"]().get("nodelist") or {}).get(target)
+    if node is None:
+        raise CommandExecutionError(f"{target} is no node of this cluster (not in /etc/pve/.members)")
+    address, source = node.get("ip"), "members"
+    if not address:
+        address, source = __salt__["pve_node.resolve"](target)[0], "resolver"
+    networks = ring_datacenter.networks(ring_datacenter.parse(files["datacenter.cfg"] or ""))
+    network = next((cidr for cidr, users in networks.items() if "replication" in users), None)
+    return {"target": target, "address": address, "source": source, "network": network,
+            "known_hosts": files[known] is not None}
+
+
+def probe(target):
+    """
+    Connect to a node with PVE's own ssh options, bounded to 5 s for the connection, and return what its sshd saw.
+
+    target
+        The node's name.
+
+    Returns ``{"target", "address", "source", "ok": bool, "connection": {"from", "from_port", "to", "to_port"} | None,
+    "error": text, "seconds"}``; ``connection`` is SSH_CONNECTION as the peer's sshd set it. It does not raise when
+    the connection fails.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvesr.probe pve2
+    """
+    way = path(target)
+    command = ring_replication.ssh_command(
+        target,
+        way["address"],
+        ["printenv", "SSH_CONNECTION"],
+        known_hosts=way["known_hosts"],
+        connect_timeout=CONNECT_TIMEOUT,
+    )
+    command = [part.replace("=/etc/pve/", f"={_path('/etc/pve')}/") for part in command]
+    result = ring_children.run(command, timeout=CONNECT_TIMEOUT + 5.0)
+    told = ring_replication.connection(ring_children.text(result)) if result["rc"] == 0 else None
+    error = ""
+    if result["rc"] != 0:
+        error = ring_children.complaint(result)
+    elif told is None:
+        error = f"the peer did not tell its SSH_CONNECTION: {ring_children.text(result)[:80]!r}"
+    return {
+        "target": target,
+        "address": way["address"],
+        "source": way["source"],
+        "ok": not error,
+        "connection": told,
+        "error": error,
+        "seconds": round(result["seconds"], 3),
+    }
+
+
+def run(job, timeout=150, check=True):
+    """
+    Run one replication job now and return how it went and which address its data took.
+
+    job
+        Its id, e.g. ``100-0``. Its guest must be on this node. Quorum is not needed.
+
+    timeout
+        Seconds, at most 3600. A job that is not done by then is ended here and reported as late; a dead address
+        alone takes 2 minutes.
+
+    check
+        Try the same ssh first (``pvesr.probe``), which tells within 5 s that the address is dead, and then leave the
+        job alone.
+
+    Returns ``{"job", "target", "ok": bool, "late": bool, "error": text, "seconds", "path": …, "probe": …,
+    "seen": {"addresses": [ip], "sockets": [{"local", "remote", "remote_port", "state"}]}, "log": [lines]}``:
+    ``path`` is where PVE's ssh should go, taken before; ``seen`` are the connections of the ssh processes towards
+    that node while the job ran; ``log`` is the job's log afterwards. It does not raise when the job fails.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvesr.run 100-0
+    """
+    if not re.fullmatch(r"[1-9][0-9]{2,8}-\d{1,9}", str(job)):
+        raise SaltInvocationError(f"job {job!r}: an id like 100-0 is needed, see pvesr.list")
+    jobs = list_()
+    if job not in jobs:
+        raise CommandExecutionError(f"there is no job {job}; there are: {', '.join(sorted(jobs)) or 'none'}")
+    target = jobs[job]["target"]
+    answer = {"job": job, "target": target, "ok": False, "late": False, "error": "", "seconds": 0.0,
+              "path": path(target), "probe": None, "seen": {"addresses": [], "sockets": []}, "log": []}
+    if check:
+        answer["probe"] = probe(target)
+        if not answer["probe"]["ok"]:
+            answer["error"] = f"not run, ssh to {target} at {answer['path']['address']}: {answer['probe']['error']}"
+            return answer
+    before = _log_stamp(job)
+    result, seen = _run_watched(["pvesr", "run", "--id", job, "--verbose"], _seconds(timeout), target)
+    answer.update(ok=result["rc"] == 0, late=result["late"], seconds=round(result["seconds"], 3))
+    answer["seen"] = {"addresses": sorted({item["remote"] for item in seen}), "sockets": seen}
+    if not answer["ok"]:
+        answer["error"] = _why(result, answer)
+    answer["log"] = _log_lines(job) if _log_stamp(job) != before else []
+    log.info("replication job %s to %s: %s", job, target, "done" if answer["ok"] else answer["error"])
+    return answer
+
+
+def run_all(targets=None, timeout=150, budget=900):
+    """
+    Run every enabled job of the guests on this node, one after the other, and name those that fail.
+
+    targets
+        Only jobs to these nodes; default all.
+
+    timeout
+        Seconds for one job.
+
+    budget
+        Seconds for all; jobs that were not begun by then are named in ``skipped``.
+
+    Needs quorum, because only ``pvesr status`` tells which jobs run here. After a failed ssh to a node its other
+    jobs are not tried. Returns ``{"ok": bool, "jobs": {job: as pvesr.run}, "failed": {job: error}, "skipped": {job:
+    why}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pvesr.run_all
+    """
+    end = time.monotonic() + _seconds(budget)
+    done, failed, skipped, dead = {}, {}, {}, {}
+    for job, told in sorted(status().items()):
+        if targets is not None and told["target"] not in targets:
+            skipped[job] = f"its target {told['target']} is not asked for"
+        elif not told["enabled"]:
+            skipped[job] = "disabled"
+        elif time.monotonic() >= end:
+            failed[job] = f"not begun: the {_seconds(budget):g} s for all jobs are over"
+        elif told["target"] in dead:
+            failed[job] = dead[told["target"]]
+        else:
+            done[job] = run(job, timeout=min(_seconds(timeout), max(1.0, end - time.monotonic())))
+            if not done[job]["ok"]:
+                failed[job] = done[job]["error"]
+            if done[job]["probe"] and not done[job]["probe"]["ok"]:
+                dead[told["target"]] = done[job]["error"]
+    return {"ok": not failed, "jobs": done, "failed": failed, "skipped": skipped}
+
+
+def accepted(since, source=None, user="root"):
+    """
+    Return the logins that this node's sshd accepted, from its journal: the proof of where a peer's ssh came from.
+
+    since
+        Seconds since the epoch (this node's clock).
+
+    source
+        Only logins from this address.
+
+    user
+        Only logins as this user.
+
+    Returns ``[{"time": epoch, "user", "method", "from", "port"}]``, oldest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvesr.accepted 1763900000 198.51.100.10
+    """
+    try:
+        start = float(since)
+    except (TypeError, ValueError):
+        raise SaltInvocationError(f"since {since!r}: seconds since the epoch are needed") from None
+    command = ["journalctl", "--no-pager", "-o", "json", "--since", f"@{int(start)}"]
+    for name in ring_replication.SSHD_NAMES:
+        command += ["-t", name]
+    result = ring_children.run(command, timeout=LIST_TIMEOUT)
+    if result["rc"] not in (0, 1):  # 1: no entry
+        raise CommandExecutionError(f"journalctl: {ring_children.complaint(result)}")
+    return [
+        login
+        for login in ring_replication.accepted(ring_children.text(result))
+        if login["time"] >= start and login["user"] == user and source in (None, login["from"])
+    ]
+
+
+def _path(path):  # pylint: disable=redefined-outer-name
+    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _require_name(name):
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?", str(name)):
+        raise SaltInvocationError(f"{name!r} is no node name")
+
+
+def _seconds(value):
+    try:
+        return min(float(value), MAX_WAIT)
+    except (TypeError, ValueError):
+        raise SaltInvocationError(f"timeout {value!r}: seconds are needed") from None
+
+
+def _parsed(parser, *arguments):
+    try:
+        return parser(*arguments)
+    except ring_output.OutputError as exc:
+        raise CommandExecutionError(str(exc)) from exc
+
+
+def _run_watched(command, timeout, target):
+    """
+    Run a command in a thread, and meanwhile note the connections of PVE's ssh processes towards ``target``.
+    """
+    result, seen = {}, {}
+    worker = threading.Thread(target=lambda: result.update(ring_children.run(command, timeout=timeout)), daemon=True)
+    worker.start()
+    while worker.is_alive():
+        for item in _ssh_sockets(target):
+            seen[item["local"], item["local_port"], item["remote"], item["state"]] = item
+        worker.join(LOOK_PAUSE)
+    return result, sorted(seen.values(), key=lambda item: (item["local_port"], item["state"]))
+
+
+def _ssh_sockets(target):
+    found = []
+    for pid in os.listdir(_path("/proc")):
+        if not pid.isdigit():
+            continue
+        base = os.path.join(_path("/proc"), pid)
+        try:
+            with open(f"{base}/cmdline", "rb") as file:
+                told = ring_replication.ssh_target(file.read())
+            if told and told["node"] == target:
+                found += _sockets_of(base)
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def _sockets_of(base):
+    inodes = set()
+    for number in os.listdir(f"{base}/fd"):
+        link = os.readlink(f"{base}/fd/{number}")
+        if link.startswith("socket:["):
+            inodes.add(link[len("socket:["):-1])
+    found = []
+    for table in ("tcp", "tcp6"):
+        data = ring_files.read(f"{base}/net/{table}") or b""
+        found += [item for item in ring_replication.sockets(data.decode("latin-1")) if item["inode"] in inodes]
+    return [{key: value for key, value in item.items() if key != "inode"} for item in found]
+
+
+def _why(result, answer):
+    if not result["late"]:
+        return ring_replication.reason(
+            ring_children.text(result), ring_children.text(result, "err"), result["rc"]
+        )
+    ways = ", ".join(sorted({f"{s['remote']} ({s['state']})" for s in answer["seen"]["sockets"]})) or "no connection seen"
+    return f"not done after {answer['seconds']:.0f} s, ended; PVE's ssh was at {ways}"
+
+
+def _log_stamp(job):
+    try:
+        return os.stat(_path(f"{LOG_FOLDER}/{job}")).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _log_lines(job):
+    data = ring_files.read(_path(f"{LOG_FOLDER}/{job}")) or b""
+    return data.decode("latin-1").splitlines()[-LOG_LINES:]
