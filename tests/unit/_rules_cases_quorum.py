@@ -1,6 +1,6 @@
 """Faults of quorum and HA, each broken once."""
 
-from _rules_cases import all_files, breaks, edit, everywhere, two
+from _rules_cases import all_files, breaks, edit, everywhere
 from _rules_world import conf
 
 
