@@ -238,32 +238,6 @@ def node_name(conf=None):
     return _own_name(running, _known_nodes(given), _addresses(answers["addresses"], []))
 
 
-def status():
-    """
-    Return a short picture of this node, for a person: versions of the copies, links, quorum, ``/etc/pve``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call --local corosync.status
-    """
-    told = facts()
-    return {
-        "node": told["node"],
-        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
-        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
-        "links": {
-            peer: {number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())}
-            for peer, rows in sorted(told["links"].items())
-        },
-        "quorate": bool(told["quorum"] and told["quorum"]["quorate"]),
-        "pve_writable": told["pmxcfs"]["writable"],
-        "busy": told["busy"],
-        "problems": told["problems"],
-    }
-
-
 def _root():
     return (__opts__.get("pve_corosync") or {}).get("root")
 

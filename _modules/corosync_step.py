@@ -300,6 +300,8 @@ class _Work:
             pause = time.monotonic() + (0.25 if told["refused"] else 1.0)
             while True:
                 if self.runs():
+                    if told["text"]:
+                        self.outcome["notes"].append(f"the version runs, but the reload said: {told['text']}")
                     return None
                 if time.monotonic() >= pause or self.left() <= 0:
                     break
@@ -411,4 +413,5 @@ def _journal(since):
     argv = ["journalctl", "-t", "corosync", f"--since=@{int(since)}", "-o", "cat", "--no-pager", "-n", "200"]
     result = ring_children.run(argv, timeout=5.0)
     telling = re.compile(r"unable|not changed|cannot|can't|not valid|error|exiting|refus|different", re.IGNORECASE)
-    return [line.strip() for line in ring_children.text(result).splitlines() if telling.search(line)][-10:]
+    lines = [line.strip() for line in ring_children.text(result).splitlines() if telling.search(line)]
+    return list(dict.fromkeys(lines))[-10:]

@@ -175,9 +175,13 @@ def give_back(root, txn):
 
 def outcome(root, txn, number, phase=""):
     """
-    Return a stored outcome, or None.
+    Return a stored outcome, or None; link numbers are int again, which JSON does not keep.
     """
-    return ring_files.read_json(_outcome_file(root, txn, number, phase))
+    record = ring_files.read_json(_outcome_file(root, txn, number, phase))
+    connected = ((record or {}).get("seen") or {}).get("connected")
+    if connected:
+        record["seen"]["connected"] = {int(link): peers for link, peers in connected.items()}
+    return record
 
 
 def keep_outcome(root, txn, number, phase, record):

@@ -1,0 +1,81 @@
+"""
+This node as a person asks for it: a short picture, and the copies of files that changes left behind.
+
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). It works on a node that has lost
+its master, its peers, or both.
+
+:depends: corosync
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
+    It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import os
+
+import salt.utils.path
+
+try:
+    import ring_files
+    import ring_store
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_files, ring_store
+
+__virtualname__ = "corosync"
+
+COPIES = ("corosync.conf.local", "corosync.conf.cluster")
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def status():
+    """
+    Return a short picture of this node: versions of the copies, links, quorum, ``/etc/pve``, what is in the way.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local corosync.status
+    """
+    told = __salt__["corosync.facts"]()
+    return {
+        "node": told["node"],
+        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
+        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
+        "links": {
+            peer: {number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())}
+            for peer, rows in sorted(told["links"].items())
+        },
+        "quorate": bool(told["quorum"] and told["quorum"]["quorate"]),
+        "pve_writable": told["pmxcfs"]["writable"],
+        "busy": told["busy"],
+        "problems": told["problems"],
+    }
+
+
+def backups():
+    """
+    Return the copies of replaced files, oldest first: ``{"corosync.conf.local": [{"path", "version"}], …}``.
+
+    The last 20 of each are kept, outside ``/etc/pve``. Never put one back as it is: its version is below that of the
+    other copies, pmxcfs refuses it, and a daemon that starts with it exits. Use its content with a higher version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.backups
+    """
+    folder = ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{ring_files.STATE_DIR}/backups")
+    return {
+        name: [
+            {"path": path, "version": ring_store.version_of(ring_files.read(path).decode("latin-1"))}
+            for path in (os.path.join(folder, entry) for entry in ring_files.list_backups(folder, name))
+        ]
+        for name in COPIES
+    }
