@@ -41,6 +41,42 @@ def link_number(link) -> int:
     return number
 
 
+def check_value(key: str, value) -> str:
+    """Return a value as text, if every reader would read it back as it is.
+
+    :param key: a key, or a path of keys with dots.
+    :param value: str or int.
+    :raises ConfError: key or value would be refused, or read differently by corosync and PVE.
+    """
+    text = ""
+    if not isinstance(key, str) or not all(_KEY.match(part) for part in key.split(".")):
+        text = f"{key!r} is no key: letters, digits, '_', '-' and '/' are allowed"
+    elif not isinstance(value, (str, int)) or isinstance(value, bool):
+        text = f"'{key}' is {value!r}: must be text or a whole number"
+    elif not _VALUE.match(str(value)):
+        text = (f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; allowed is one word of "
+                "printable ASCII without '{', '}' and '#'")
+    if text:
+        raise ConfError(problem(None, text))
+    return str(value)
+
+
+def check_values(values: dict, key: str = "") -> dict:
+    """Return a dict of values as text, or raise with all that :func:`check_value` refuses.
+
+    :param key: the key that all values are for, where the dict's keys are something else (nodes).
+    """
+    checked, bad = {}, []
+    for name, value in values.items():
+        try:
+            checked[name] = check_value(key or name, value)
+        except ConfError as err:
+            bad += err.problems
+    if bad:
+        raise ConfError(bad)
+    return checked
+
+
 class Document:
     """A corosync.conf that corosync's parser takes; unchanged lines stay byte for byte."""
 
@@ -86,7 +122,7 @@ class Document:
         match = re.match(r"(nodelist\.node|totem\.interface)\.(\d+)\.([^.]+)\Z", path)
         if not match:
             return default
-        groups = self._nodes() if match[1] == "nodelist.node" else self._interfaces()
+        groups = self._nodes() if match[1] == "nodelist.node" else self.interface_blocks()
         return self._merged(groups.get(int(match[2]), [])).get(match[3], default)
 
     @property
@@ -106,15 +142,16 @@ class Document:
             found.setdefault(position, []).append(section)
         return found
 
-    def _interfaces(self) -> dict:
+    def interface_blocks(self) -> dict:
         """Return the interface sections by link number; one without linknumber is link 0."""
         found = {}
-        for section in self._sections("totem.interface"):
+        for section in self.sections("totem.interface"):
             link = integer(section.value("linknumber", "0"), (0, 255))
             found.setdefault(link, []).append(section)
         return found
 
-    def _sections(self, path) -> list:
+    def sections(self, path: str) -> list:
+        """Return the sections of a path such as ``quorum.device``, in file order."""
         found, queue = [], [self._tree.root]
         while queue:
             section = queue.pop(0)
@@ -126,7 +163,7 @@ class Document:
     def _merged(sections) -> dict:
         return {item.key: item.value for section in sections for item in section.items}
 
-    def _named(self) -> dict:
+    def node_blocks(self) -> dict:
         """Return {name: (sections, merged keys)}; as pmxcfs does, a node without a name goes by ring0_addr."""
         found = {}
         for position, sections in sorted(self._nodes().items()):
@@ -143,7 +180,7 @@ class Document:
                        "votes": integer(keys.get("quorum_votes", "1"), U32),
                        "addresses": {int(RING.match(key)[1]): keys[key]
                                      for key in sorted(keys) if RING.match(key)}}
-                for name, (_, keys) in self._named().items()}
+                for name, (_, keys) in self.node_blocks().items()}
 
     def links(self) -> dict:
         """Return ``{link: {"addresses": {node: address}, "options": {key: value}, "interface": bool}}``.
@@ -155,7 +192,7 @@ class Document:
         for node, entry in self.nodes().items():
             for link, address in entry["addresses"].items():
                 found.setdefault(link, {})[node] = address
-        blocks = self._interfaces()
+        blocks = self.interface_blocks()
         return {link: {"addresses": found.get(link, {}), "options": self._options(blocks.get(link, [])),
                        "interface": link in blocks}
                 for link in sorted({*found, *blocks})}
@@ -172,8 +209,10 @@ class Document:
 
         :raises ConfError: a value that not all readers would read back as it is; a path into nodes or links.
         """
-        value = self._checked(path, value)
-        self._plain_path(path)
+        value = check_value(path, value)
+        self._plain_path(path, 2)
+        if self.sections(path):
+            raise ConfError(problem(self.sections(path)[0].first + 1, f"'{path}' is a section, not a key"), self.name)
         found = [item for item in self._tree.items if item.path == path]
         if found:
             self._replace(found[-1], value)
@@ -186,17 +225,22 @@ class Document:
 
         :raises ConfError: a path into nodes or links, which have functions of their own.
         """
-        self._plain_path(path)
-        self._delete([item for item in self._tree.items if item.path == path] + self._sections(path))
+        self._plain_path(path, 1)
+        self._delete([item for item in self._tree.items if item.path == path] + self.sections(path))
 
     def set_version(self, version: int) -> None:
-        """Set ``totem.config_version``.
+        """Set ``totem.config_version``, in every line that has it: pmxcfs takes the first one, corosync the last.
 
         :raises ConfError: not a whole number from 1 to 2^64-1 (corosync and pmxcfs take 0 as "no version").
         """
         if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= U64[1]:
             raise ConfError(problem(None, f"config_version {version!r}: must be a whole number from 1"), self.name)
-        self.set("totem.config_version", version)
+        change = self.copy()
+        change.set("totem.config_version", version)
+        for place, item in enumerate(change._tree.items):
+            if item.path == "totem.config_version":
+                change._replace(change._tree.items[place], str(version))
+        self._tree = change._tree
 
     def set_link(self, link, addresses: dict, options: dict) -> None:
         """Give a link these addresses and exactly these options, whether it is there or not.
@@ -209,9 +253,8 @@ class Document:
         link = link_number(link)
         self._same_nodes(addresses, f"link {link}")
         change = self.copy()
-        for name, address in addresses.items():
-            sections, _ = change._named()[name]
-            change._put(sections, f"ring{link}_addr", change._checked(f"ring{link}_addr", address))
+        for name, address in check_values(addresses, f"ring{link}_addr").items():
+            change._put(change.node_blocks()[name][0], f"ring{link}_addr", address)
         change.set_options(link, options)
         self._tree = change._tree
 
@@ -223,17 +266,18 @@ class Document:
         """
         link = link_number(link)
         change = self.copy()
-        wanted = {key: change._checked(key, value) for key, value in options.items()}
+        wanted = check_values(options)
         if "linknumber" in wanted:
-            raise ConfError(problem(None, f"link {link}: 'linknumber' is no option, it is the link itself"), self.name)
-        if link not in change._interfaces():
-            change._insert_block("totem", "interface", dict(sorted({"linknumber": str(link), **wanted}.items())),
+            raise ConfError(problem(None, f"link {link}: 'linknumber' is the link itself, no option"), self.name)
+        wanted["linknumber"] = str(link)
+        if link not in change.interface_blocks():
+            change._insert_block("totem", "interface", dict(sorted(wanted.items())),
                                  lambda other: integer(other.value("linknumber", "0"), (0, 255)) > link)
         else:
-            change._delete([item for section in change._interfaces()[link] for item in section.items
-                            if item.key not in wanted and item.key != "linknumber"])
+            change._delete([item for section in change.interface_blocks()[link] for item in section.items
+                            if item.key not in wanted])
             for key, value in wanted.items():
-                change._put(change._interfaces()[link], key, value)
+                change._put(change.interface_blocks()[link], key, value)
         self._tree = change._tree
 
     def remove_link(self, link) -> None:
@@ -241,7 +285,7 @@ class Document:
         link = link_number(link)
         lines = [item for sections in self._nodes().values() for section in sections for item in section.items
                  if item.key == f"ring{link}_addr"]
-        self._delete(lines + self._interfaces().get(link, []))
+        self._delete(lines + self.interface_blocks().get(link, []))
 
     def add_node(self, name: str, nodeid: int, addresses: dict, votes: int = 1) -> None:
         """Add a node.
@@ -267,39 +311,25 @@ class Document:
             raise ConfError([problem(None, text) for text in bad], self.name)
         keys = {"name": name, "nodeid": nodeid, "quorum_votes": votes,
                 **{f"ring{link}_addr": given[link] for link in sorted(given)}}
-        keys = {key: self._checked(key, value) for key, value in keys.items()}
-        self._insert_block("nodelist", "node", keys,
+        self._insert_block("nodelist", "node", check_values(keys),
                            lambda other: (other.value("name") or other.value("ring0_addr", "")) > name)
 
     def remove_node(self, name: str) -> None:
         """Remove a node; one that is not there is no error."""
-        self._delete(self._named().get(name, ([], {}))[0])
+        self._delete(self.node_blocks().get(name, ([], {}))[0])
 
-    # ---- checks --------------------------------------------------------------------------------------------
+    # ---- checks ------------------------------------------------------------------------------------------
 
-    def _checked(self, key, value) -> str:
-        if not isinstance(value, (str, int)) or isinstance(value, bool):
-            raise ConfError(problem(None, f"'{key}' is {value!r}: must be text or a whole number"), self.name)
-        if not all(_KEY.match(part) for part in key.split(".")):
-            raise ConfError(problem(None, f"'{key}' is no key: letters, digits, '_', '-' and '/' are allowed"),
-                            self.name)
-        if not _VALUE.match(str(value)):
-            raise ConfError(problem(None, f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; "
-                                          "allowed is one word of printable ASCII without '{', '}' and '#'", "PVE"),
-                            self.name)
-        return str(value)
-
-    def _plain_path(self, path):
-        if re.match(r"(nodelist\.node|totem\.interface)(\.|\Z)", path) or "." not in path.strip("."):
-            if path in ("nodelist", "totem", "quorum", "logging"):
-                return
-            raise ConfError(problem(None, f"'{path}': not a path to a plain key, such as totem.token; nodes and "
+    def _plain_path(self, path, parts):
+        """Refuse a path into nodes and links, and one with fewer than so many parts."""
+        if path.count(".") + 1 < parts or re.match(r"(nodelist\.node|totem\.interface)(\.|\Z)", path):
+            raise ConfError(problem(None, f"'{path}': not the path of a plain key such as totem.token; nodes and "
                                           "links are changed with the functions for them"), self.name)
 
     def _same_nodes(self, addresses, what):
         names = set(self.nodes())
         bad = [f"{what}: no address for node '{name}'" for name in sorted(names - set(addresses))]
-        bad += [f"{what}: node '{name}' is not in the file (there are {', '.join(sorted(names))})"
+        bad += [f"{what}: node '{name}' is not in the file (there are {', '.join(sorted(names)) or 'none'})"
                 for name in sorted(set(addresses) - names)]
         if bad:
             raise ConfError([problem(None, text) for text in bad], self.name)
@@ -333,7 +363,7 @@ class Document:
 
     def _section_for(self, path) -> Section:
         """Return the last section of a path, adding it and its parents where missing."""
-        found = self._sections(path)
+        found = self.sections(path)
         if found or not path:
             return found[-1] if found else self._tree.root
         head, _, name = path.rpartition(".")
@@ -342,7 +372,7 @@ class Document:
             self._append([f"{name} {{", "}"])
         else:
             self._insert_lines(parent, name, [f"{name} {{", "}"])
-        return self._sections(path)[-1]
+        return self.sections(path)[-1]
 
     def _append(self, texts):
         lines = list(self._tree.lines)
@@ -366,7 +396,9 @@ class Document:
         verdicts = [after(section) for section in like]
         if like and verdicts == sorted(verdicts):
             place = verdicts.index(True) if True in verdicts else len(like)
-            self._insert_at(like[place - 1].last + 1 if place else like[0].first, like[0], texts)
+            before = parent.children[:parent.children.index(like[0])]
+            start = before[-1].last + 1 if before else parent.first + 1
+            self._insert_at(like[place - 1].last + 1 if place else start, like[0], texts)
         elif like:
             self._insert_at(like[-1].last + 1, like[-1], texts)
         else:

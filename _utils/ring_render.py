@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 
 try:
-    from ring_document import PATH, Document, link_number, parse
+    from ring_document import PATH, Document, check_value, check_values, link_number, parse
     from ring_grammar import ConfError, problem
 except ImportError:
-    from saltext.pve_corosync.utils.ring_document import PATH, Document, link_number, parse
+    from saltext.pve_corosync.utils.ring_document import (
+        PATH, Document, check_value, check_values, link_number, parse)
     from saltext.pve_corosync.utils.ring_grammar import ConfError, problem
 
 _TOTEM = {"ip_version": "ipv4-6", "link_mode": "passive", "secauth": "on", "version": "2"}
@@ -42,37 +43,31 @@ def render(cluster_name: str, nodes: dict, links: dict, version: int, totem: dic
     :param totem: further keys of the totem section, over PVE's defaults; None as value leaves a default out.
     :raises ConfError: a value, node or link that the file cannot hold.
     """
-    extra = {**_TOTEM, **(totem or {})}
-    tree = {
+    extra = {key: value for key, value in {**_TOTEM, **(totem or {})}.items() if value is not None}
+    document = Document(_bytes({
         "logging": {"debug": "off", "to_syslog": "yes"},
         "quorum": {"provider": "corosync_votequorum"},
-        "totem": {"cluster_name": cluster_name, **{key: value for key, value in extra.items() if value is not None}},
-    }
-    document = Document(_bytes(tree), "new corosync.conf")
+        "totem": check_values({"cluster_name": cluster_name, **extra}),
+    }), "new corosync.conf")
     for name in sorted(nodes):
         addresses = {link: entry["addresses"][name] for link, entry in links.items() if name in entry["addresses"]}
         document.add_node(name, nodes[name]["nodeid"], addresses, nodes[name].get("votes", 1))
     for link in sorted(links, key=link_number):
         document.set_link(link, links[link]["addresses"], links[link].get("options") or {})
-    for path, value in [("totem.cluster_name", cluster_name), *((f"totem.{k}", v) for k, v in extra.items())]:
-        if value is not None:
-            document.set(path, value)
     document.set_version(version)
     return normalise(document.dump())
 
 
 def _tree_of(document: Document) -> dict:
     """Return what corosync makes of a file as nested dicts, nodes and interfaces as lists in PVE's order."""
-    tree = {"nodelist": {}, "totem": {}}
+    tree: dict = {"nodelist": {}, "totem": {}}
     queue = [(document.tree.root, tree)]
     while queue:
         section, target = queue.pop(0)
         target.update({item.key: item.value for item in section.items})
         queue += [(child, target.setdefault(child.name, {})) for child in section.sections
                   if child.path not in ("nodelist.node", "totem.interface")]
-    nodes = document.nodes()
-    order = sorted(zip(nodes, document._named().values()), key=lambda pair: pair[0])
-    tree["nodelist"]["node"] = [keys for _, (_, keys) in order]
+    tree["nodelist"]["node"] = [keys for _, (_, keys) in sorted(document.node_blocks().items())]
     tree["totem"]["interface"] = [
         {**{key: value for key, value in entry["options"].items() if key != "ringnumber"}, "linknumber": str(link)}
         for link, entry in document.links().items()]
@@ -81,16 +76,25 @@ def _tree_of(document: Document) -> dict:
 
 def _unwritable(document: Document) -> list:
     """Return what cannot be put into a form that PVE reads as corosync does."""
-    found = []
-    for item in document.tree.items:
-        try:
-            document._checked(item.key, item.value)
-        except ConfError as err:
-            found += [{**entry, "line": item.line + 1} for entry in err.problems]
-    several = ("uidgid", "logging.logger_subsys", "logging.logging_daemon")
-    for path in several:
-        found += [problem(section.first + 1, f"second section '{path}': PVE knows only one, and corosync needs both",
-                          "PVE") for section in document._sections(path)[1:]]
+    found, queue = [], [document.tree.root]
+    while queue:
+        section = queue.pop(0)
+        queue += section.sections
+        for item in section.items:
+            try:
+                check_value(item.key.replace(".", "/"), item.value)
+            except ConfError as err:
+                found += [{**entry, "line": item.line + 1} for entry in err.problems]
+            if "." in item.key or item.key in [child.name for child in section.sections]:
+                found.append(problem(item.line + 1, f"key '{item.key}': PVE keeps no section of the same path", "PVE"))
+        found += [problem(child.first + 1, f"section '{child.name}' inside '{section.path}' has no place in PVE's "
+                                           "form", "PVE")
+                  for child in section.sections if section.path in ("nodelist.node", "totem.interface")]
+    for path in ("uidgid", "logging.logger_subsys", "logging.logging_daemon"):
+        found += [problem(section.first + 1, f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
+                  for section in document.sections(path)[1:]]
+    if len(document.nodes()) < len({position for position, _ in document.tree.node_sections}):
+        found.append(problem(None, "two nodes have the same name", "PVE"))
     return found
 
 
