@@ -202,6 +202,15 @@ class View:
         sets = {sig[0] for sig in links.values()}
         return self._components(self.running, lambda one, two: bool(self.carries[(one, two)] & sets))
 
+    def apart(self, links):
+        """
+        Pairs of running nodes that are not expected to see each other with these links.
+
+        Totem relays nothing: with one such pair the nodes do not form one membership, even if others see both.
+        """
+        sets = {sig[0] for sig in links.values()}
+        return [pair for pair in self.pairs if not self.carries[pair] & sets]
+
     def quorate(self, node):
         """Whether a node says that it is quorate."""
         return bool((self.facts[node].get("quorum") or {}).get("quorate"))

@@ -248,7 +248,7 @@ class _Maker:
         view, builder = self.view, self.builder
         groups = view.together(path[0])
         publishable = any(view.will_be_quorate(g) and set(g) & set(view.mounted) for g in groups)
-        if alone or len(groups) > 1:
+        if alone or view.apart(path[0]):
             self._only_add(path[0], groups, alone, publishable and not alone)
             return
         result["complete"] = True
@@ -271,6 +271,8 @@ class _Maker:
         """The nodes cannot be brought together now: add what may help later, and end there."""
         view, builder = self.view, self.builder
         told = " / ".join(", ".join(g) for g in groups)
+        if len(groups) == 1 and not alone:
+            told = "pairs " + ", ".join("-".join(pair) for pair in view.apart(links))
         union = {(n, sig) for node in view.running for n, sig in view.current[node].items()}
         if union - set(links.items()):
             links = None  # the first step of the way would remove something

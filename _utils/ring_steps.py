@@ -239,8 +239,7 @@ class Builder:
 
     def _quorate(self, links):
         """Whether all running nodes are expected to be in one quorate group."""
-        groups = self.view.together(links)
-        return len(groups) == 1 and self.view.will_be_quorate(groups[0])
+        return not self.view.apart(links) and self.view.will_be_quorate(self.view.running)
 
     def _writers(self, links):
         """Nodes that can write the cluster file: in a quorate group, /etc/pve mounted; those that can now first."""

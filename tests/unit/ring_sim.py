@@ -140,12 +140,15 @@ class Sim:
         return found
 
     def partitions(self):
-        """Groups of nodes that see each other."""
+        """Groups in which every node sees every other: totem passes its token directly, nobody relays."""
         groups = []
         for node in self.daemons:
-            near = [g for g in groups if any(self.up(node, other) for other in g)]
-            groups = [g for g in groups if g not in near] + [sorted([node, *itertools.chain(*near)])]
-        return sorted(groups)
+            home = next((g for g in groups if all(self.up(node, other) for other in g)), None)
+            if home is None:
+                groups.append([node])
+            else:
+                home.append(node)
+        return groups
 
     def quorate(self, group):
         """A majority of all nodes."""
