@@ -1,0 +1,367 @@
+"""Plans in the situations that the design and the facts name."""
+
+import copy
+import json
+
+import pytest
+import ring_conf
+import ring_plan
+import ring_sim
+
+TWO = ("pve1", "pve2")
+THREE = ("pve1", "pve2", "pve3")
+NOMINAL = {0: "vrack"}
+DEGRADED = {0: "public", 1: "vrack"}
+OPTIONS = {0: {"knet_link_priority": "20"}, 1: {"knet_link_priority": "10"}}
+
+
+def codes(plan, severity="error"):
+    return {f["code"] for f in plan["findings"] if f["severity"] == severity}
+
+
+def ways(plan):
+    return [" ".join(f"{n}{net[0]}" for n, net in sorted(step["links"].items())) for step in plan["steps"]]
+
+
+def acts(plan):
+    return [step["act"] for step in plan["steps"]]
+
+
+@pytest.fixture
+def degraded():
+    return ring_sim.layout(DEGRADED, TWO, "degraded", OPTIONS)
+
+
+def test_the_planned_way(degraded):
+    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed())
+    assert ways(plan) == ["0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
+    assert acts(plan) == ["cluster"] * 4
+    assert (plan["path"], plan["from_version"], plan["to_version"]) == ("planned", 5, 9)
+    assert [s["version"] for s in plan["steps"]] == [6, 7, 8, 9]
+    assert (plan["expected_loss_s"], plan["complete"], plan["partitions"]) == (0.0, True, [["pve1", "pve2"]])
+    assert [(s["add"], s["remove"]) for s in plan["steps"]] == [([2], []), ([1], [0]), ([0], []), ([], [2])]
+    assert plan["steps"][0]["wait"] == {
+        "connected": {0: [["pve1", "pve2"]], 2: [["pve1", "pve2"]]}, "quorate": True, "writable": True}
+    assert not any("knet_ping_interval" in s["conf"] for s in plan["steps"])
+
+
+def test_the_degraded_way(degraded):
+    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    assert ways(plan) == ["0v 2p", "0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
+    assert acts(plan) == ["local", "publish", "cluster", "cluster", "cluster"]
+    first, second = plan["steps"][:2]
+    assert first["conf"] == second["conf"] and first["version"] == second["version"] == 6
+    assert ring_conf.parse(first["conf"]).links()[2]["options"] == {
+        "knet_ping_interval": "200", "knet_ping_timeout": "400"}
+    assert first["wait"]["connected"] == {0: [], 2: [["pve1", "pve2"]]}
+    assert "knet_ping" not in plan["steps"][-1]["conf"]
+    assert "network-dead" in codes(plan, "info")
+    links = ring_conf.parse(plan["steps"][-1]["conf"]).links()
+    assert {n: link["options"] for n, link in links.items()} == OPTIONS
+
+
+def test_fast_ping_on_a_link_that_stays_is_taken_back():
+    layout = ring_sim.layout({0: "vrack", 1: "public"}, TWO, options=OPTIONS)
+    plan = ring_plan.plan(layout, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    assert acts(plan) == ["local", "publish", "cluster"]
+    first, last = (ring_conf.parse(plan["steps"][i]["conf"]).links() for i in (0, 2))
+    assert first[0]["options"] == {}  # the first step only adds
+    assert first[1]["options"] == {"knet_link_priority": "10", "knet_ping_interval": "200", "knet_ping_timeout": "400"}
+    assert {n: link["options"] for n, link in last.items()} == OPTIONS
+    assert plan["steps"][2]["change"] == [0, 1]
+
+
+@pytest.mark.parametrize("fast, wanted", [
+    (False, {}), ({}, {}), (True, {"knet_ping_interval": "200", "knet_ping_timeout": "400"}),
+    ({"ping_interval": 300, "ping_timeout": 700}, {"knet_ping_interval": "300", "knet_ping_timeout": "700"}),
+])
+def test_fast_ping_is_the_operators_choice(degraded, fast, wanted):
+    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
+    assert ring_conf.parse(plan["steps"][0]["conf"]).links()[2]["options"] == wanted
+
+
+def test_a_layout_that_only_has_a_dead_network_is_refused():
+    sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
+    for strategy in ring_plan.STRATEGIES:
+        plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), sim.observed(), strategy)
+        assert "goal-cannot-carry" in codes(plan) and plan["steps"] == [] and not plan["complete"]
+
+
+def test_all_networks_dead():
+    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack", "public"])
+    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO), sim.observed())
+    assert codes(plan) == {"nothing-to-add"} and plan["steps"] == []
+
+
+def test_the_address_of_the_emergency_network_is_gone(degraded):
+    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    for facts in observed["nodes"].values():
+        facts["addresses"] = {"eth0": facts["addresses"]["eth0"]}
+    plan = ring_plan.plan(degraded, observed, force=["address-absent", "no-network-alive"])
+    assert plan["steps"] == [] and codes(plan) == {"nothing-to-add"}
+
+
+def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
+    nets = dict(ring_sim.NETS, **{f"n{i}": f"10.{i}.0.{{}}" for i in range(5)})
+    monkeypatch.setattr(ring_sim, "NETS", nets)
+    full = dict(enumerate(nets))
+    turned = dict(enumerate([*list(nets)[1:], list(nets)[0]]))
+    sim = ring_sim.Sim(full, TWO)
+    layout = ring_sim.layout(turned, TWO)
+    plan = ring_plan.plan(layout, sim.observed())
+    assert codes(plan) == {"no-live-path"}
+    offer = next(f for f in plan["findings"] if f["code"] == "no-live-path")
+    assert offer["data"]["restart"] == {"mode": "together", "loss_s": 6.6, "quorum_s": 3.5, "pve_s": 6.6}
+    restart = ring_plan.plan(layout, sim.observed(), "restart")
+    assert acts(restart) == ["restart", "publish"] and restart["expected_loss_s"] == 6.6
+
+
+# -- restart -------------------------------------------------------------------------------------------------------
+
+
+def test_restart_together_where_links_change(degraded):
+    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    assert (plan["path"], plan["expected_loss_s"]) == ("restart", 6.6)
+    assert acts(plan) == ["restart", "publish"] and plan["steps"][0]["mode"] == "together"
+    assert "restart-outage" in codes(plan, "warning")
+
+
+def test_restart_rolling_where_a_link_stays():
+    sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE)
+    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
+    assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 0.0
+    two = ring_sim.Sim({0: "vrack", 1: "public"}, TWO)
+    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
+    # one of two nodes alone has no quorum: each restart costs it
+    assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 13.2
+
+
+def test_restart_when_everything_is_there():
+    plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    assert (plan["path"], plan["steps"], plan["complete"]) == ("none", [], True)
+
+
+def test_unknown_strategy(degraded):
+    with pytest.raises(ValueError, match="allowed: live, restart"):
+        ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "fast")
+
+
+# -- drift ---------------------------------------------------------------------------------------------------------
+
+
+def sim_at(links=None, nodes=TWO):
+    return ring_sim.Sim(NOMINAL if links is None else links, nodes)
+
+
+def plan_nominal(sim):
+    return ring_plan.plan(ring_sim.layout(NOMINAL, tuple(sim.daemons)), sim.observed())
+
+
+def test_reached():
+    plan = plan_nominal(sim_at())
+    assert (plan["path"], plan["steps"], plan["complete"], plan["to_version"]) == ("none", [], True, 5)
+
+
+def test_local_files_newer_are_published():
+    sim = sim_at()
+    old = ring_sim.conf({0: "public"}, TWO, 4)
+    for daemon in sim.daemons.values():
+        daemon.cluster = old
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["publish"] and plan["steps"][0]["version"] == 5 == plan["to_version"]
+    assert plan["steps"][0]["conf"] == sim.daemons["pve1"].local
+    assert plan["steps"][0]["writers"] == ["pve1", "pve2"]
+
+
+def test_equal_version_with_other_bytes_in_the_cluster_file():
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5)
+    assert acts(plan_nominal(sim)) == ["publish"]
+
+
+def test_cluster_file_newer_is_brought_to_all():
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8).replace("secauth: on", "secauth: on\n  token: 4000")
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 9
+    assert "token: 4000" in plan["steps"][0]["conf"]
+
+
+@pytest.mark.parametrize("spoil", ["version", "refused", "local", "links", "both"])
+def test_one_step_levels_all(spoil):
+    sim = sim_at()
+    daemon = sim.daemons["pve2"]
+    if spoil in ("version", "both"):
+        daemon.version = 3
+    if spoil == "refused":
+        daemon.refused = True
+    if spoil in ("local", "both"):
+        daemon.local = ring_sim.conf(NOMINAL, TWO, 7, {0: {"knet_link_priority": "3"}})
+    if spoil == "links":
+        daemon.links = {**daemon.links, 1: {n: ring_sim.address("public", i) for i, n in enumerate(TWO, 1)}}
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["cluster"] and plan["complete"]
+    assert plan["steps"][0]["version"] == (8 if spoil in ("local", "both") else 6)
+    sim.take(plan["steps"][0])
+    assert plan_nominal(sim)["path"] == "none" and sim.lost == []
+
+
+def test_the_version_is_above_every_copy_also_as_pmxcfs_reads_it():
+    sim = sim_at()
+    sim.daemons["pve2"].version = 40
+    assert plan_nominal(sim)["steps"][0]["version"] == 41
+
+
+def test_a_version_that_cannot_be_raised(degraded):
+    sim = ring_sim.Sim(NOMINAL, TWO, version=2**64 - 3)
+    plan = ring_plan.plan(degraded, sim.observed())
+    assert plan["steps"] == [] and codes(plan) & {"version-no-room", "version-exhausted"}
+
+
+def test_a_missing_interface_block_is_drift():
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.local = daemon.cluster = daemon.local.replace("  interface {\n    linknumber: 0\n  }\n", "")
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["cluster"] and "interface {" in plan["steps"][0]["conf"]
+
+
+def test_everything_that_is_no_link_is_kept(degraded):
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.local = daemon.cluster = daemon.local.replace("totem {\n", "# ours\ntotem {\n  token: 5000\n")
+    for step in ring_plan.plan(degraded, sim.observed())["steps"]:
+        assert "# ours\ntotem {\n  token: 5000\n" in step["conf"]
+
+
+# -- who takes part ------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_node_that_is_a_member_is_told_of(degraded):
+    layout = ring_sim.layout(DEGRADED, THREE)
+    sim = ring_sim.Sim(NOMINAL, THREE, silent=["pve3"])
+    plan = ring_plan.plan(layout, sim.observed(), skip=["pve3"])
+    assert "absent-member" in codes(plan, "warning")
+    assert acts(plan) == ["cluster"] * 4 and plan["skip"] == ["pve3"]
+    for step in plan["steps"]:
+        sim.take(step)
+        assert sim.lost == []
+
+
+def test_a_stopped_daemon_gets_its_file_in_every_step():
+    layout = ring_sim.layout(DEGRADED, THREE)
+    observed = ring_sim.Sim(NOMINAL, THREE, [(n, "pve3", o) for n in ring_sim.NETS for o in TWO]).observed()
+    observed["nodes"]["pve3"].update(runtime=None, quorum=None, links={})
+    observed["nodes"]["pve3"]["corosync"]["state"] = "inactive"
+    assert "corosync-stopped" in codes(ring_plan.plan(layout, observed))
+    plan = ring_plan.plan(layout, observed, force=["corosync-stopped"])
+    assert acts(plan) == ["local"] * 4 + ["publish"]
+    assert all("pve3" not in pair for s in plan["steps"] for pairs in s["wait"]["connected"].values() for pair in pairs)
+
+
+def test_nobody_answers(degraded):
+    plan = ring_plan.plan(degraded, {"nodes": {}, "silent": list(TWO)}, skip=list(TWO))
+    assert plan["steps"] == [] and codes(plan)
+
+
+def test_two_of_three_cannot_help_the_third():
+    dead = ["vrack", ("public", "pve1", "pve3"), ("public", "pve2", "pve3")]
+    sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE, dead)
+    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
+    assert plan["complete"] and acts(plan)[:2] == ["local", "publish"]  # the third network is not known to be dead
+    plan = ring_plan.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
+    assert codes(plan) == {"nothing-to-add"}
+    skipped = ring_plan.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE),
+                             {"nodes": {n: sim.observed()["nodes"][n] for n in TWO}, "silent": ["pve3"]},
+                             skip=["pve3"])
+    assert skipped["complete"] and skipped["path"] == "planned"
+
+
+# -- what leaves ---------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_is_plain_data_and_the_same_each_time(degraded):
+    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    plan = ring_plan.plan(degraded, observed)
+    assert json.loads(json.dumps(plan)) == json.loads(json.dumps(ring_plan.plan(degraded, observed)))
+    # facts that went through JSON have text for link numbers
+    through = json.loads(json.dumps(observed))
+    layout = json.loads(json.dumps(degraded))
+    assert ring_plan.plan(layout, through)["steps"] == plan["steps"]
+
+
+def test_nothing_given_is_changed(degraded):
+    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    before = copy.deepcopy((degraded, observed))
+    ring_plan.plan(degraded, observed)
+    assert (degraded, observed) == before
+
+
+def test_words(degraded):
+    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    told = ring_plan.describe(plan)
+    assert "1. local, version 6: add link 2 on public (fast ping)" in told
+    assert "partitions: pve1 / pve2" in told
+    assert "version 5 -> 9, expected loss of quorum: 0.0 s" in told
+    assert "nothing to do, the layout is reached" in ring_plan.describe(plan_nominal(sim_at()))
+
+
+def test_diffs(degraded):
+    observed = ring_sim.Sim(NOMINAL, TWO).observed()
+    shown = ring_plan.diffs(ring_plan.plan(degraded, observed), observed)
+    assert sorted(shown) == ["cluster", "pve1", "pve2"]
+    assert "-  config_version: 5\n" in shown["cluster"] and "+    ring1_addr: 10.66.0.1\n" in shown["pve1"]
+    reached = sim_at()
+    assert ring_plan.diffs(plan_nominal(reached), reached.observed()) == {}
+
+
+# -- the invariants catch what they are for ------------------------------------------------------------------------
+
+
+def spoiled(degraded, change):
+    observed = ring_sim.Sim(NOMINAL, TWO).observed()
+    plan = ring_plan.plan(degraded, observed)
+    assert ring_plan.check_invariants(plan, degraded, observed) == []
+    change(plan["steps"])
+    return " | ".join(ring_plan.check_invariants(plan, degraded, observed))
+
+
+def swap_conf(steps, index, links, version=None):
+    steps[index]["conf"] = ring_sim.conf(links, TWO, version or steps[index]["version"])
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda s: s.pop(1), "the whole reload would be refused"),
+    (lambda s: swap_conf(s, 0, {2: "public"}), "keep no link that was read back"),
+    (lambda s: swap_conf(s, 0, {1: "vrack"}), "keep no link that was read back"),
+    (lambda s: s[0]["wait"].update(connected={0: [["pve1", "pve2"]]}), "keep no link that was read back"),
+    (lambda s: swap_conf(s, 0, NOMINAL, 5), "the step 6"),
+    (lambda s: s[1].update(version=6, conf=s[1]["conf"].replace("version: 7", "version: 6")), "is not above 6"),
+    (lambda s: s[0].update(conf="totem {"), "corosync would refuse the file"),
+    (lambda s: s.pop(), "does not have the links of the layout"),
+    (lambda s: s[0].update(act="wish"), "unknown act"),
+    (lambda s: s[0].update(act="publish"), "are not those of every local file"),
+    (lambda s: s[0].update(nodes=["pve1"]), "only one of pve1 and pve2 takes part"),
+    (lambda s: s[0].update(conf=s[0]["conf"].replace("    ring2_addr: 198.51.100.2\n", "")), "every node"),
+    (lambda s: s[0].update(conf=s[0]["conf"].replace("  interface {\n    linknumber: 2\n  }\n", "")), "interface block"),
+])
+def test_invariants(degraded, change, said):
+    assert said in spoiled(degraded, change)
+
+
+def test_link_0_stays_where_the_goal_has_it():
+    layout = ring_sim.layout({0: "vrack"}, TWO)
+    observed = ring_sim.Sim({0: "vrack", 1: "public"}, TWO).observed()
+    plan = ring_plan.plan(layout, observed)
+    plan["steps"][0]["conf"] = ring_sim.conf({1: "public"}, TWO, 6)
+    assert "link 0 goes although" in " ".join(ring_plan.check_invariants(plan, layout, observed))
+
+
+def test_a_link_goes_only_after_its_replacement():
+    layout = ring_sim.layout({0: "public"}, TWO)
+    observed = ring_sim.Sim({0: "vrack", 1: "third"}, TWO).observed()
+    plan = ring_plan.plan(layout, observed)
+    swap_conf(plan["steps"], 0, {1: "third"})
+    assert "a link goes before public" in " ".join(ring_plan.check_invariants(plan, layout, observed))
