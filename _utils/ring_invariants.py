@@ -44,6 +44,7 @@ class _Walk:
         self.text = None
         self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
         self.started = False
+        self.old = {item["text"] for _, _, copy in view.copies() for item in ring_conf.lint(_bytes(copy["text"]))}
 
     def say(self, step, text):
         self.broken.append(f"step {step['number']} ({step['act']}): {text}")
@@ -58,7 +59,7 @@ class _Walk:
         except ring_conf.ConfError as err:
             self.say(step, f"corosync would refuse the file: {err}")
             return
-        if doc.version != step["version"] or ring_conf.pmxcfs_version(step["conf"].encode("latin-1")) < 1:
+        if doc.version != step["version"] or ring_conf.pmxcfs_version(_bytes(step["conf"])) < 1:
             self.say(step, f"the file says version {doc.version}, the step {step['version']}")
         if step["act"] == "publish":
             self._published(step)
@@ -83,7 +84,10 @@ class _Walk:
         }
 
     def _complete(self, step, doc):
-        """Invariant 1: every node on every link, an interface block for each, nodes as in the layout."""
+        """Invariant 1: all readers take it, every node on every link, a block for each, nodes as in the layout."""
+        for item in ring_conf.lint(_bytes(step["conf"])):
+            if item["text"] not in self.old:  # what stood there before is kept, and a matter of the rules
+                self.say(step, f"{item['reader']}: {item['text']}")
         nodes = doc.nodes()
         if set(nodes) != set(self.view.layout["nodes"]):
             self.say(step, f"nodes {', '.join(nodes)} are not those of the layout")
@@ -158,3 +162,7 @@ class _Walk:
         for node, links in self.maps.items():
             if links != self.view.goal:
                 self.broken.append(f"at the end {node} does not have the links of the layout")
+
+
+def _bytes(text):
+    return text.encode("latin-1")

@@ -93,13 +93,7 @@ class Builder:
         self.doc = base
         self.version = view.highest_version()
         self.steps = []
-        self.map = self._common()
-        self.mapped = [links for node, links in view.current.items() if node in view.facts]
-
-    def _common(self):
-        """Links that every running node has in the same way."""
-        maps = [self.view.current[node] for node in self.view.running]
-        return {n: sig for n, sig in (maps[0] if maps else {}).items() if all(m.get(n) == sig for m in maps)}
+        self.maps = {node: view.current[node] for node in view.running}
 
     # -- link settings --------------------------------------------------------------------------------------------
 
@@ -138,43 +132,43 @@ class Builder:
         lasting
             Give links that are where the goal wants them the goal's options.
         fast
-            Give links that the step adds the fast ping.
+            Give links that no node has yet the fast ping.
         nodes
             Nodes that take part, where not all do.
         alone
             Nothing is waited for: the nodes have nobody to see.
         """
-        before = self._before(nodes)
+        before = [self.maps[node] for node in nodes or self.maps]
         added = sorted(n for n in links if any(n not in m for m in before))
         removed = sorted({n for m in before for n in m} - set(links))
-        wanted = self._wanted(links, lasting, added if fast else ())
+        quick = [n for n in added if self.fast and fast and not any(n in m for m in before)]
+        wanted = self._wanted(links, lasting, quick)
         changed = self._changed(wanted, added)
         self.version += 1
         made = document(self.doc, wanted, self.version)
         step = self._step(act, links, added, removed, changed, made)
-        step["text"] = self._text(links, before, added, removed, changed, fast)
+        step["text"] = self._text(links, before, added, removed, changed, quick)
         step["wait"] = {
             "connected": {} if alone else self._expected(links),
             "quorate": not alone and self._quorate(links),
             "writable": not alone and act == "cluster",
         }
-        step["cost"] = self._cost(act, added, removed, fast, alone)
+        step["cost"] = self._cost(act, added, removed, quick, alone)
         if nodes:
             step["nodes"] = sorted(nodes)  # the others keep theirs, so the next step starts from the same document
         else:
-            self.doc, self.map, self.mapped = made, dict(links), [dict(links)]
+            self.doc = made
+        self.maps.update({node: dict(links) for node in nodes or self.maps})
         self.steps.append(step)
         return step
-
-    def _before(self, nodes):
-        return [self.view.current[node] for node in nodes] if nodes else self.mapped
 
     def publish(self, text=None):
         """Append the step that puts the bytes of the local files into the cluster file."""
         if text is not None:
             self.doc = ring_conf.parse(text)
             self.version = self.doc.version
-        step = self._step("publish", self.map, [], [], [], self.doc)
+        links = self.maps[self.view.running[0]]  # all have the same by now
+        step = self._step("publish", links, [], [], [], self.doc)
         step["text"] = "put the bytes of the local files into the cluster file"
         step["wait"] = {"connected": {}, "quorate": True, "writable": True}
         step["cost"] = "no loss expected: equal bytes, pmxcfs reloads nothing"
@@ -184,8 +178,9 @@ class Builder:
     def restart(self, mode, cost):
         """Append the step that puts the goal's file everywhere and restarts the daemons."""
         links = self.view.goal
-        added = sorted(n for n in links if any(m.get(n) != links[n] for m in self.mapped))
-        removed = sorted({n for m in self.mapped for n, sig in m.items() if links.get(n) != sig})
+        before = list(self.maps.values())
+        added = sorted(n for n in links if any(m.get(n) != links[n] for m in before))
+        removed = sorted({n for m in before for n, sig in m.items() if links.get(n) != sig})
         changed = self._changed(self.goal, added)
         self.version += 1
         self.doc = document(self.doc, self.goal, self.version)
@@ -196,7 +191,7 @@ class Builder:
         quorate = any(self.view.will_be_quorate(group) for group in self.view.together(links))
         step["wait"] = {"connected": self._expected(links), "quorate": quorate, "writable": False}
         step["cost"] = cost
-        self.map, self.mapped = dict(links), [dict(links)]
+        self.maps = {node: dict(links) for node in self.maps}
         self.steps.append(step)
         return step
 
@@ -253,21 +248,21 @@ class Builder:
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    def _text(self, links, before, added, removed, changed, fast):
+    def _text(self, links, before, added, removed, changed, quick):
         names = {n: self.view.network_of(sig[0]) for n, sig in links.items()}
         gone = {n: self.view.network_of(sig[0]) for m in before for n, sig in m.items()}
         parts = [f"remove link {n} ({gone[n]})" for n in removed]
-        parts += [f"add link {n} on {names[n]}" + (" (fast ping)" if fast and self.fast else "") for n in added]
+        parts += [f"add link {n} on {names[n]}" + (" (fast ping)" if n in quick else "") for n in added]
         if changed:
             parts.append(f"set the options of link {', '.join(map(str, changed))}")
         return "; ".join(parts) or "level all copies and reload"
 
-    def _cost(self, act, added, removed, fast, alone):
+    def _cost(self, act, added, removed, quick, alone):
         if alone:
             return "no loss: these nodes see nobody, the step connects them to nothing yet"
         token, _ = self.view.token_ms()
         # Three pongs make a link: pong_count 2, interval token/4 unless the fast ping is on.
-        interval = int(self.fast.get("knet_ping_interval", 0)) if fast else 0
+        interval = int(self.fast.get("knet_ping_interval", 0)) if added == quick else 0
         seconds = 3 * (interval or token / 4) / 1000 + (PVE_DELAY_S if act == "cluster" else 0)
         told = []
         if added:

@@ -278,3 +278,16 @@ def test_random_clusters(scene, data):
             assert not known
             break
     assert running.lost == []
+
+
+@pytest.mark.parametrize("old, new", [(NOMINAL, DEGRADED), (NOMINAL, {0: "public"}), ({0: "public", 1: "vrack"}, {0: "vrack"})])
+@pytest.mark.parametrize("dead", ["vrack", "public"])
+def test_partitions_with_links_that_contradict_each_other(old, new, dead):
+    """Two nodes went on, one came back as it was: whatever it runs, it is brought along."""
+    if not talks(new, [dead]):
+        dead = "third"
+    layout = ring_sim.layout(new, NODES[3])
+    sim = ring_sim.Sim(old, NODES[3], [dead])
+    for name in ("pve1", "pve2"):
+        sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, ring_sim.conf(new, NODES[3], 9))
+    carry(sim, ring_plan.plan(layout, sim.observed()), layout, 1)
