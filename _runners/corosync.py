@@ -14,6 +14,7 @@ round trip each, journalled, and verified at its end. Progress goes to standard 
           gather_timeout: 5
           stage_timeout: 15
           step_margin: 3
+          answer_grace: 5
           outcome_patience: 30
           verify_timeout: 10
 
@@ -220,9 +221,8 @@ def _guarded(do, unknown, brief, work):
         raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
     except TypeError as exc:
         raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc
-    text = ring_show.render(report)
     if brief:
-        report = ring_run.brief(report, text)
+        report = ring_run.brief(report, ring_show.render(report))
     else:
         report["outputter"] = OUTPUTTER
     __context__["retcode"] = report["retcode"]
@@ -352,7 +352,7 @@ class _Site:
         answers = self.ask(list(self.minions), "corosync.facts", {}, self.settings["gather_timeout"])
         return ring_run.observe(self.minions, answers, self.accepted)
 
-    def ask(self, names, fun, kwarg, wait, heard=None):
+    def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
         """
         Call a function on nodes at once and return ``{minion: return event}``.
         """
@@ -364,7 +364,9 @@ class _Site:
             if heard:
                 heard(back[minion], event)
 
-        return _publish(reachable, fun, kwarg, wait, optional=optional, heard=told)[1] if reachable else {}
+        if not reachable:
+            return {}
+        return _publish(reachable, fun, kwarg, wait, optional=optional, heard=told, grace=grace)[1]
 
     def folder(self):
         """
@@ -466,17 +468,17 @@ def _lock(folder, jid):
         yield
 
 
-def _publish(ids, fun, kwarg, wait, optional=(), heard=None):
+def _publish(ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
     """
     Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an answer])``.
 
-    Ends when all but the ``optional`` ones have answered, or after ``wait`` seconds; Salt's own timeout is no
-    deadline. ``heard(minion, event)`` is called at once for every answer.
+    Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds after the last
+    of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is called at once for every answer.
     """
     with salt.client.get_local_client(mopts=__opts__) as client, salt.utils.event.get_event(
         "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
     ) as bus:
-        end = time.monotonic() + wait
+        end = last = time.monotonic() + wait
         # the bus is subscribed before the publish, so that no answer is lost
         job = client.run_job(list(ids), fun, [], tgt_type="list", kwarg=kwarg, listen=False, timeout=wait)
         jid = (job or {}).get("jid")
@@ -491,6 +493,7 @@ def _publish(ids, fun, kwarg, wait, optional=(), heard=None):
             if data.get("id") in pending:
                 pending.discard(data["id"])
                 got[data["id"]] = data
+                end = min(last, time.monotonic() + grace) if grace else last
                 if heard:
                     heard(data["id"], data)
     return jid, got, sorted(pending)

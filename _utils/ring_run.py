@@ -22,6 +22,7 @@ SETTINGS = {
     "gather_timeout": (5, "how long every gathering waits for a silent node"),
     "stage_timeout": (15, "how long the nodes may take to check the files of all steps"),
     "step_margin": (3, "how long an answer may take beyond the deadline of its step"),
+    "answer_grace": (5, "how long a step waits for the last answers after the others have come, before it asks again"),
     "outcome_patience": (30, "how long a node that lost the master in a step is asked for its outcome"),
     "verify_timeout": (10, "how long the exit checklist may take to come true"),
 }

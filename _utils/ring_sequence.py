@@ -4,7 +4,8 @@ Pure but for its ports: asking nodes, noting, telling, and the clock come in as 
 be driven by a test as well as by the runner. The ports:
 
 * ``gather() -> (observed, findings)``;
-* ``ask(nodes, function, kwarg, wait, heard=None) -> {minion id: return event}``, ``heard(node, event)`` at once;
+* ``ask(nodes, function, kwarg, wait, heard=None, grace=None) -> {minion id: return event}``: ``heard(node, event)`` at
+  once; gives up ``wait`` seconds after the call, or ``grace`` seconds after the last answer if some have come;
 * ``note(event, tag="run", **data)``: one line of the journal;
 * ``say(text)``: one line of progress;
 * ``passed() -> seconds since the start``; ``sleep(seconds)``.
@@ -270,12 +271,12 @@ class _StepTrip:
     def outcomes(self) -> dict:
         """Return ``{node: outcome, or an error's text}`` of the nodes that told it, in bounded time."""
         ports, settings = self.run.ports, self.run.settings
-        wait = ring_run.step_wait(self.step, settings)
-        self._ask(self.nodes, "corosync.step", self.call, wait)
-        end = ports.passed() + settings["outcome_patience"]
+        wait, begun = ring_run.step_wait(self.step, settings), ports.passed()
+        self._ask(self.nodes, "corosync.step", self.call, wait, settings["answer_grace"])
+        end = begun + wait + settings["outcome_patience"]
         while (missing := self._missing()) and ports.passed() < end:
             ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
-            begun = ports.passed()
+            asked = ports.passed()
             self._ask(missing, "corosync.outcome",
                       {"txn": self.run.jid, "number": self.step["number"], "phase": self.phase},
                       max(0.1, min(settings["gather_timeout"], end - ports.passed())))
@@ -283,15 +284,15 @@ class _StepTrip:
             unheard = [name for name in missing if name in self._missing()]
             if unheard and end - ports.passed() > 1:
                 self._ask(unheard, "corosync.step", self.call, min(wait, end - ports.passed()))
-            if ports.passed() - begun < 1:
+            if ports.passed() - asked < 1:
                 ports.sleep(1)
         return self.found
 
     def _missing(self):
         return [name for name in self.nodes if name not in self.found]
 
-    def _ask(self, names, function, kwarg, wait):
-        self.run.ports.ask(names, function, kwarg, wait, heard=self._heard)
+    def _ask(self, names, function, kwarg, wait, grace=None):
+        self.run.ports.ask(names, function, kwarg, wait, heard=self._heard, grace=grace)
 
     def _heard(self, name, event):
         value = event.get("return")

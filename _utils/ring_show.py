@@ -16,7 +16,9 @@ def render(report: dict) -> list[str]:
     :param report: what a public function of the runner ``corosync`` returns.
     """
     shown = {"status": _status, "plan": _plan, "apply": _apply, "verify": _verify, "journal": _journal}
-    return shown.get(report.get("do"), _other)(report)
+    has = {"status": "state", "plan": "steps", "apply": "steps", "verify": "checklist", "journal": "runs"}
+    do = report.get("do")
+    return (shown[do] if has.get(do) in report else _other)(report)
 
 
 def _status(report):
@@ -28,12 +30,20 @@ def _status(report):
 def _plan(report):
     lines = _head(report, report["summary"])
     lines += [""] + steps_table(report["steps"]) if report["steps"] else []
-    for node, diffs in sorted((report.get("diffs") or {}).items()):
-        for name, text in sorted(diffs.items()):
-            lines += ["", f"{node}: {name}"] + ["  " + row for row in text.rstrip("\n").splitlines()]
+    for text, places in _alike(report.get("diffs") or {}).items():
+        lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
     if report.get("matrix"):
         lines += [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
+
+
+def _alike(diffs):
+    """Return ``{diff: [places]}``: the same change is shown once, with all the files that it is in."""
+    found: dict[str, list[str]] = {}
+    for place, text in sorted(diffs.items()):
+        body = "\n".join(row for row in text.splitlines() if not row.startswith(("--- ", "+++ ")))
+        found.setdefault(body, []).append("the cluster file" if place == "cluster" else f"the local file of {place}")
+    return found
 
 
 def _apply(report):
@@ -70,7 +80,7 @@ def _other(report):
 
 
 def _head(report, text):
-    who = report.get("cluster") or "no cluster"
+    who = report.get("cluster") or f"corosync.{report['do']}"
     if report.get("layout"):
         who += f", layout {report['layout']}"
     return [f"{who}: {text}"]

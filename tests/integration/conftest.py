@@ -51,7 +51,8 @@ def site(salt_factories, cluster_path, pillar_path):
         "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
         "pillar_roots": {"base": [str(pillar_path)]},
         "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
-        "pve_corosync": {"minions": "pve*", "gather_timeout": 3, "step_margin": 2, "outcome_patience": 12,
+        "pve_corosync": {"minions": "pve*", "gather_timeout": 2, "step_margin": 2, "outcome_patience": 12,
+                         "answer_grace": 2,
                          "verify_timeout": 3},
     })
     minions = [master.salt_minion_daemon(name, overrides={"sim_cluster": str(cluster_path)}) for name in ADDRESSES]

@@ -86,7 +86,7 @@ def test_failover_and_return(cluster):
     assert codes(ret) == ["link-dead"]
     assert "step 1/" in ret.stderr and "pve1: ok" in ret.stderr
     reached = versions(cluster)
-    assert len(reached) == 1 and reached > {5}
+    assert len(reached) == 1 and min(reached) > 5
     assert all(row["lock"] is None for row in cluster.state()["nodes"].values())
 
     ret = cluster.run("corosync.apply", "degraded")
@@ -120,12 +120,12 @@ def test_a_test_run_shows_the_files_and_writes_nothing(cluster):
 
 
 def test_a_silent_node_is_refused_and_can_be_skipped(cluster):
-    cluster.fault("pve2", facts_delay=6)
+    cluster.fault("pve2", facts_delay=4)
     begun = time.monotonic()
     ret = cluster.run("corosync.apply", "degraded")
     assert (ret.returncode, ret.data["result"]) == (1, "refused"), ret
     assert codes(ret)[0] == "node-silent"
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 6
     assert versions(cluster) == {5}
     ret = cluster.run("corosync.plan", "degraded", "skip=pve2")
     assert "node-silent" not in [item["code"] for item in ret.data["findings"] if item["severity"] == "error"]
@@ -157,7 +157,7 @@ def test_a_failing_step_is_told_and_the_same_command_goes_on(cluster):
 
 def test_an_outcome_that_got_lost_is_asked_for(cluster):
     cluster.fault("pve1", loses_answer=[1])
-    ret = cluster.cli.run("corosync.apply", "degraded", _timeout=100)
+    ret = cluster.run("corosync.apply", "degraded")
     assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
     assert "asking for the outcome" in ret.stderr
     calls = [call for call in cluster.state()["nodes"]["pve1"]["calls"] if call[1] == 1]
@@ -211,7 +211,7 @@ def test_orchestrations_and_their_exit_codes(cluster):
     assert ret.returncode == 0, ret
     ret = cluster.cli.run("state.orchestrate", "orch.failover", 'pillar={"layout": "nosuch"}')
     assert ret.returncode == 1, ret
-    assert "layout-unknown" in ret.stdout
+    assert "nosuch" in ret.stdout and "layout-unknown" in ret.stdout
     ret = cluster.cli.run("state.orchestrate", "orch.failover", 'pillar={"skip": ["pve1", "pve9"]}')
     assert ret.returncode == 1, ret
     assert "skip=pve9" in ret.stdout
