@@ -29,10 +29,10 @@ MASKED = (
 
 
 def packages(suite):
-    """Return the Debian packages for a suite: those named in lab/packages.txt, and what Salt is built with."""
+    """Return the Debian packages for a suite: lab/packages.txt, $LAB_PACKAGES, and what Salt is built with."""
     text = (host.REPO / "lab" / "packages.txt").read_text(encoding="utf-8")
     named = {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
-    return sorted(named.union(COMPILER[suite]))
+    return sorted(named.union(COMPILER[suite], os.environ.get("LAB_PACKAGES", "").split()))
 
 
 def folder(suite):

@@ -53,7 +53,8 @@ def parser():
     command("sync", "bring edited modules to the master and the minions")
     command("salt", "run salt on the master", rest)
     command("salt-run", "run salt-run on the master", rest)
-    command("base", "build the root of a suite and keep it", suite)
+    command("base", "build the root of a suite and keep it", suite,
+            (("--where",), {"action": "store_true", "help": "only print the folder that it has or would have"}))
     command("prune", "delete cached roots that nothing uses any more")
     return top
 
@@ -74,6 +75,14 @@ def cmd_status(args):
         broken = [f"{network} {word}" for key, word in (("cut", "cut"), ("lost", "card lost"))
                   for network, name in status[key] if name == machine]
         print(f"  {machine:8} {state:8} {', '.join(broken)}".rstrip())
+
+
+def cmd_base(args):
+    """Print the folder of a suite's root, building what is in it unless only the name is wanted."""
+    if not args.where:
+        host.prepare()
+        base.provide(args.suite)
+    print(base.folder(args.suite))
 
 
 def _inside(args, machine, argv):
@@ -103,7 +112,7 @@ def run(args):
         "sync": lambda: lab.sync(),
         "salt": lambda: _inside(args, MASTER, ["salt", *args.argv]),
         "salt-run": lambda: _inside(args, MASTER, ["salt-run", *args.argv]),
-        "base": lambda: (host.prepare(), print(base.provide(args.suite))),
+        "base": lambda: cmd_base(args),
         "prune": lambda: base.prune(),
     }
     actions[args.command]()

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import base, host, seed
-from lab.network import PUBLIC, Network, check_name, networks_of
+from lab.network import MASTER_ADDRESS, PUBLIC, Network, check_name, networks_of
 from lab.node import Machine, kill_cgroup
 from lab.shell import LabError, note, wait_for
 from lab.state import MASTER, Record, node_names
@@ -195,10 +195,15 @@ class Lab:
                 result.result()
 
     def _wait_minions(self):
+        def listening():  # asking costs a timeout for each minion that is not there yet; looking does not
+            connection = ["ss", "-Htn", "state", "established", "dst", f"{MASTER_ADDRESS}:4505"]
+            return all(self._all(lambda machine: machine.exec(connection).stdout, self.nodes))
+
         def answer():
             said = self.salt("--out=txt", "-t", "3", "-L", ",".join(self.nodes), "test.ping").stdout
             return all(f"{node}: True" in said for node in self.nodes)
 
+        wait_for(listening, 60, what="all minions to connect to the master")
         wait_for(answer, 60, every=0.5, what="all minions to answer the master")
 
     # -- what the cluster looks like ----------------------------------------------------------------------------
@@ -242,7 +247,7 @@ class Lab:
                                    f"{', '.join(self.nodes)}")
             self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
         if deaf:  # a minion's connection that was cut for long takes its time to notice that it works again
-            self._all(lambda machine: machine.exec(["systemctl", "restart", "salt-minion"]), self.nodes)
+            self._all(lambda machine: machine.exec(["lab-reset", "minion"]), self.nodes)
         if deaf or off:
             self._wait_minions()
 

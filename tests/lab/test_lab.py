@@ -54,6 +54,11 @@ def test_first_state(lab):
     assert (links.count("ID"), links[-2:]) == (2, ["2:", "connected"])
 
 
+def test_pillar_of_the_tree_is_the_labs():
+    """The example pillar is the one for two nodes, with the lab's own addresses."""
+    assert (host.REPO / "pillar/corosync/nodes.sls").read_text() == seed.nodes_sls(["pve1", "pve2"])
+
+
 def test_networks_are_as_designed(lab):
     """The vRack is one segment; the public network is routed, and leads to the master."""
     assert lab.exec("pve1", ["ping", "-c1", "-W2", "10.66.0.2"]).returncode == 0

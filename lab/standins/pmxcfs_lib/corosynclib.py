@@ -1,0 +1,241 @@
+"""The few calls of corosync's C libraries that pmxcfs needs: cpg, quorum, cmap (headers corosync/cpg.h, quorum.h, cmap.h)."""
+import ctypes
+import ctypes.util
+import time
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint, c_uint32,
+                    c_uint64, c_void_p)
+
+CS_OK = 1
+CS_ERR_LIBRARY = 2
+CS_ERR_TRY_AGAIN = 6
+ERRORS = {2: "LIBRARY", 3: "VERSION", 4: "INIT", 5: "TIMEOUT", 6: "TRY_AGAIN", 7: "INVALID_PARAM", 8: "NO_MEMORY",
+          9: "BAD_HANDLE", 10: "BUSY", 11: "ACCESS", 12: "NOT_EXIST", 13: "NAME_TOO_LONG", 14: "EXIST",
+          15: "NO_SPACE", 16: "INTERRUPT", 18: "NAME_NOT_FOUND", 19: "NO_RESOURCES", 20: "NOT_SUPPORTED",
+          24: "FAILED_OPERATION", 27: "MESSAGE_ERROR", 28: "QUEUE_FULL", 29: "QUEUE_NOT_AVAILABLE", 32: "TOO_BIG",
+          34: "NO_SECTIONS"}
+DISPATCH_ALL = 2
+TRACK_CHANGES = 2
+TYPE_AGREED = 2
+MAP_PREFIX, MAP_ADD, MAP_DELETE, MAP_MODIFY = 8, 4, 2, 1
+MAP_INTEGERS = {1: (1, True), 2: (1, False), 3: (2, True), 4: (2, False), 5: (4, True), 6: (4, False),
+                7: (8, True), 8: (8, False)}
+MAP_STRING = 11
+RETRY_SECONDS = 0.1
+
+
+class CorosyncError(Exception):
+    """A call that did not return CS_OK; `code` is corosync's number, the text its name (cs_strerror)."""
+
+    def __init__(self, call, code):
+        self.call, self.code = call, code
+        super().__init__(f"CS_ERR_{ERRORS.get(code, code)}")
+
+
+class CpgName(Structure):
+    _fields_ = [("length", c_uint32), ("value", c_char * 128)]
+
+
+class CpgAddress(Structure):
+    _fields_ = [("nodeid", c_uint32), ("pid", c_uint32), ("reason", c_uint32)]
+
+
+class IoVector(Structure):
+    _fields_ = [("base", c_void_p), ("length", c_size_t)]
+
+
+DELIVER = CFUNCTYPE(None, c_uint64, POINTER(CpgName), c_uint32, c_uint32, c_void_p, c_size_t)
+CONFCHG = CFUNCTYPE(None, c_uint64, POINTER(CpgName), POINTER(CpgAddress), c_size_t, POINTER(CpgAddress), c_size_t,
+                    POINTER(CpgAddress), c_size_t)
+NOTIFY_QUORUM = CFUNCTYPE(None, c_uint64, c_uint32, c_uint64, c_uint32, POINTER(c_uint32))
+# The two values by value that follow are the caller's to push and to pop; they are not needed here.
+NOTIFY_MAP = CFUNCTYPE(None, c_uint64, c_uint64, c_int32, c_char_p)
+
+
+class CpgCallbacks(Structure):
+    _fields_ = [("deliver", DELIVER), ("confchg", CONFCHG)]
+
+
+class QuorumCallbacks(Structure):
+    _fields_ = [("notify", NOTIFY_QUORUM)]
+
+
+def _library(name, major):
+    return ctypes.CDLL(ctypes.util.find_library(name) or f"lib{name}.so.{major}")
+
+
+CPG = _library("cpg", 4)
+QUORUM = _library("quorum", 5)
+CMAP = _library("cmap", 4)
+for _function in (CPG.cpg_fd_get, QUORUM.quorum_fd_get, CMAP.cmap_fd_get):
+    _function.argtypes = [c_uint64, POINTER(c_int)]
+for _function in (CPG.cpg_finalize, QUORUM.quorum_finalize, CMAP.cmap_finalize):
+    _function.argtypes = [c_uint64]
+for _function in (CPG.cpg_dispatch, QUORUM.quorum_dispatch, CMAP.cmap_dispatch):
+    _function.argtypes = [c_uint64, c_int]
+CPG.cpg_join.argtypes = CPG.cpg_leave.argtypes = [c_uint64, POINTER(CpgName)]
+CPG.cpg_local_get.argtypes = [c_uint64, POINTER(c_uint)]
+CPG.cpg_mcast_joined.argtypes = [c_uint64, c_int, POINTER(IoVector), c_uint]
+QUORUM.quorum_trackstart.argtypes = [c_uint64, c_uint]
+CMAP.cmap_get.argtypes = [c_uint64, c_char_p, c_void_p, POINTER(c_size_t), POINTER(c_int)]
+CMAP.cmap_iter_init.argtypes = [c_uint64, c_char_p, POINTER(c_uint64)]
+CMAP.cmap_iter_next.argtypes = [c_uint64, c_uint64, c_char_p, POINTER(c_size_t), POINTER(c_int)]
+CMAP.cmap_iter_finalize.argtypes = [c_uint64, c_uint64]
+CMAP.cmap_track_add.argtypes = [c_uint64, c_char_p, c_int32, NOTIFY_MAP, c_void_p, POINTER(c_uint64)]
+
+
+def _check(call, code):
+    if code != CS_OK:
+        raise CorosyncError(call, code)
+
+
+def _retry(call, function, *args, tries=600):
+    """Call a function again while corosync says TRY_AGAIN, for a minute at most."""
+    for _ in range(tries):
+        code = function(*args)
+        if code != CS_ERR_TRY_AGAIN:
+            break
+        time.sleep(RETRY_SECONDS)
+    _check(call, code)
+
+
+class Connection:
+    """One connection to corosync; a subclass says with which library."""
+
+    library, prefix = None, ""
+
+    def __init__(self):
+        self.handle = c_uint64(0)
+
+    def _function(self, name):
+        return getattr(self.library, f"{self.prefix}_{name}")
+
+    def fileno(self):
+        """Return the descriptor that is readable when there is something to dispatch."""
+        number = c_int(-1)
+        _check(f"{self.prefix}_fd_get", self._function("fd_get")(self.handle, byref(number)))
+        return number.value
+
+    def dispatch(self):
+        """Run the callbacks of everything that has arrived."""
+        _retry(f"{self.prefix}_dispatch", self._function("dispatch"), self.handle, DISPATCH_ALL)
+
+    def close(self):
+        """Give the connection up; an error is of no use to anybody then."""
+        self._function("finalize")(self.handle)
+
+
+class Group(Connection):
+    """A closed process group: `on_deliver(nodeid, pid, data)`, `on_change([(nodeid, pid)])`."""
+
+    library, prefix = CPG, "cpg"
+
+    def __init__(self, name, on_deliver, on_change):
+        super().__init__()
+
+        def deliver(_handle, _name, nodeid, pid, data, length):
+            on_deliver(nodeid, pid, ctypes.string_at(data, length))
+
+        def change(_handle, _name, members, count, _left, _left_count, _joined, _joined_count):
+            on_change([(members[i].nodeid, members[i].pid) for i in range(count)])
+
+        self._callbacks = CpgCallbacks(DELIVER(deliver), CONFCHG(change))
+        encoded = name.encode() + b"\0"
+        self.name = CpgName(len(encoded), encoded)
+        _check("cpg_initialize", CPG.cpg_initialize(byref(self.handle), byref(self._callbacks)))
+        local = c_uint(0)
+        try:
+            _retry("cpg_local_get", CPG.cpg_local_get, self.handle, byref(local))
+        except CorosyncError:
+            self.close()
+            raise
+        self.nodeid = local.value
+
+    def join(self):
+        """Become a member; the change arrives by dispatch."""
+        _retry("cpg_join", CPG.cpg_join, self.handle, byref(self.name))
+
+    def leave(self):
+        """Stop being a member."""
+        _retry("cpg_leave", CPG.cpg_leave, self.handle, byref(self.name), tries=10)
+
+    def send(self, data):
+        """Send bytes to all members, in one order for all of them."""
+        buffer = ctypes.create_string_buffer(data, len(data))
+        vector = IoVector(ctypes.cast(buffer, c_void_p), len(data))
+        _retry("cpg_mcast_joined", CPG.cpg_mcast_joined, self.handle, TYPE_AGREED, byref(vector), 1)
+
+
+class Quorum(Connection):
+    """The quorum of this node's partition: `on_change(quorate)`."""
+
+    library, prefix = QUORUM, "quorum"
+
+    def __init__(self, on_change):
+        super().__init__()
+
+        def notify(_handle, quorate, _sequence, _count, _members):
+            on_change(bool(quorate))
+
+        self._callbacks = QuorumCallbacks(NOTIFY_QUORUM(notify))
+        kind = c_uint32(0)
+        _check("quorum_initialize", QUORUM.quorum_initialize(byref(self.handle), byref(self._callbacks), byref(kind)))
+        try:
+            _retry("quorum_trackstart", QUORUM.quorum_trackstart, self.handle, TRACK_CHANGES | 1)
+        except CorosyncError:
+            self.close()
+            raise
+
+
+class Map(Connection):
+    """The runtime configuration of the daemon: `on_change()` when the nodelist or the version changed."""
+
+    library, prefix = CMAP, "cmap"
+
+    def __init__(self, on_change):
+        super().__init__()
+        self.changed = False
+
+        def notify(_handle, _track, _event, _key):
+            self.changed = True
+
+        self._notify = NOTIFY_MAP(notify)
+        self._on_change = on_change
+        _check("cmap_initialize", CMAP.cmap_initialize(byref(self.handle)))
+        try:
+            self._track(b"nodelist.node.", MAP_PREFIX | MAP_ADD | MAP_DELETE | MAP_MODIFY)
+            self._track(b"totem.config_version", MAP_ADD | MAP_DELETE | MAP_MODIFY)
+        except CorosyncError:
+            self.close()
+            raise
+
+    def _track(self, key, kind):
+        handle = c_uint64(0)
+        _retry("cmap_track_changes", CMAP.cmap_track_add, self.handle, key, kind, self._notify, None, byref(handle))
+
+    def dispatch(self):
+        """Collect the changes that have arrived and report them as one."""
+        self.changed = False
+        super().dispatch()
+        if self.changed:
+            self._on_change()
+
+    def get(self, key):
+        """Return a key's value as int or str."""
+        size, kind = c_size_t(0), c_int(0)
+        _retry("cmap_get", CMAP.cmap_get, self.handle, key.encode(), None, byref(size), byref(kind))
+        buffer = ctypes.create_string_buffer(size.value)
+        _retry("cmap_get", CMAP.cmap_get, self.handle, key.encode(), buffer, byref(size), byref(kind))
+        if kind.value == MAP_STRING:
+            return buffer.raw[:size.value].split(b"\0")[0].decode()
+        width, signed = MAP_INTEGERS[kind.value]
+        return int.from_bytes(buffer.raw[:width], "little", signed=signed)
+
+    def keys(self, prefix):
+        """Return the names of all keys that begin with a prefix."""
+        iterator, names = c_uint64(0), []
+        _retry("cmap_iter_init", CMAP.cmap_iter_init, self.handle, prefix.encode(), byref(iterator))
+        name = ctypes.create_string_buffer(256)
+        while CMAP.cmap_iter_next(self.handle, iterator, name, None, None) == CS_OK:
+            names.append(name.value.decode())
+        CMAP.cmap_iter_finalize(self.handle, iterator)
+        return names
