@@ -59,6 +59,25 @@ def test_pillar_of_the_tree_is_the_labs():
     assert (host.REPO / "pillar/corosync/nodes.sls").read_text() == seed.nodes_sls(["pve1", "pve2"])
 
 
+def test_needs_root(monkeypatch):
+    """Without root the lab says so, and what to do."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="has to run as root.*sudo"):
+        host.prepare()
+
+
+def test_missing_kernel_feature_is_named(monkeypatch, tmp_path):
+    """A machine without cgroup2, and a folder that cannot carry an overlay, are refused in one sentence each."""
+    monkeypatch.setattr(host, "cgroup_root", lambda: None)
+    with pytest.raises(LabError, match="cgroup2"):
+        host.prepare()
+    monkeypatch.undo()
+    shared = tmp_path
+    monkeypatch.setattr(host, "HOME", tmp_path / "a:b")  # a colon parts the layers of an overlay
+    with pytest.raises(LabError, match="LAB_HOME"):
+        host.prepare()
+
+
 def test_networks_are_as_designed(lab):
     """The vRack is one segment; the public network is routed, and leads to the master."""
     assert lab.exec("pve1", ["ping", "-c1", "-W2", "10.66.0.2"]).returncode == 0
