@@ -35,7 +35,7 @@ def prepare():
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     install_missing()
     if not Path("/dev/fuse").exists():
-        run(["modprobe", "fuse"], check=False)
+        load("fuse")
     if not Path("/dev/fuse").exists():
         raise LabError("/dev/fuse is missing: load the kernel module fuse (modprobe fuse), /etc/pve needs it")
     if not Path("/proc/self/ns/net").exists():
@@ -60,6 +60,12 @@ def install_missing():
     run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", *lacking], timeout=600, env=env)
 
 
+def load(module):
+    """Load a kernel module, on machines that have modules; whether it helped is for the caller to see."""
+    if shutil.which("modprobe"):
+        run(["modprobe", module], check=False)
+
+
 def probe_overlay():
     """Mount a small overlay where the nodes' disks will be, in a mount namespace of its own."""
     HOME.mkdir(parents=True, exist_ok=True)
@@ -69,7 +75,7 @@ def probe_overlay():
         options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
         argv = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, f"{folder}/root"]
         if run(argv, check=False).returncode:
-            run(["modprobe", "overlay"], check=False)
+            load("overlay")
             if run(argv, check=False).returncode:
                 raise LabError(f"no overlay can be mounted in {HOME}: the kernel lacks overlayfs, or that folder is "
                                "on a file system that cannot carry one (name another with LAB_HOME=/folder)")

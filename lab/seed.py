@@ -165,6 +165,8 @@ def _seed_node(disk, node, nodes, authkey, keys):
         disk.unit(unit)
     for program, source in programs().items():
         disk.copy(source, f"/usr/bin/{program}", 0o755)
+    for source in sorted((host.REPO / "lab/standins").glob("*_lib/**/*.py")):
+        disk.copy(source, f"/usr/lib/pve-standins/{source.relative_to(host.REPO / 'lab/standins')}", 0o644)
     disk.write("/etc/salt/minion", f"""master: {MASTER_ADDRESS}
 id: {node}
 mine_enabled: False
@@ -194,7 +196,7 @@ def programs():
     for program in STANDINS:
         variable = f"LAB_{program.upper().replace('-', '_')}"
         path = Path(os.environ.get(variable) or host.REPO / "lab/standins" / program)
-        if path.is_file():
+        if path.is_file() and ((host.REPO / "lab/standins/pmxcfs_lib/main.py").exists() or os.environ.get(variable)):
             found[program] = path
         elif os.environ.get(variable):
             raise LabError(f"{variable} names {path}, and there is no such file")
