@@ -1,0 +1,66 @@
+import json
+import subprocess
+
+import pytest
+import ring_nft
+from ring_firewall import FirewallError
+
+PEERS = ["10.66.0.1", "10.66.0.2", "10.66.0.3", "198.51.100.10", "2001:db8::1"]
+MANAGEMENT = ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"]
+
+
+def load(*texts):
+    """Load texts one after the other with the real nft in a network namespace of its own, and list the table."""
+    script = "\n".join(f"nft -c -f - <<'E' && nft -f - <<'E'\n{text}E\n{text}E" for text in texts)
+    script += "\nnft -j list table inet pve_corosync 2>/dev/null || true"
+    done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout
+
+
+@pytest.mark.parametrize("ssh", ["peers", "open"])
+def test_nft_takes_the_text_and_lists_what_is_wanted(ssh):
+    output = load(ring_nft.text(["10.9.9.9"], ssh="open"), ring_nft.text(PEERS, MANAGEMENT, ssh))
+    assert ring_nft.listed(output) == ring_nft.wanted(PEERS, MANAGEMENT, ssh)
+    counters = {"corosync from strangers": 0} | ({"ssh from strangers": 0} if ssh == "peers" else {})
+    assert ring_nft.counters(output) == counters
+
+
+def test_removal_works_with_and_without_a_table():
+    assert load(ring_nft.removal()) == ""
+    assert ring_nft.listed(load(ring_nft.text(PEERS, ssh="open"), ring_nft.removal())) is None
+
+
+def test_wanted_merges_and_orders():
+    assert ring_nft.wanted(PEERS, MANAGEMENT) == {
+        "peers": ["10.66.0.1", "10.66.0.2/31", "198.51.100.10", "2001:db8::1"],
+        "management": ["192.0.2.0/24", "2001:db8:1::/48"], "ssh": "peers", "ports": [5405, 5412],
+    }
+    assert ring_nft.wanted(PEERS, MANAGEMENT, "open")["management"] == []
+
+
+@pytest.mark.parametrize(
+    "peers, management, ssh, word",
+    [
+        (["x"], MANAGEMENT, "peers", "'x' is no address"),
+        ([], MANAGEMENT, "peers", "no address of any node"),
+        (PEERS, [], "peers", "ssh would be closed"),
+        (PEERS, MANAGEMENT, "closed", "allowed: peers, open"),
+    ],
+)
+def test_refused(peers, management, ssh, word):
+    with pytest.raises(FirewallError, match=word):
+        ring_nft.text(peers, management, ssh)
+
+
+def test_listed_of_other_things():
+    assert ring_nft.listed("") is None
+    assert ring_nft.listed(json.dumps({"nftables": [{"table": {"name": "pve_corosync"}}]})) is None
+
+
+def test_unit_names_the_file_and_follows_nftables(tmp_path):
+    path = tmp_path / ring_nft.UNIT
+    path.write_text(ring_nft.unit())
+    done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    assert [line for line in done.stderr.splitlines() if ring_nft.UNIT in line] == []
+    assert f"ExecStart=/usr/sbin/nft -f {ring_nft.NFT_FILE}" in path.read_text()
+    assert "ReloadPropagatedFrom=nftables.service" in path.read_text()
