@@ -4,7 +4,7 @@ The certificate and the SSH host keys by which the nodes of a cluster know this 
 Everything is read from the files themselves: ``pvecm updatecerts`` prints nothing reliable, and without ``--force``
 it leaves a certificate as it is, also when the node's address changed.
 
-:depends: pmxcfs, cryptography (part of Salt)
+:depends: pmxcfs, pvecm, cryptography (part of Salt)
 :configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
     that directory. It is there for tests.
 
@@ -28,13 +28,11 @@ except ImportError:
 
 try:
     import ring_addr
-    import ring_children
     import ring_files
     import ring_known_hosts
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_addr,
-        ring_children,
         ring_files,
         ring_known_hosts,
     )
@@ -44,8 +42,6 @@ log = logging.getLogger(__name__)
 __virtualname__ = "pve_certs"
 
 HOST_KEY = "/etc/ssh/ssh_host_rsa_key.pub"
-#: with quorum: 0.3 s, up to 8 s when keys are made.
-UPDATE_TIMEOUT = 100.0
 
 
 def __virtual__():
@@ -122,7 +118,7 @@ def update(force=None):
     certificate = before["certificate"]
     if force is None:
         force = bool(certificate) and not _good(certificate)
-    _run_updatecerts(bool(force))
+    __salt__["pvecm.updatecerts"](force=bool(force))
     after = facts()
     own = after["known_hosts"].get(after["node"])
     left = [text for text in after["problems"] if "certificate" in text]
@@ -209,12 +205,3 @@ def _problems(found):
         problems.append(f"host key: {HOST_KEY} does not exist or is no key")
     problems += [entry["why"] for entry in found["known_hosts"].values() if not entry["ok"]]
     return problems
-
-
-def _run_updatecerts(force):
-    if "pvecm.updatecerts" in __salt__:
-        __salt__["pvecm.updatecerts"](force=force)
-        return
-    result = ring_children.run(["pvecm", "updatecerts"] + ["--force"] * force, timeout=UPDATE_TIMEOUT)
-    if result["rc"] != 0:
-        raise CommandExecutionError(f"pvecm updatecerts: {ring_children.complaint(result)}")

@@ -86,7 +86,10 @@ def names(addresses, test=False):
     interface = _interface_of(wanted[name])
     path = os.path.realpath(_path(HOSTS))
     old = ring_files.read(path)
-    new = ring_hosts.move(old or b"", wanted)
+    try:
+        new = ring_hosts.move(old or b"", wanted)
+    except ring_hosts.HostsError as exc:
+        raise SaltInvocationError(f"{HOSTS} stays as it is: {exc}") from exc
     answer = {
         "changed": new != old,
         "diff": _diff(old or b"", new),

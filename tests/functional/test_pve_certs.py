@@ -45,6 +45,7 @@ def certificate(*names, days=100):
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch)
+    monkeypatch.setattr("socket.gethostname", lambda: "pve1")
     world.mount()
     world.path = tmp_path
     world.file("etc/pve/.members", MEMBERS)
