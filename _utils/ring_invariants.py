@@ -135,7 +135,9 @@ class _Walk:
         # A pair that was cut off may have met by a step that only one of them took: nothing was read back yet.
         if not (kept & self.known[pair] if self.known[pair] else kept):
             self.say(step, f"{pair[0]} and {pair[1]} keep no link that was read back as connected")
-        if all(n in links for n in (*one, *two)):
+        # A number about which nodes disagree has to be cleared first, whatever else is there.
+        every = [self.maps[node] for node in step.get("nodes") or self.maps]
+        if all(n in links or len({m[n] for m in every if n in m}) > 1 for n in (*one, *two)):
             return
         there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
         for sig in self.view.goal.values():

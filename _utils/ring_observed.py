@@ -197,6 +197,10 @@ class View:
             groups.append(sorted([node, *itertools.chain.from_iterable(joined)]))
         return sorted(groups)
 
+    def linked(self):
+        """Groups of running nodes that have a connected link with another of the group, members or not."""
+        return self._components(self.running, lambda one, two: bool(self.connected[(one, two)]))
+
     def together(self, links):
         """Groups of running nodes that are expected to see each other with these links (``{link: signature}``)."""
         sets = {sig[0] for sig in links.values()}

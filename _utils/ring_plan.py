@@ -317,9 +317,10 @@ class _Maker:
         if path is None and view.unseen_members:
             current, connected, carries = self._without_absent(current, connected, carries)
             path = ring_search.search(current, view.goal, connected, carries, heal)
-        if path is not None or len(view.partitions) < 2:
+        groups = view.linked()
+        if path is not None or len(groups) < 2:
             return path, []
-        return self._align(connected, carries)
+        return self._align(groups, connected, carries)
 
     def _hope(self, current, connected, carries):
         """Nodes that have no quorum alone should meet the absent ones: as if these had the links of the first."""
@@ -339,37 +340,37 @@ class _Maker:
             {p: v for p, v in carries.items() if keep.issuperset(p)},
         )
 
-    def _align(self, connected, carries):
+    def _align(self, groups, connected, carries):
         """
         Partitions whose links contradict each other: those off the main one give up the numbers in conflict first.
 
         They are cut off anyway, and keep each other connected on the way.
         """
         view = self.view
-        main = max(view.partitions, key=lambda g: (any(map(view.quorate, g)), len(g), self._newest(g)))
+        main = max(groups, key=lambda g: (any(map(view.quorate, g)), len(g), self._newest(g)))
         aligned = {n: view.current[n] for n in view.current}
-        target = dict(view.current[main[0]])
+        seen = {n: {m[n] for m in (view.current[node] for node in main) if n in m} for n in range(ring_search.MAX_LINKS)}
+        target = {n: min(sigs) for n, sigs in seen.items() if len(sigs) == 1}
+        taken = {n for links in view.current.values() for n in links} | set(view.goal)
         prelude = []
-        for group in view.partitions:
+        for group in groups:
             if group == main:
                 continue
             inner = {p: v for p, v in carries.items() if set(group).issuperset(p)}
-            seen = {p: connected[p] for p in inner}
             mine = {n: view.current[n] for n in group}
             fit = {n: sig for n, sig in target.items() if all(m.get(n, sig) == sig for m in mine.values())}
             if not fit:
-                taken = set(target) | {n for m in mine.values() for n in m}
                 free = [n for n in range(ring_search.MAX_LINKS) if n not in taken]
                 if not free:
                     return None, []
                 fit = {free[0]: (min(view.goal.items())[1][0], "", "udp")}
-            path = ring_search.search(mine, fit, seen, inner)
+            path = ring_search.search(mine, fit, {p: connected[p] for p in inner}, inner)
             if path is None:
                 return None, []
             prelude += [(group, links) for links in path]
             aligned.update({n: fit for n in group})
         talking = {
-            p: v if any(set(g).issuperset(p) for g in view.partitions if g == main) else self._kept(p, aligned)
+            p: v if set(main).issuperset(p) else self._kept(p, aligned)
             for p, v in connected.items()
         }
         return ring_search.search(aligned, view.goal, talking, carries, True), prelude

@@ -74,6 +74,8 @@ class Problem:
         self.union = 0
         for mask in self.node_mask.values():
             self.union |= mask
+        # Where nodes disagree about a number, it has to be cleared on all of them, whatever else is there.
+        self.contended = sum(self.atom(n, sig) for n, sigs in self.seen.items() if len(sigs) > 1 for sig in sigs)
         self.alive = {pair: self._carrying(carries[pair]) for pair in self.pairs}
         self.proof = {
             pair: tuple(self._carrying([s]) for s in goal_sets if s in carries[pair]) for pair in self.pairs
@@ -155,6 +157,7 @@ class Problem:
         removes = self.union & ~new
         if only_adds and removes:
             return False
+        removes &= ~self.contended
         if heals and any(proof and not new & alive for alive, proof, _ in self.kinds):
             return False
         for pair, talk in self.talk.items():

@@ -291,3 +291,42 @@ def test_partitions_with_links_that_contradict_each_other(old, new, dead):
     for name in ("pve1", "pve2"):
         sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, ring_sim.conf(new, NODES[3], 9))
     carry(sim, ring_plan.plan(layout, sim.observed()), layout, 1)
+
+
+@st.composite
+def wild(draw):
+    """Daemons that each run something else, with files that fit or do not."""
+    nodes = NODES[draw(st.sampled_from([2, 3]))]
+    goal = dict(zip([0, 1], draw(st.permutations(NETS))[: draw(st.integers(1, 2))]))
+    links = st.dictionaries(st.integers(0, 3), st.sampled_from(NETS), min_size=1, max_size=3)
+    rows = [(draw(links), draw(st.integers(1, 9)), draw(st.booleans())) for _ in nodes]
+    return nodes, goal, rows, draw(st.sampled_from([(), (), ("vrack",), ("public",)]))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(scene=wild())
+def test_daemons_that_all_run_something_else(scene):
+    nodes, goal, rows, dead = scene
+    sim = ring_sim.Sim(NOMINAL, nodes, dead)
+    for name, (links, version, reloaded) in zip(nodes, rows):
+        text = ring_sim.conf(links, nodes, version)
+        sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, text)
+        if not reloaded:
+            sim.daemons[name].local = ring_sim.conf(goal, nodes, version + 1)
+    layout = ring_sim.layout(goal, nodes)
+    for _ in range(4):
+        plan = ring_plan.plan(layout, sim.observed())
+        errors = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
+        if errors:
+            assert errors <= {"goal-cannot-carry", "nothing-to-add"} and not talks(goal, dead) or (
+                errors == {"no-live-path"}), ring_plan.describe(plan)
+            return
+        for step in plan["steps"]:
+            sim.take(step)
+            assert sim.lost == [], ring_plan.describe(plan)
+            if sim.missing(step):
+                assert dead, ring_plan.describe(plan)
+                break
+        if not plan["steps"] or not plan["complete"]:
+            break
+    assert plan["path"] == "none" or not talks(goal, dead), ring_plan.describe(plan)

@@ -212,3 +212,11 @@ def test_every_pair_of_layouts_over_three_networks(dead, nodes):
                 assert all(0 in state for state in way), (current, goal)
             if not talking and reachable:
                 assert way[0].items() >= start.items() and any(s[0] in alive for s in way[0].values())
+
+
+def test_a_number_about_which_nodes_disagree_is_cleared_though_the_goal_is_not_there_yet():
+    current = {"a": links("0p 3p", "abc"), "b": links("0v 3p", "abc"), "c": links("3p", "abc")}
+    sets = {sig("v", "abc")[0], sig("p", "abc")[0]}
+    pairs = list(itertools.combinations("abc", 2))
+    way = ring_search.search(current, links("0v", "abc"), {p: {3} for p in pairs}, {p: sets for p in pairs})
+    assert way and 0 not in way[0] and 3 in way[0] and way[-1] == links("0v", "abc")
