@@ -1,12 +1,12 @@
 """
 What corosync, its files and its surroundings look like on this node.
 
-The functions of this file change nothing. Those that do are in ``corosync_stage.py``, ``corosync_step.py`` and
-``corosync_wait.py``; Salt joins all of them under the name ``corosync``.
+The functions of this file change nothing. Those that do are in ``corosync_stage.py``, ``corosync_step.py``
+and ``corosync_wait.py``; Salt joins all of them under the name ``corosync``.
 
 :depends: corosync
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -71,11 +71,12 @@ def facts(**kwargs):  # pylint: disable=unused-argument
     Return everything that rules and plans need to know about this node, in one call.
 
     What cannot be read is None, with a text in ``problems``; a sick cluster never makes this function fail.
-    ``/etc/pve`` is read in a child process, since it can hang. All tools run at once under one deadline of 5 s.
+    ``/etc/pve`` is read in a child process, since it can hang. All tools run at once under one deadline of 5
+    s.
 
-    Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime", "links",
-    "quorum", "pmxcfs", "addresses", "names", "authkey", "ha", "busy", "problems"}``. The key of the cluster is never
-    in it, only its digest.
+    Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
+    "links", "quorum", "pmxcfs", "addresses", "names", "authkey", "ha", "busy", "problems"}``. The key of the
+    cluster is never in it, only its digest.
 
     CLI Example:
 
@@ -88,17 +89,26 @@ def facts(**kwargs):  # pylint: disable=unused-argument
     pve = _pve(answers["pve"], problems)
     cmap = _cmap(answers["cmap"], problems)
     running = ring_output.runtime(cmap) if cmap else None
-    local, cluster_file = _local_file(problems), _described(pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems)
+    local, cluster_file = _local_file(problems), _described(
+        pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems
+    )
     told = {
         "minion": __opts__.get("id"),
         "time": time.time(),
-        "corosync": {"version": _version(answers["version"], problems), "state": _unit(answers["unit"])["state"]},
+        "corosync": {
+            "version": _version(answers["version"], problems),
+            "state": _unit(answers["unit"])["state"],
+        },
         "local": local,
         "cluster_file": cluster_file,
         "runtime": running,
         "links": _links(answers["stats"], running, problems) if running else {},
         "quorum": _quorum(answers["quorum"], problems) if running else None,
-        "pmxcfs": {"mounted": pve["mounted"], "writable": pve["writable"], "members": _members(pve, problems)},
+        "pmxcfs": {
+            "mounted": pve["mounted"],
+            "writable": pve["writable"],
+            "members": _members(pve, problems),
+        },
         "addresses": _addresses(answers["addresses"], problems),
         "authkey": _authkey(problems),
         "ha": _ha(pve, problems),
@@ -118,9 +128,9 @@ def check(conf):
     conf
         The whole file, one character per byte (latin-1).
 
-    It must run on the node concerned, because corosync looks for the local node in the file. Safe while the daemon
-    runs (corosync exec/main.c). Versions 3.1.7 to 3.1.9 abort on a config_version that is no number; that is a
-    refusal here like any other.
+    It must run on the node concerned, because corosync looks for the local node in the file. Safe while the
+    daemon runs (corosync exec/main.c). Versions 3.1.7 to 3.1.9 abort on a config_version that is no number;
+    that is a refusal here like any other.
 
     Returns ``{"ok": bool, "text": text, "rc": int|None, "warnings": [text]}``; ``text`` has the reason.
 
@@ -137,17 +147,23 @@ def check(conf):
     result = _test_conf(data)
     told = _judged(result)
     if not told["ok"] and not result["err"].strip() and QUIET.search(data):
-        # what the grammar does not catch goes through the log, which this file keeps from standard error (measured)
+        # what the grammar does not catch goes through the log, which this file keeps from standard error
+        # (measured)
         told["errors"] = _judged(_test_conf(QUIET.sub(b"to_stderr: yes", data)))["errors"]
-    return {"ok": told["ok"], "text": "; ".join(told["errors"]), "rc": result["rc"], "warnings": told["warnings"]}
+    return {
+        "ok": told["ok"],
+        "text": "; ".join(told["errors"]),
+        "rc": result["rc"],
+        "warnings": told["warnings"],
+    }
 
 
 def links():
     """
     Return the links to every other node as the running daemon sees them.
 
-    Returns ``{node: {link: {"connected", "enabled", "mtu", "latency_us", "down_count"}}}``, empty if corosync does
-    not run here.
+    Returns ``{node: {link: {"connected", "enabled", "mtu", "latency_us", "down_count"}}}``, empty if corosync
+    does not run here.
 
     CLI Example:
 
@@ -354,7 +370,8 @@ def _local_file(problems):
 
 def _described(text, what, problems):
     """
-    Return ``{"version", "sha256", "text"}`` of a configuration; the version is None if corosync could not read it.
+    Return ``{"version", "sha256", "text"}`` of a configuration; the version is None if corosync could not
+    read it.
     """
     if text is None:
         return None
@@ -392,7 +409,8 @@ def _own_name(running, known, addresses):
 
 def _names(nodes, problems):
     """
-    Return what the hosts file of this node says about the nodes, in its order; nothing is asked of a resolver.
+    Return what the hosts file of this node says about the nodes, in its order; nothing is asked of a
+    resolver.
     """
     try:
         data = ring_files.read(_path(HOSTS)) or b""
@@ -476,6 +494,8 @@ def _test_conf(data):
 
 def _judged(result):
     if result["late"]:
-        why = f"corosync -t: no answer within {CHECK_TIMEOUT:g} s: does a ringX_addr need a resolver that is dead?"
+        why = f"corosync -t: no answer within {CHECK_TIMEOUT:g} s: is a resolver of some ringX_addr dead?"
         return {"ok": False, "errors": [why], "warnings": []}
-    return ring_output.check_result(result["rc"], ring_children.text(result), ring_children.text(result, "err"))
+    return ring_output.check_result(
+        result["rc"], ring_children.text(result), ring_children.text(result, "err")
+    )

@@ -4,8 +4,8 @@ Begin and end a run on this node: stage it, ask for the outcome of a step, finis
 Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
 
 :depends: corosync
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -44,8 +44,8 @@ def stage(txn, steps, by="", ttl=900):
     ttl
         Seconds until the lock is void; every step renews it.
 
-    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}]}``. The lock is taken only if all are ok.
-    Raises CommandExecutionError if another run holds the lock.
+    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}]}``. The lock is taken only if all
+    are ok. Raises CommandExecutionError if another run holds the lock.
 
     CLI Example:
 
@@ -60,7 +60,12 @@ def stage(txn, steps, by="", ttl=900):
         digest = ring_files.sha256(ring_store.checked_conf(entry["conf"]))
         if digest not in checks:
             told = __salt__["corosync.check"](entry["conf"])
-            checks[digest] = {"version": entry["version"], "sha256": digest, "ok": told["ok"], "text": told["text"]}
+            checks[digest] = {
+                "version": entry["version"],
+                "sha256": digest,
+                "ok": told["ok"],
+                "text": told["text"],
+            }
     checks = list(checks.values())
     ok = all(check["ok"] for check in checks)
     try:

@@ -1,12 +1,12 @@
 """
 This node as a person asks for it: a short picture, and the copies of files that changes left behind.
 
-Part of the execution module ``corosync`` (Salt joins the files of one virtual name). It works on a node that has lost
-its master, its peers, or both.
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). It works on a node that
+has lost its master, its peers, or both.
 
 :depends: corosync
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -34,7 +34,8 @@ def __virtual__():
 
 def status():
     """
-    Return a short picture of this node: versions of the copies, links, quorum, ``/etc/pve``, what is in the way.
+    Return a short picture of this node: versions of the copies, links, quorum, ``/etc/pve``, what is in the
+    way.
 
     CLI Example:
 
@@ -48,7 +49,9 @@ def status():
         "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
         "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
         "links": {
-            peer: {number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())}
+            peer: {
+                number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())
+            }
             for peer, rows in sorted(told["links"].items())
         },
         "quorate": bool(told["quorum"] and told["quorum"]["quorate"]),
@@ -62,8 +65,9 @@ def backups():
     """
     Return the copies of replaced files, oldest first: ``{"corosync.conf.local": [{"path", "version"}], …}``.
 
-    The last 20 of each are kept, outside ``/etc/pve``. Never put one back as it is: its version is below that of the
-    other copies, pmxcfs refuses it, and a daemon that starts with it exits. Use its content with a higher version.
+    The last 20 of each are kept, outside ``/etc/pve``. Never put one back as it is: its version is below that
+    of the other copies, pmxcfs refuses it, and a daemon that starts with it exits. Use its content with a
+    higher version.
 
     CLI Example:
 
@@ -71,7 +75,9 @@ def backups():
 
         salt 'pve*' corosync.backups
     """
-    folder = ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{ring_files.STATE_DIR}/backups")
+    folder = ring_files.under(
+        (__opts__.get("pve_corosync") or {}).get("root"), f"{ring_files.STATE_DIR}/backups"
+    )
     return {
         name: [
             {"path": path, "version": ring_store.version_of(ring_files.read(path).decode("latin-1"))}

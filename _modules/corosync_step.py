@@ -1,13 +1,14 @@
 """
 Carry out one step of a plan on this node.
 
-Part of the execution module ``corosync`` (Salt joins the files of one virtual name). A step waits here, on the node,
-for its own effect and returns the evidence, so that the master needs one round trip a step. The outcome is kept on
-disk: a node that loses the master in the middle finishes the step, and the master asks for the outcome again.
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). A step waits here, on
+the node, for its own effect and returns the evidence, so that the master needs one round trip a step. The
+outcome is kept on disk: a node that loses the master in the middle finishes the step, and the master asks for
+the outcome again.
 
 :depends: corosync
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -35,7 +36,8 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
 
-#: pmxcfs writes the local files and has the partition reloaded 1 s later; after this long it did not happen here.
+#: pmxcfs writes the local files and has the partition reloaded 1 s later; after this long it did not happen
+#: here.
 RELOAD_OVERDUE = 2.5
 RESTART_TIMEOUT = 100.0
 
@@ -53,27 +55,27 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
     txn
         The run, as given to ``corosync.stage``.
 
-    step
-        The step as the plan has it: ``number``, ``act``, ``version``, ``conf``, ``wait``, ``deadline_s``, ``remove``.
-        ``act`` is ``local`` (write the local file, reload the partition), ``cluster`` (the writer replaces the cluster
-        file, pmxcfs distributes and reloads), ``publish`` (the writer puts the bytes of the local files into the
-        cluster file, nothing reloads) or ``restart``.
+    step The step as the plan has it: ``number``, ``act``, ``version``, ``conf``, ``wait``, ``deadline_s``,
+        ``remove``. ``act`` is ``local`` (write the local file, reload the partition), ``cluster`` (the writer
+        replaces the cluster file, pmxcfs distributes and reloads), ``publish`` (the writer puts the bytes of
+        the local files into the cluster file, nothing reloads) or ``restart``.
 
     writer
         The corosync name of the node that writes the cluster file.
 
-    phase
-        For ``restart``: ``files`` writes the local file only, ``restart`` restarts corosync. May be in the step too.
+    phase For ``restart``: ``files`` writes the local file only, ``restart`` restarts corosync. May be in the
+        step too.
 
     Returns ``{"node", "txn", "number", "act", "ok", "error", "seen", "missing", "notes", "log", "started",
-    "seconds"}``; ``seconds`` count from the start of this call. Asked again for the same step, it returns the stored
-    outcome and does nothing. Raises CommandExecutionError, before anything is written, if the run is not staged here.
+    "seconds"}``; ``seconds`` count from the start of this call. Asked again for the same step, it returns the
+    stored outcome and does nothing. Raises CommandExecutionError, before anything is written, if the run is
+    not staged here.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'pve*' corosync.step run1 '{"number": 1, "act": "local", "version": 6, "conf": "totem { … }"}' pve1
+        salt 'pve*' corosync.step run1 '{"number": 1, "act": "local", "version": 6, "conf": "…"}' pve1
     """
     try:
         txn = ring_store.checked_txn(txn)
@@ -102,7 +104,8 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
 
 def _require_stage(txn, conf):
     """
-    Refuse a step of a run that is not staged here, renew the lock, and check a configuration that was not checked.
+    Refuse a step of a run that is not staged here, renew the lock, and check a configuration that was not
+    checked.
     """
     digest = ring_files.sha256(ring_store.checked_conf(conf))
     with ring_store.locked(_root(), "run", 10.0):
@@ -113,7 +116,9 @@ def _require_stage(txn, conf):
         if digest not in run["checked"]:
             told = __salt__["corosync.check"](conf)
             if not told["ok"]:
-                raise CommandExecutionError(f"corosync -t refuses the configuration of this step: {told['text']}")
+                raise CommandExecutionError(
+                    f"corosync -t refuses the configuration of this step: {told['text']}"
+                )
             run["checked"].append(digest)
         ring_store.renew(_root(), run)
 
@@ -123,7 +128,9 @@ class _Work:
     One step while it is carried out: its clock, and the outcome as it fills.
     """
 
-    def __init__(self, txn, step, writer, phase, budget):  # pylint: disable=redefined-outer-name,too-many-arguments
+    def __init__(
+        self, txn, step, writer, phase, budget
+    ):  # pylint: disable=redefined-outer-name,too-many-arguments
         self.step, self.phase = step, phase
         self.data = ring_store.checked_conf(step["conf"])
         self.version = int(step["version"])
@@ -163,7 +170,7 @@ class _Work:
         if result["missing"] and not result["error"]:
             result["error"] = f"not seen within {self.end - self.clock:g} s: " + "; ".join(result["missing"])
         result["ok"] = not result["error"]
-        result["seconds"]["total"] = self.passed()
+        result["seconds"]["total"] = round(self.passed(), 3)
         if not result["ok"]:
             result["log"] = _journal(result["started"])
             log.error("step %s of %s (%s): %s", result["number"], result["txn"], act, result["error"])
@@ -198,12 +205,16 @@ class _Work:
                 told = __salt__["corosync.reload"](timeout=max(1.0, self.left()))
                 self.note_time("reload")
                 said = "" if told["accepted"] else f": {told['text']}"
-                self.outcome["notes"].append(f"pmxcfs wrote the local file but no reload came: reloaded here{said}")
+                self.outcome["notes"].append(
+                    f"pmxcfs wrote the local file but no reload came: reloaded here{said}"
+                )
                 arrived = float("inf")
             time.sleep(0.1)
         self.wait()
         if not self.outcome["missing"] and ring_files.read(_local_conf()) != self.data:
-            self.fail(f"{_local_conf()} does not hold the bytes of the cluster file: see journalctl -u pve-cluster")
+            self.fail(
+                f"{_local_conf()} does not hold the bytes of the cluster file: see journalctl -u pve-cluster"
+            )
 
     def publish(self):
         """
@@ -238,8 +249,8 @@ class _Work:
         """
         if ring_files.read(_local_conf()) != self.data:
             raise CommandExecutionError(
-                f"{_local_conf()} does not hold version {self.version} of this step: run phase files on every node"
-                " first; a daemon that starts with an older file than its peers exits"
+                f"{_local_conf()} does not hold version {self.version} of this step: run phase files on every"
+                " node first; a daemon that starts with an older file than its peers exits"
             )
         result = ring_children.run(["systemctl", "restart", "corosync"], timeout=RESTART_TIMEOUT)
         self.note_time("restart")
@@ -250,8 +261,8 @@ class _Work:
         state = __salt__["corosync.unit"]()["state"]
         if state != "active":
             self.fail(
-                f"corosync is {state} after the restart. It exits, with status 0, when a peer announces a higher"
-                " config_version: compare the local files of all nodes, write the newest here, then start it"
+                f"corosync is {state} after the restart. It exits, with status 0, when a peer announces a"
+                " higher config_version: compare the local files of all nodes, write the newest here, then start it"
             )
 
     def write_local(self):
@@ -266,8 +277,8 @@ class _Work:
         has = None if before is None else ring_store.version_of(before.decode("latin-1"))
         if has is not None and has >= self.version:
             raise CommandExecutionError(
-                f"{path} has version {has}, with other bytes than version {self.version} of this step: plan again"
-                " with a version above every copy"
+                f"{path} has version {has}, with other bytes than version {self.version} of this step: plan"
+                " again with a version above every copy"
             )
         if before is not None:
             folder = _path(f"{ring_files.STATE_DIR}/backups")
@@ -289,8 +300,8 @@ class _Work:
         """
         Reload, and again if the version does not show; return None once it runs, else the refusals seen.
 
-        A peer's reload can come before this node's file is written, or after it, so a look decides, and a first
-        refusal is not final.
+        A peer's reload can come before this node's file is written, or after it, so a look decides, and a
+        first refusal is not final.
         """
         refusals = []
         for _attempt in range(3):
@@ -327,9 +338,10 @@ class _Work:
         told = __salt__["corosync.reload"](timeout=30.0)
         self.note_time("taken_back")
         self.look()
+        has = ring_store.version_of(before.decode("latin-1"))
         again = "reloaded" if told["accepted"] else f"its reload failed too ({told['text']})"
         self.fail(
-            f"{text}; the previous file, version {ring_store.version_of(before.decode('latin-1'))}, is back and {again}."
+            f"{text}; the previous file, version {has}, is back and {again}."
             " Peers may run the refused version: gather the facts and plan again"
         )
 
@@ -382,13 +394,13 @@ class _Work:
         return True
 
     def passed(self):
-        return round(time.monotonic() - self.clock, 3)
+        return time.monotonic() - self.clock
 
     def left(self):
         return self.end - time.monotonic()
 
     def note_time(self, part):
-        self.outcome["seconds"].setdefault(part, self.passed())
+        self.outcome["seconds"].setdefault(part, round(self.passed(), 3))
 
     def fail(self, text):
         self.outcome["error"] = "; ".join(filter(None, (self.outcome["error"], text)))
@@ -412,6 +424,8 @@ def _journal(since):
     """
     argv = ["journalctl", "-t", "corosync", f"--since=@{int(since)}", "-o", "cat", "--no-pager", "-n", "200"]
     result = ring_children.run(argv, timeout=5.0)
-    telling = re.compile(r"unable|not changed|cannot|can't|not valid|error|exiting|refus|different", re.IGNORECASE)
+    telling = re.compile(
+        r"unable|not changed|cannot|can't|not valid|error|exiting|refus|different", re.IGNORECASE
+    )
     lines = [line.strip() for line in ring_children.text(result).splitlines() if telling.search(line)]
     return list(dict.fromkeys(lines))[-10:]

@@ -1,8 +1,9 @@
 """
 The acts on the running corosync that a change is made of: reload it, and wait until an effect is seen.
 
-Part of the execution module ``corosync`` (Salt joins the files of one virtual name). Nothing is believed because of
-an exit code: ``corosync-cfgtool -R`` ends with 0 for a refused reload from 3.1.9 on, and answers for this node only.
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). Nothing is believed
+because of an exit code: ``corosync-cfgtool -R`` ends with 0 for a refused reload from 3.1.9 on, and answers
+for this node only.
 
 :depends: corosync
 
@@ -48,13 +49,13 @@ def reload(timeout=RELOAD_TIMEOUT):
     """
     Have every node of this partition read its own local file again, and return what the tool said.
 
-    timeout
-        Seconds; the tool itself waits without end. A reload that was sent is not taken back when the tool is ended.
+    timeout Seconds; the tool itself waits without end. A reload that was sent is not taken back when the tool
+        is ended.
 
-    Returns ``{"accepted": bool, "refused": bool, "running": bool, "text": text, "seconds": float}``. ``accepted`` is
-    what this node's daemon answered, nothing more: wait for the version with ``corosync.wait``. A ``refused`` reload
-    leaves the running links as they are, but damages cmap (no ``nodelist.local_node_pos``) until a good one follows.
-    Neither is true if no answer came.
+    Returns ``{"accepted": bool, "refused": bool, "running": bool, "text": text, "seconds": float}``.
+    ``accepted`` is what this node's daemon answered, nothing more: wait for the version with
+    ``corosync.wait``. A ``refused`` reload leaves the running links as they are, but damages cmap (no
+    ``nodelist.local_node_pos``) until a good one follows. Neither is true if no answer came.
 
     CLI Example:
 
@@ -66,7 +67,9 @@ def reload(timeout=RELOAD_TIMEOUT):
     answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
     if result["late"]:
         return dict(answer, text=f"corosync-cfgtool -R did not end within {float(timeout):g} s")
-    told = ring_output.reload_result(ring_children.text(result), ring_children.text(result, "err"), result["rc"])
+    told = ring_output.reload_result(
+        ring_children.text(result), ring_children.text(result, "err"), result["rc"]
+    )
     answer.update(
         accepted=told["ok"],
         refused="Could not reload configuration" in told["error"],
@@ -105,9 +108,9 @@ def wait(
     deadline
         Seconds from the call, at most 600.
 
-    Returns ``{"ok": bool, "seen": {"version", "connected": {link: {node: bool}}, "quorate", "ring_id", "writable"},
-    "missing": [text], "seconds": {"version", "connected", "gone", "quorate", "writable"}}``; ``seconds`` has, for what
-    was asked, when it was first seen, from the start of the call.
+    Returns ``{"ok": bool, "seen": {"version", "connected": {link: {node: bool}}, "quorate", "ring_id",
+    "writable"}, "missing": [text], "seconds": {"version", "connected", "gone", "quorate", "writable"}}``;
+    ``seconds`` has, for what was asked, when it was first seen, from the start of the call.
 
     CLI Example:
 
@@ -129,8 +132,15 @@ def wait(
         passed = time.monotonic() - start
         missing = _missing(wanted, seen, first, passed)
         if not missing or last:
-            return {"ok": not missing, "seen": seen, "missing": missing, "seconds": first}
-        time.sleep(min(next(pause for limit, pause in PAUSES if passed < limit), max(0.0, end - time.monotonic())))
+            return {
+                "ok": not missing,
+                "seen": seen,
+                "missing": missing,
+                "seconds": {part: round(s, 4) for part, s in first.items()},
+            }
+        time.sleep(
+            min(next(pause for limit, pause in PAUSES if passed < limit), max(0.0, end - time.monotonic()))
+        )
 
 
 def _wanted(version, connected, gone, quorate, writable):
@@ -177,7 +187,8 @@ def _look(everything):
 
 def _parsed(parse, text):
     """
-    Return what a tool printed, or None: a daemon that just starts or stops leaves half an answer, so look again.
+    Return what a tool printed, or None: a daemon that just starts or stops leaves half an answer, so look
+    again.
     """
     try:
         return parse(text)
@@ -208,5 +219,5 @@ def _missing(wanted, seen, first, passed):
         missing["writable"].append("/etc/pve is not mounted or not writable")
     for part, texts in missing.items():
         if wanted[part] not in (None, {}, [], False) and not texts:
-            first.setdefault(part, round(passed, 3))
+            first.setdefault(part, passed)
     return [text for texts in missing.values() for text in texts]

@@ -1,12 +1,13 @@
 """
-The cluster file system of Proxmox VE on this node: is it mounted, may it be written, the cluster file, ``.members``.
+The cluster file system of Proxmox VE on this node: is it mounted, may it be written, the cluster file,
+``.members``.
 
-Every access to ``/etc/pve`` runs in a child process with a deadline, because a call into pmxcfs can hang for good
-while a resync is incomplete; a hung child is left behind and reported.
+Every access to ``/etc/pve`` runs in a child process with a deadline, because a call into pmxcfs can hang for
+good while a resync is incomplete; a hung child is left behind and reported.
 
 :depends: pmxcfs (pve-cluster)
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module
+    below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -22,6 +23,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     import ring_children
+    import ring_conf
     import ring_files
     import ring_output
     import ring_pmxcfs
@@ -29,6 +31,7 @@ try:
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_children,
+        ring_conf,
         ring_files,
         ring_output,
         ring_pmxcfs,
@@ -41,7 +44,8 @@ __virtualname__ = "pmxcfs"
 
 #: seconds for a read: it is answered from memory, without the network.
 READ_TIMEOUT = 3.0
-#: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the partition.
+#: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the
+#: partition.
 WRITE_TIMEOUT = 60.0
 
 
@@ -55,8 +59,9 @@ def state():
     """
     Tell whether ``/etc/pve`` is mounted and whether this node's partition may write to it.
 
-    Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer within 3 s.
-    The write test is PVE's own: the owner write bit of the link ``/etc/pve/local`` (PVE/Cluster.pm).
+    Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer
+    within 3 s. The write test is PVE's own: the owner write bit of the link ``/etc/pve/local``
+    (PVE/Cluster.pm).
 
     CLI Example:
 
@@ -74,9 +79,8 @@ def files(*names):
     """
     Read files of ``/etc/pve`` and return ``{name: text|None}``, one character per byte (latin-1).
 
-    names
-        Paths relative to ``/etc/pve``, e.g. ``corosync.conf`` or ``ha/resources.cfg``. Those with key material
-        (``priv/``, ``*.key``) are refused.
+    names Paths relative to ``/etc/pve``, e.g. ``corosync.conf`` or ``ha/resources.cfg``. Those with key
+        material (``priv/``, ``*.key``) are refused.
 
     Raises CommandExecutionError if ``/etc/pve`` is not mounted, hangs, or a file cannot be read.
 
@@ -88,18 +92,23 @@ def files(*names):
     """
     for name in names:
         if not _may_be_read(name):
-            raise SaltInvocationError(f"{name!r}: a path relative to /etc/pve is needed, not below priv/, no key")
+            raise SaltInvocationError(
+                f"{name!r}: a path relative to /etc/pve is needed, not below priv/, no key"
+            )
     answer = _request({"do": "read", "names": list(names)}, READ_TIMEOUT)
     if not answer["mounted"]:
         raise CommandExecutionError("/etc/pve is not mounted: systemctl start pve-cluster")
     if answer["errors"]:
-        raise CommandExecutionError("; ".join(f"/etc/pve/{n}: {text}" for n, text in answer["errors"].items()))
+        raise CommandExecutionError(
+            "; ".join(f"/etc/pve/{n}: {text}" for n, text in answer["errors"].items())
+        )
     return answer["files"]
 
 
 def conf():
     """
-    Return the cluster file, ``/etc/pve/corosync.conf``, as ``{"version", "sha256", "text"}``; None if there is none.
+    Return the cluster file, ``/etc/pve/corosync.conf``, as ``{"version", "sha256", "text"}``; None if there
+    is none.
 
     CLI Example:
 
@@ -160,20 +169,21 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
     """
     Replace ``/etc/pve/corosync.conf`` the way PVE does, and return what was seen.
 
-    conf
-        The whole file, one character per byte (latin-1). It must pass ``corosync -t``, which is the caller's part
-        (``corosync.check``), and its version must be above that of the present cluster file.
+    conf The whole file, one character per byte (latin-1). It must pass ``corosync -t``, which is the caller's
+        part (``corosync.check``), and its version must be above that of the present cluster file.
 
     wait
         Seconds to wait for ``/etc/pve`` to become writable first.
 
-    Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the old
-    bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and after the
-    rename. pmxcfs then writes every node's local file and, 1 s later, reloads the partition once, unless the local
-    file has the same bytes already. The result of that reload is not in the answer: read it back.
+    Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the
+    old bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and
+    after the rename. pmxcfs then writes every node's local file and, 1 s later, reloads the partition once,
+    unless the local file has the same bytes already. The result of that reload is not in the answer: read it
+    back.
 
-    Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}}``. Equal bytes
-    are not written again. Raises CommandExecutionError, with the old file in place, if anything is in the way.
+    Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}}``. Equal
+    bytes are not written again. Raises CommandExecutionError, with the old file in place, if anything is in
+    the way.
 
     CLI Example:
 
@@ -184,9 +194,17 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
     data = _bytes(conf)
     told = _described(conf)
     if told["version"] is None:
-        raise CommandExecutionError("the new cluster file has no totem.config_version: every edit needs a higher one")
+        raise CommandExecutionError(
+            "the new cluster file has no totem.config_version: every edit needs a higher one"
+        )
     now = files(ring_pmxcfs.CONF)[ring_pmxcfs.CONF]
-    answer = {"changed": False, "version": told["version"], "sha256": told["sha256"], "backup": None, "seconds": {}}
+    answer = {
+        "changed": False,
+        "version": told["version"],
+        "sha256": told["sha256"],
+        "backup": None,
+        "seconds": {},
+    }
     if now == conf:
         return answer
     _refuse_older(now, told["version"])
@@ -236,11 +254,13 @@ def _refuse_older(now, version):
     """
     pmxcfs ignores an older version (dcdb.c), and takes an equal one with other bytes for a newer one.
     """
-    present = None if now is None else ring_store.version_of(now)
-    if present is not None and version <= present:
+    if now is None:
+        return
+    present = max(ring_store.version_of(now) or 0, ring_conf.pmxcfs_version(_bytes(now)) or 0)
+    if version <= present:
         raise CommandExecutionError(
-            f"/etc/pve/corosync.conf has version {present} already, and other bytes than the new file with version"
-            f" {version}: plan again with a version above every copy"
+            f"/etc/pve/corosync.conf has version {present} already, and other bytes than the new file with"
+            f" version {version}: plan again with a version above every copy"
         )
 
 
@@ -249,7 +269,9 @@ def _backup(text):
     try:
         return ring_files.keep_backup(folder, "corosync.conf.cluster", _bytes(text))
     except OSError as exc:
-        raise CommandExecutionError(f"{folder}: no backup of the cluster file could be kept, so it stays: {exc}") from exc
+        raise CommandExecutionError(
+            f"{folder}: no backup of the cluster file could be kept, so it stays: {exc}"
+        ) from exc
 
 
 def _request(request, timeout):
@@ -259,7 +281,9 @@ def _request(request, timeout):
     request["base"] = _path(ring_pmxcfs.BASE)
     result = ring_children.run(ring_pmxcfs.command(), timeout=timeout, data=json.dumps(request).encode())
     if result["late"]:
-        text = f"/etc/pve did not answer within {timeout:g} s: see journalctl -u pve-cluster (a resync may hang)"
+        text = (
+            f"/etc/pve did not answer within {timeout:g} s: see journalctl -u pve-cluster (a resync may hang)"
+        )
         if request["do"] == "write":
             text += "; the write may still happen: read the cluster file before the next step"
         raise CommandExecutionError(text)
@@ -274,7 +298,8 @@ def _request(request, timeout):
 
 def _state():
     """
-    Return ``{"mounted", "writable"}``, None if it hangs; ``--cached=never`` goes round the attribute cache of 1 s.
+    Return ``{"mounted", "writable"}``, None if it hangs; ``--cached=never`` goes round the attribute cache of
+    1 s.
     """
     link = _path(f"{ring_pmxcfs.BASE}/local")
     result = ring_children.run(["stat", "--cached=never", "-c", "%f", link], timeout=READ_TIMEOUT)

@@ -1,17 +1,17 @@
 """
 ``pvecm``, the cluster tool of Proxmox VE: what it says about quorum and members, and its certificates.
 
-``pvecm expected`` is left out on purpose. It is refused as soon as more than one vote is visible, every reload of the
-configuration undoes it, and a lone node that it makes quorate becomes HA master and may start services a second time
-that still run elsewhere. A change of links restores quorum without it. ``pvecm add``, ``create`` and ``delnode`` are
-left out too: this module changes links, not members.
+``pvecm expected`` is left out on purpose. It is refused as soon as more than one vote is visible, every
+reload of the configuration undoes it, and a lone node that it makes quorate becomes HA master and may start
+services a second time that still run elsewhere. A change of links restores quorum without it. ``pvecm add``,
+``create`` and ``delnode`` are left out too: this module changes links, not members.
 
-Exit codes of ``pvecm`` are errno values of the moment (2 is both "no quorum" and "not in a cluster"), so its texts are
-read, and what it did is read back.
+Exit codes of ``pvecm`` are errno values of the moment (2 is both "no quorum" and "not in a cluster"), so its
+texts are read, and what it did is read back.
 
 :depends: pvecm (pve-cluster)
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -47,8 +47,9 @@ def status():
     Return what ``pvecm status`` says.
 
     Returns ``{"state", "cluster": {"name", "version", "transport", "secauth"}, "quorum": {…}}``. ``state`` is
-    ``quorate``, ``no-quorum``, ``not-in-cluster``, ``corosync-stopped`` or ``pmxcfs-stopped``; the cluster part comes
-    from the cluster file, quorum from the running daemon. Raises CommandExecutionError for anything else.
+    ``quorate``, ``no-quorum``, ``not-in-cluster``, ``corosync-stopped`` or ``pmxcfs-stopped``; the cluster
+    part comes from the cluster file, quorum from the running daemon. Raises CommandExecutionError for
+    anything else.
 
     CLI Example:
 
@@ -61,7 +62,8 @@ def status():
 
 def nodes():
     """
-    Return the members of this node's partition: ``{"state", "nodes": {nodeid: {"name", "votes", "local", …}}}``.
+    Return the members of this node's partition: ``{"state", "nodes": {nodeid: {"name", "votes", "local",
+    …}}}``.
 
     A node that cannot be seen is not in it; ``state`` is ``ok`` without quorum too.
 
@@ -82,11 +84,11 @@ def updatecerts(force=False):
         Make a new node certificate, with the address that the node's name has now; pveproxy must be reloaded
         afterwards. Without it, a certificate that exists stays as it is.
 
-    Refused without quorum, where the tool would block for 80 s. Its output is lost when it is not on a terminal
-    (measured), so the files are compared before and after.
+    Refused without quorum, where the tool would block for 80 s. Its output is lost when it is not on a
+    terminal (measured), so the files are compared before and after.
 
-    Returns ``{"seconds": float, "present": {file: bool}, "changed": [file]}``. Raises CommandExecutionError if the
-    tool fails, or a file is missing afterwards.
+    Returns ``{"seconds": float, "present": {file: bool}, "changed": [file]}``. Raises CommandExecutionError
+    if the tool fails, or a file is missing afterwards.
 
     CLI Example:
 
@@ -96,8 +98,12 @@ def updatecerts(force=False):
     """
     state = __salt__["pmxcfs.state"]()
     if not state["writable"]:
-        why = "does not answer" if state["hung"] else "is not quorate" if state["mounted"] else "is not mounted"
-        raise CommandExecutionError(f"/etc/pve {why}: pvecm updatecerts would wait for it for 80 s; restore it first")
+        why = (
+            "does not answer" if state["hung"] else "is not quorate" if state["mounted"] else "is not mounted"
+        )
+        raise CommandExecutionError(
+            f"/etc/pve {why}: pvecm updatecerts would wait for it for 80 s; restore it first"
+        )
     names = _files_of(socket.gethostname().split(".")[0])
     before = _digests(names)
     argv = ["pvecm", "updatecerts"] + (["--force"] if force else [])
@@ -107,7 +113,9 @@ def updatecerts(force=False):
     after = _digests(names)
     missing = [name for name in names if after[name] is None]
     if missing:
-        raise CommandExecutionError(f"{' '.join(argv)} ended well, but these do not exist: {', '.join(missing)}")
+        raise CommandExecutionError(
+            f"{' '.join(argv)} ended well, but these do not exist: {', '.join(missing)}"
+        )
     return {
         "seconds": round(result["seconds"], 3),
         "present": {name: after[name] is not None for name in names},
@@ -121,13 +129,18 @@ def _files_of(node):
 
 def _digests(names):
     texts = __salt__["pmxcfs.files"](*names)
-    return {n: None if text is None else hashlib.sha256(text.encode("latin-1")).digest() for n, text in texts.items()}
+    return {
+        n: None if text is None else hashlib.sha256(text.encode("latin-1")).digest()
+        for n, text in texts.items()
+    }
 
 
 def _parsed(parse, argv):
     result = ring_children.run(argv, timeout=READ_TIMEOUT)
     if result["late"]:
-        raise CommandExecutionError(f"{' '.join(argv)} did not end within {READ_TIMEOUT:g} s: is pmxcfs hanging?")
+        raise CommandExecutionError(
+            f"{' '.join(argv)} did not end within {READ_TIMEOUT:g} s: is pmxcfs hanging?"
+        )
     try:
         return parse(ring_children.text(result), ring_children.text(result, "err"), result["rc"])
     except ring_output.OutputError as exc:

@@ -1,10 +1,11 @@
 """
 Run the tools of a node as child processes, several at once, under one deadline.
 
-This file does I/O on purpose: it is the one place where children are started. ``cmd.run_all`` waits for a child
-that it killed; a child that hangs inside a FUSE file system (``/etc/pve`` during a resync) cannot be killed, so a
-caller that waits for it hangs with it. Here such a child is left behind and reported as ``late``. Children are
-started together, so that a question that needs six tools costs as much as the slowest one.
+This file does I/O on purpose: it is the one place where children are started. ``cmd.run_all`` waits for a
+child that it killed; a child that hangs inside a FUSE file system (``/etc/pve`` during a resync) cannot be
+killed, so a caller that waits for it hangs with it. Here such a child is left behind and reported as
+``late``. Children are started together, so that a question that needs six tools costs as much as the slowest
+one.
 """
 
 import errno
@@ -56,8 +57,9 @@ def run_all(commands, timeout=5.0, data=None):
     data : dict
         ``{key: bytes}`` for standard input.
 
-    A result is ``{"rc": int|None, "out": bytes, "err": bytes, "late": bool, "seconds": float}``. ``rc`` is 127 if the
-    program does not exist, negative for a signal, and None if the child did not end in time (``late``).
+    A result is ``{"rc": int|None, "out": bytes, "err": bytes, "late": bool, "seconds": float}``. ``rc`` is
+    127 if the program does not exist, negative for a signal, and None if the child did not end in time
+    (``late``).
     """
     start = time.monotonic()
     env = environment()

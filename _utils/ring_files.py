@@ -1,9 +1,9 @@
 """
 Files of a node on its own disk: replaced in one step, kept as backups, and small JSON records.
 
-This file does I/O on purpose, and only on local file systems; ``/etc/pve`` is :mod:`ring_pmxcfs`. A file is replaced
-by writing a temporary file in the same directory, ``fsync``, ``rename`` and ``fsync`` of the directory, so that a
-reader, or a power cut, finds the old bytes or the new ones.
+This file does I/O on purpose, and only on local file systems; ``/etc/pve`` is :mod:`ring_pmxcfs`. A file is
+replaced by writing a temporary file in the same directory, ``fsync``, ``rename`` and ``fsync`` of the
+directory, so that a reader, or a power cut, finds the old bytes or the new ones.
 """
 
 import hashlib
@@ -67,7 +67,9 @@ def replace(path, data, mode=0o644):
         raise
     _sync_folder(folder)
     if read(path) != data:
-        raise OSError(f"{path} does not hold the bytes that were written: another program replaced it meanwhile")
+        raise OSError(
+            f"{path} does not hold the bytes that were written: another program replaced it meanwhile"
+        )
 
 
 def ensure_folder(path, mode=0o700):
@@ -85,8 +87,8 @@ def keep_backup(folder, name, data, keep=BACKUPS_KEPT):
     """
     Keep ``data``, the bytes that are about to be replaced, and return the path of the copy.
 
-    name : str
-        What the file is, e.g. ``corosync.conf.local``; the copy is ``<name>.<UTC time>.<8 digits of the digest>``.
+    name : str What the file is, e.g. ``corosync.conf.local``; the copy is ``<name>.<UTC time>.<8 digits of
+        the digest>``.
 
     keep : int
         How many copies of this name stay; older ones go. Bytes equal to the newest copy are not kept twice.

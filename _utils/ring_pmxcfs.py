@@ -1,13 +1,14 @@
 """
 Read and replace files in ``/etc/pve`` the way PVE does, in a process of its own.
 
-This file does I/O on purpose. A call into pmxcfs can hang where not even SIGKILL ends it, so the execution modules
-never touch ``/etc/pve`` themselves: they start this file as a program (:func:`command`), give it a JSON request on
-standard input, read the JSON answer, and leave it behind if it is late. It imports the standard library only.
+This file does I/O on purpose. A call into pmxcfs can hang where not even SIGKILL ends it, so the execution
+modules never touch ``/etc/pve`` themselves: they start this file as a program (:func:`command`), give it a
+JSON request on standard input, read the JSON answer, and leave it behind if it is late. It imports the
+standard library only.
 
-Facts: lstat of ``/etc/pve/local`` tells mounted (it is a symbolic link) and writable (owner write bit of the link,
-pmxcfs cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum); ``os.access`` and opening for write succeed for root
-without quorum. A rename is the one atomic write that pmxcfs replicates (memdb.c).
+Facts: lstat of ``/etc/pve/local`` tells mounted (it is a symbolic link) and writable (owner write bit of the
+link, pmxcfs cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum); ``os.access`` and opening for write succeed
+for root without quorum. A rename is the one atomic write that pmxcfs replicates (memdb.c).
 """
 
 import base64
@@ -52,7 +53,8 @@ def command(python=None):
 
 def is_link(mode):
     """
-    Tell from the mode of ``/etc/pve/local`` whether it is the link that pmxcfs shows, i.e. whether that is mounted.
+    Tell from the mode of ``/etc/pve/local`` whether it is the link that pmxcfs shows, i.e. whether that is
+    mounted.
     """
     return stat.S_ISLNK(mode)
 
@@ -79,8 +81,8 @@ def read_files(names, base=BASE):
     """
     Return :func:`state` with ``files``: ``{name: text|None}``, and ``errors``: ``{name: text}``.
 
-    A file that does not exist is None without an error. Nothing is read while pmxcfs is not mounted: what lies in
-    the directory below the mount point is not the cluster's.
+    A file that does not exist is None without an error. Nothing is read while pmxcfs is not mounted: what
+    lies in the directory below the mount point is not the cluster's.
     """
     answer = dict(state(base), files={}, errors={})
     for name in names:
@@ -100,9 +102,8 @@ def replace_conf(data, expected, base=BASE, lock_file=PVECM_LOCK, lock_wait=10.0
     """
     Replace the cluster file by ``data`` (bytes) under both of PVE's locks and return what was done.
 
-    expected : bytes
-        What the file must hold now; None if it must not exist. Anything else means that somebody edited it since
-        it was read, and the write is refused.
+    expected : bytes What the file must hold now; None if it must not exist. Anything else means that somebody
+        edited it since it was read, and the write is refused.
 
     lock_wait : float
         Seconds to wait for each lock.
@@ -128,9 +129,11 @@ def _swap(data, expected, base):
     if now == data:
         return False
     if now != expected:
-        raise Refused(f"{path} was changed by somebody else since it was read: gather the facts and plan again")
-    _create(new, data)
+        raise Refused(
+            f"{path} was changed by somebody else since it was read: gather the facts and plan again"
+        )
     try:
+        _create(new, data)
         if _read(new) != data:
             raise Refused(f"{new} does not read back as it was written: see journalctl -u pve-cluster")
         if now is not None:
@@ -140,7 +143,9 @@ def _swap(data, expected, base):
         _unlink(new)
         raise
     if _read_or_none(path) != data:
-        raise Refused(f"{path} does not read back as it was written: somebody else wrote it at the same moment")
+        raise Refused(
+            f"{path} does not read back as it was written: somebody else wrote it at the same moment"
+        )
     return True
 
 
@@ -162,7 +167,9 @@ def _require_writable(base):
     if not now["mounted"]:
         raise Refused(f"{base} is not mounted: start pve-cluster, and only then write the cluster file")
     if not now["writable"]:
-        raise Refused(f"{base} is read-only: this partition is not quorate; restore quorum with local files first")
+        raise Refused(
+            f"{base} is read-only: this partition is not quorate; restore quorum with local files first"
+        )
 
 
 def _flock(lock, name, wait):
@@ -179,7 +186,8 @@ def _flock(lock, name, wait):
 
 def _take_cfs_lock(base, wait):
     """
-    Make the directory that is PVE's cluster-wide lock; asking for expiry (utime 0) frees one left by a dead owner.
+    Make the directory that is PVE's cluster-wide lock; asking for expiry (utime 0) frees one left by a dead
+    owner.
     """
     folder = os.path.join(base, CFS_LOCK)
     for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):

@@ -1,9 +1,9 @@
 """
 What a node keeps about a run on its own disk: the run lock, and the outcome of every step.
 
-This file does I/O on purpose (local disk only). The run lock is ``/run/pve-corosync/run.json``, gone after a boot;
-the outcomes are ``/var/lib/pve-corosync/outcomes/<run>-<number>.json`` and stay, so that a node that lost the
-master in the middle of a step can tell later how it ended.
+This file does I/O on purpose (local disk only). The run lock is ``/run/pve-corosync/run.json``, gone after a
+boot; the outcomes are ``/var/lib/pve-corosync/outcomes/<run>-<number>.json`` and stay, so that a node that
+lost the master in the middle of a step can tell later how it ended.
 """
 
 import contextlib
@@ -107,7 +107,8 @@ def check_step(entry):
 @contextlib.contextmanager
 def locked(root, name, wait):
     """
-    Hold a lock file of the run directory (``run`` or ``step``) for the block; raise Busy after ``wait`` seconds.
+    Hold a lock file of the run directory (``run`` or ``step``) for the block; raise Busy after ``wait``
+    seconds.
     """
     folder = ring_files.under(root, ring_files.RUN_DIR)
     ring_files.ensure_folder(folder)
@@ -140,8 +141,8 @@ def refuse_other(root, txn):
     if run and run["txn"] != txn:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run["since"]))
         raise Busy(
-            f"this node is being changed by run {run['txn']} (by {run['by'] or 'unknown'}, since {since}): wait for it,"
-            f" or give its lock back with corosync.finish {run['txn']}"
+            f"this node is being changed by run {run['txn']} (by {run['by'] or 'unknown'}, since {since}): wait"
+            f" for it, or give its lock back with corosync.finish {run['txn']}"
         )
 
 

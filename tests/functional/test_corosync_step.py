@@ -1,0 +1,373 @@
+import json
+import stat
+import threading
+import time
+
+import pytest
+from _corosync_world import PUBLIC, VRACK, Node, conf, step
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+BOTH = conf(6, {0: VRACK, 2: PUBLIC})
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "pve1.example")
+    return Node(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def staged(node):
+    """A node on which the run ``run1`` is staged with the step that adds link 2."""
+    assert node.salt["corosync.stage"]("run1", [step(1, "local", BOTH, 6)])["ok"]
+    return node
+
+
+def local(number=1, text=BOTH, version=6, connected=(0, 2), **more):
+    return step(number, "local", text, version, connected, **more)
+
+
+# ---- stage, finish
+# -------------------------------------------------------------------------------------------------
+
+
+def test_stage_checks_each_file_once_and_takes_the_lock(node):
+    steps = [step(1, "local", BOTH, 6), step(2, "publish", BOTH, 6), step(3, "cluster", conf(7), 7)]
+    told = node.salt["corosync.stage"]("run1", steps, by="admin")
+    assert told["ok"] and [check["version"] for check in told["checks"]] == [6, 7]
+    assert len(node.calls("corosync -t")) == 2
+    assert node.salt["corosync.facts"]()["busy"]["txn"] == "run1"
+    assert node.salt["corosync.busy"]()["by"] == "admin"
+    assert node.local.read_text() == conf(5)
+    assert node.salt["corosync.finish"]("run1") is True
+    assert node.salt["corosync.busy"]() is None
+    assert node.salt["corosync.finish"]("run1") is False
+
+
+def test_stage_takes_no_lock_for_a_file_that_corosync_refuses(node):
+    told = node.salt["corosync.stage"]("run1", [local(), local(2, conf(7, extra="  x: REFUSED\n"), 7)])
+    assert told["ok"] is False
+    assert [check["ok"] for check in told["checks"]] == [True, False]
+    assert "Missing closing brace" in told["checks"][1]["text"]
+    assert node.salt["corosync.busy"]() is None
+
+
+def test_another_run_is_refused_until_its_lock_is_void(staged):
+    with pytest.raises(CommandExecutionError, match="run run1 .by unknown, since .*corosync.finish run1"):
+        staged.salt["corosync.stage"]("run2", [local()])
+    with pytest.raises(CommandExecutionError, match="run1"):
+        staged.salt["corosync.step"]("run2", local())
+    assert staged.salt["corosync.finish"]("run2") is False
+    assert staged.salt["corosync.stage"]("run1", [local()], ttl=0.1)["ok"], "its own lock is no obstacle"
+    time.sleep(0.15)
+    assert staged.salt["corosync.stage"]("run2", [local()])["ok"]
+
+
+@pytest.mark.parametrize(
+    ("txn", "entry", "words"),
+    [
+        ("../x", local(), "txn '../x'"),
+        ("", local(), "txn ''"),
+        ("r", "no step", "a mapping is needed"),
+        ("r", {"number": 1}, "no 'act'; step has no 'version'; step has no 'conf'"),
+        ("r", local() | {"act": "format"}, "allowed are local, publish, cluster, restart"),
+        ("r", local(number="one"), "number 'one'"),
+        ("r", local(version=7), "version 7, but totem.config_version of its conf is 6"),
+        ("r", local(text="totem {", version=7), "of its conf is None"),
+        ("r", local(text="€"), "latin-1"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_done(node, txn, entry, words):
+    for call in (
+        lambda: node.salt["corosync.stage"](txn, [entry]),
+        lambda: node.salt["corosync.step"](txn, entry),
+    ):
+        with pytest.raises(SaltInvocationError, match=words):
+            call()
+    assert node.calls() == [] and node.local.read_text() == conf(5)
+
+
+# ---- local
+# ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_needs_its_run_staged(node):
+    with pytest.raises(CommandExecutionError, match="run run1 is not staged on this node"):
+        node.salt["corosync.step"]("run1", local())
+    assert node.local.read_text() == conf(5) and node.salt["corosync.outcome"]("run1", 1) is None
+
+
+def test_a_file_that_was_not_staged_is_checked_before_it_is_written(staged):
+    with pytest.raises(CommandExecutionError, match="corosync -t refuses .*Missing closing brace"):
+        staged.salt["corosync.step"]("run1", local(2, conf(7, extra="  x: REFUSED\n"), 7))
+    assert staged.local.read_text() == conf(5)
+
+
+def test_local_writes_reloads_and_reads_back(staged):
+    told = staged.salt["corosync.step"]("run1", local(), "pve2")
+    assert told["ok"] is True and told["error"] == "" and told["missing"] == [], told
+    assert (told["node"], told["txn"], told["number"], told["act"]) == ("pve1", "run1", 1, "local")
+    assert told["seen"] == {
+        "version": 6,
+        "connected": {0: {"pve2": True}, 2: {"pve2": True}},
+        "quorate": True,
+        "ring_id": "1.1e",
+        "writable": True,
+    }
+    assert staged.local.read_text() == BOTH
+    assert stat.S_IMODE(staged.local.stat().st_mode) == 0o644
+    assert [backup.read_text() for backup in staged.backups] == [conf(5)]
+    assert told["backup"] == str(staged.backups[0])
+    seconds = told["seconds"]
+    assert (
+        seconds["write"]
+        <= seconds["reload"]
+        <= seconds["version"]
+        <= seconds["connected"]
+        <= seconds["total"]
+        < 3
+    )
+    assert staged.cluster.read_text() == conf(5), "a local step leaves the cluster file alone"
+    assert staged.salt["corosync.backups"]() == {
+        "corosync.conf.local": [{"path": str(staged.backups[0]), "version": 5}],
+        "corosync.conf.cluster": [],
+    }
+
+
+def test_a_repeated_step_returns_the_stored_outcome_and_acts_no_more(staged):
+    first = staged.salt["corosync.step"]("run1", local())
+    calls = staged.calls()
+    assert staged.salt["corosync.step"]("run1", local()) == first
+    assert staged.salt["corosync.outcome"]("run1", "1") == first
+    assert staged.calls() == calls
+    assert staged.salt["corosync.outcome"]("run1", 2) is None
+
+
+def test_a_call_that_comes_twice_at_once_acts_once(staged):
+    told = []
+    threads = [
+        threading.Thread(target=lambda: told.append(staged.salt["corosync.step"]("run1", local())))
+        for _ in range(2)
+    ]
+    staged.salt["corosync.busy"]()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert told[0] == told[1] and len(staged.calls("corosync-cfgtool")) == 1
+
+
+def test_a_reload_that_passed_by_is_repeated(staged):
+    staged.daemon(lost_reloads=1)
+    told = staged.salt["corosync.step"]("run1", local(deadline_s=6))
+    assert told["ok"], told
+    assert len(staged.calls("corosync-cfgtool")) == 2
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_refused_file_is_taken_back(staged, quiet):
+    staged.daemon(refusals=2, quiet_refusal=quiet)
+    told = staged.salt["corosync.step"]("run1", local())
+    assert told["ok"] is False
+    assert (
+        "corosync refused version 6" in told["error"] and "version 5, is back and reloaded" in told["error"]
+    )
+    assert staged.local.read_text() == conf(5)
+    assert told["seen"]["version"] == 5
+    assert len(staged.calls("corosync-cfgtool")) == 3, "the last one repairs cmap"
+    assert staged.salt["corosync.outcome"]("run1", 1) == told
+
+
+def test_one_refusal_is_not_final(staged):
+    staged.daemon(refusals=1)
+    assert staged.salt["corosync.step"]("run1", local())["ok"]
+
+
+def test_a_stopped_daemon_gets_the_file_and_is_told(staged):
+    staged.daemon(running=False)
+    told = staged.salt["corosync.step"]("run1", local())
+    assert told["ok"] is False and "systemctl start corosync" in told["error"]
+    assert staged.local.read_text() == BOTH, "it must not start with the older file"
+
+
+def test_what_does_not_come_is_named_at_the_deadline(staged):
+    staged.daemon(dead_links=[2], quorate=False)
+    staged.mount(writable=False)
+    told = staged.salt["corosync.step"]("run1", local(deadline_s=1, remove=[0]))
+    assert told["ok"] is False
+    assert told["missing"] == [
+        "link 2 to pve2 not connected",
+        "link 0 is still configured in the running daemon",
+        "not quorate",
+        "/etc/pve is not mounted or not writable",
+    ]
+    assert told["error"].startswith("not seen within 1 s: link 2 to pve2")
+    assert 1 <= told["seconds"]["total"] < 3
+    assert "connected" not in told["seconds"] and told["seconds"]["version"] < 1
+    assert staged.local.read_text() == BOTH, "the daemon runs it: it stays"
+
+
+def test_pairs_of_others_and_links_that_are_not_asked_for_do_not_count(staged):
+    staged.daemon(dead_links=[2])
+    entry = local(connected=[0])
+    entry["wait"]["connected"]["2"] = [["pve2", "pve3"]]
+    assert staged.salt["corosync.step"]("run1", entry)["ok"]
+
+
+@pytest.mark.parametrize("version", [6, 9])
+def test_a_version_that_is_not_above_the_local_file_is_refused(staged, version):
+    staged.local.write_text(conf(version))
+    told = staged.salt["corosync.step"]("run1", local())
+    assert told["ok"] is False and f"has version {version}" in told["error"]
+    assert staged.local.read_text() == conf(version) and staged.calls("corosync-cfgtool") == []
+
+
+def test_a_file_that_is_there_already_is_reloaded_and_not_backed_up(staged):
+    staged.local.write_text(BOTH)
+    assert staged.salt["corosync.step"]("run1", local())["ok"]
+    assert staged.backups == []
+
+
+def test_only_the_last_twenty_backups_stay(node):
+    node.salt["corosync.stage"]("run1", [local()], ttl=60)
+    for version in range(6, 29):
+        text = conf(version)
+        assert node.salt["corosync.step"]("run1", local(version, text, version, [0]))["ok"]
+    kept = node.salt["corosync.backups"]()["corosync.conf.local"]
+    assert [copy["version"] for copy in kept] == list(range(8, 28))
+
+
+def test_outcomes_hold_no_more_than_fifty(staged):
+    folder = staged.root / "var/lib/pve-corosync/outcomes"
+    folder.mkdir(parents=True)
+    for number in range(60):
+        (folder / f"old-{number}.json").write_text("{}")
+    staged.salt["corosync.step"]("run1", local())
+    assert len(list(folder.iterdir())) == 50 and (folder / "run1-1.json").exists()
+    assert "the-secret" not in (folder / "run1-1.json").read_text()
+
+
+# ---- cluster, publish
+# ----------------------------------------------------------------------------------------------
+
+
+def test_cluster_the_writer_replaces_the_cluster_file(staged):
+    done = staged.distribute(reload=True)
+    told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2]), "pve1")
+    done()
+    assert told["ok"] and told["notes"] == [], told
+    assert staged.cluster.read_text() == BOTH == staged.local.read_text()
+    assert (staged.pve / "corosync.conf.bak").read_text() == conf(5)
+    assert "corosync.conf.cluster" in told["backup"]
+    assert (
+        not (staged.pve / "corosync.conf.new").exists()
+        and not (staged.pve / "priv/lock/file-corosync_conf").exists()
+    )
+
+
+def test_cluster_the_others_wait_for_it(staged):
+    done = staged.distribute(reload=True)
+    timer = threading.Timer(0.5, staged.cluster.write_text, [BOTH])
+    timer.start()
+    told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2]), "pve2")
+    timer.join()
+    done()
+    assert told["ok"] and told["seconds"]["version"] >= 0.5, told
+
+
+def test_cluster_a_reload_that_did_not_come_is_made_up_for(staged):
+    done = staged.distribute(reload=False)
+    told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2], deadline_s=8), "pve1")
+    done()
+    assert told["ok"], told
+    assert told["notes"] == ["pmxcfs wrote the local file but no reload came: reloaded here"]
+    assert told["seconds"]["reload"] >= 2.5 and len(staged.calls("corosync-cfgtool")) == 1
+
+
+def test_cluster_that_never_arrives_is_told(staged):
+    told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2], deadline_s=1), "pve2")
+    assert told["ok"] is False
+    assert told["missing"][0] == "runtime at version 5, version 6 wanted"
+    assert staged.local.read_text() == conf(5)
+
+
+def test_cluster_without_quorum_writes_nothing(staged):
+    staged.mount(writable=False)
+    told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2], deadline_s=1), "pve1")
+    assert told["ok"] is False and "not quorate" in told["error"]
+    assert staged.cluster.read_text() == conf(5)
+
+
+def test_publish_gives_the_cluster_file_the_bytes_of_the_local_ones(staged):
+    assert staged.salt["corosync.step"]("run1", local())["ok"]
+    reloads = len(staged.calls("corosync-cfgtool"))
+    told = staged.salt["corosync.step"]("run1", step(2, "publish", BOTH, 6, [0, 2]), "pve1")
+    assert told["ok"], told
+    assert staged.cluster.read_text() == BOTH
+    assert len(staged.calls("corosync-cfgtool")) == reloads, "nothing reloads"
+
+
+def test_publish_the_others_wait_until_they_see_the_bytes(staged):
+    assert staged.salt["corosync.step"]("run1", local())["ok"]
+    timer = threading.Timer(0.5, staged.cluster.write_text, [BOTH])
+    timer.start()
+    told = staged.salt["corosync.step"]("run1", step(2, "publish", BOTH, 6), "pve2")
+    timer.join()
+    assert told["ok"] and told["seconds"]["publish"] >= 0.5, told
+    staged.cluster.write_text(conf(7))
+    told = staged.salt["corosync.step"]("run1", step(3, "publish", BOTH, 6, deadline_s=1), "pve2")
+    assert told["missing"] == ["/etc/pve/corosync.conf has version 7, version 6 wanted"]
+
+
+# ---- restart
+# -------------------------------------------------------------------------------------------------------
+
+
+def test_restart_writes_files_first_then_restarts(staged):
+    entry = step(1, "restart", BOTH, 6, [0, 2])
+    with pytest.raises(SaltInvocationError, match="phase 'files' or 'restart'"):
+        staged.salt["corosync.step"]("run1", entry, "pve1")
+    told = staged.salt["corosync.step"]("run1", entry, "pve1", phase="files")
+    assert told["ok"] and told["phase"] == "files" and told["seen"] == {"file_version": 6}
+    assert staged.local.read_text() == BOTH and staged.daemon()["version"] == 5
+    assert not any("restart" in call for call in staged.calls("systemctl"))
+    told = staged.salt["corosync.step"]("run1", entry | {"phase": "restart"}, "pve1")
+    assert told["ok"] and told["seen"]["version"] == 6, told
+    assert told["seconds"]["restart"] <= told["seconds"]["version"]
+    assert staged.salt["corosync.outcome"]("run1", 1, "files")["phase"] == "files"
+    assert staged.salt["corosync.outcome"]("run1", 1)["phase"] == "restart"
+
+
+def test_restart_is_refused_without_the_file(staged):
+    told = staged.salt["corosync.step"]("run1", step(1, "restart", BOTH, 6), "pve1", phase="restart")
+    assert told["ok"] is False and "run phase files on every node first" in told["error"]
+    assert not any("restart" in call for call in staged.calls("systemctl"))
+
+
+def test_a_daemon_that_exits_after_the_restart_is_found(staged):
+    staged.local.write_text(BOTH)
+    staged.daemon(exits=True)
+    told = staged.salt["corosync.step"](
+        "run1", step(1, "restart", BOTH, 6, deadline_s=1), "pve1", phase="restart"
+    )
+    assert told["ok"] is False and "corosync is inactive after the restart" in told["error"]
+    assert told["missing"][0] == "runtime not running, version 6 wanted"
+
+
+def test_wait_and_reload_by_hand(node):
+    told = node.salt["corosync.wait"](
+        version="5", connected={"0": ["pve2"]}, quorate=True, writable=True, deadline=1
+    )
+    assert told["ok"] and set(told["seconds"]) == {"version", "connected", "quorate", "writable"}
+    told = node.salt["corosync.wait"](version=6, deadline=0)
+    assert told["missing"] == ["runtime at version 5, version 6 wanted"]
+    assert node.salt["corosync.wait"](connected={3: ["pve2"]}, deadline=0)["missing"] == [
+        "link 3 to pve2 not configured in the running daemon"
+    ]
+    with pytest.raises(SaltInvocationError, match="corosync.wait"):
+        node.salt["corosync.wait"](version="six")
+    assert node.salt["corosync.reload"]()["accepted"]
+    node.daemon(running=False)
+    told = node.salt["corosync.reload"]()
+    assert (told["accepted"], told["refused"], told["running"]) == (False, False, False)
+    assert json.dumps(told)
