@@ -211,8 +211,7 @@ class Document:
         """
         value = check_value(path, value)
         self._plain_path(path, 2)
-        if self.sections(path):
-            raise ConfError(problem(self.sections(path)[0].first + 1, f"'{path}' is a section, not a key"), self.name)
+        self._same_kind(path)
         found = [item for item in self._tree.items if item.path == path]
         if found:
             self._replace(found[-1], value)
@@ -245,6 +244,9 @@ class Document:
     def set_link(self, link, addresses: dict, options: dict) -> None:
         """Give a link these addresses and exactly these options, whether it is there or not.
 
+        A node that goes by its ring0_addr gets that as its name: PVE would rename it with the address, and with two
+        links corosync wants a name.
+
         :param link: 0 to 7.
         :param addresses: ``{node name: address}``, one for every node of the file.
         :param options: ``{corosync.conf key: value}`` such as ``{"knet_link_priority": "10"}``.
@@ -254,7 +256,9 @@ class Document:
         self._same_nodes(addresses, f"link {link}")
         change = self.copy()
         for name, address in check_values(addresses, f"ring{link}_addr").items():
-            change._put(change.node_blocks()[name][0], f"ring{link}_addr", address)
+            if self.nodes()[name]["addresses"].get(link) != address:
+                change._keep_name(name)
+                change._put(change.node_blocks()[name][0], f"ring{link}_addr", address)
         change.set_options(link, options)
         self._tree = change._tree
 
@@ -283,9 +287,14 @@ class Document:
     def remove_link(self, link) -> None:
         """Remove a link: its address in every node and its interface blocks; one that is not there is no error."""
         link = link_number(link)
-        lines = [item for sections in self._nodes().values() for section in sections for item in section.items
-                 if item.key == f"ring{link}_addr"]
-        self._delete(lines + self.interface_blocks().get(link, []))
+        change = self.copy()
+        for name, entry in self.nodes().items():
+            if link in entry["addresses"]:
+                change._keep_name(name)
+        change._delete(change.interface_blocks().get(link, []) + [
+            item for sections, _ in change.node_blocks().values() for section in sections for item in section.items
+            if item.key == f"ring{link}_addr"])
+        self._tree = change._tree
 
     def add_node(self, name: str, nodeid: int, addresses: dict, votes: int = 1) -> None:
         """Add a node.
@@ -326,6 +335,14 @@ class Document:
             raise ConfError(problem(None, f"'{path}': not the path of a plain key such as totem.token; nodes and "
                                           "links are changed with the functions for them"), self.name)
 
+    def _same_kind(self, path):
+        """Refuse a key where there is a section, and a section where there is a key: PVE takes no such file."""
+        bad = [problem(section.number, f"'{path}' is a section, not a key") for section in self.sections(path)]
+        bad += [problem(item.number, f"'{item.path}' is a key, not a section")
+                for item in self._tree.items if path.startswith(item.path + ".")]
+        if bad:
+            raise ConfError(bad, self.name)
+
     def _same_nodes(self, addresses, what):
         names = set(self.nodes())
         bad = [f"{what}: no address for node '{name}'" for name in sorted(names - set(addresses))]
@@ -360,6 +377,11 @@ class Document:
             self._replace(found[-1], value)
         else:
             self._insert_item(sections[-1], key, value)
+
+    def _keep_name(self, name):
+        sections, keys = self.node_blocks()[name]
+        if not keys.get("name") and keys.get("ring0_addr"):
+            self._put(sections, "name", check_value("name", name))
 
     def _section_for(self, path) -> Section:
         """Return the last section of a path, adding it and its parents where missing."""

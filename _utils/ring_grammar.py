@@ -83,11 +83,12 @@ class ConfError(ValueError):
 
 
 class Item:
-    """One ``key: value`` line; ``start`` and ``end`` bound the value inside the line."""
+    """One ``key: value`` line: its index, its number for people, and where in it the value starts and ends."""
 
     def __init__(self, path, key, value, line, span, parent):
         self.path, self.key, self.value, self.line, self.parent = path, key, value, line, parent
         self.start, self.end = span
+        self.number = line + 1
         self.first = self.last = line
 
 
@@ -97,6 +98,7 @@ class Section:
     def __init__(self, name, path, first, parent, state):
         self.name, self.path, self.first, self.parent, self.state = name, path, first, parent, state
         self.last = first
+        self.number = first + 1
         self.children = []
 
     @property
@@ -177,20 +179,29 @@ class Tree:
         self.node_sections = []  # (position, Section)
         self._at = self.root
         self._node = 0
+        self._overlong = False
+        self._number = 1
         for index, piece in enumerate(self.lines):
             self._line(index, piece)
+            self._number += piece.endswith("\n")
         if self._at is not self.root:
-            self._bad(len(self.lines) - 1, f"section '{self._at.path}' is not closed: '}}' missing")
+            self._number -= self.lines[-1].endswith("\n")
+            self._bad(f"section '{self._at.path}' is not closed: '}}' missing")
         self.root.last = len(self.lines)
 
-    def _bad(self, index, text):
-        self.problems.append(problem(index + 1, text))
+    def _bad(self, text):
+        self.problems.append(problem(self._number, text))
 
     def _line(self, index, piece):
         visible = piece.split("\0", 1)[0]
         at_end = index == len(self.lines) - 1 and not piece.endswith("\n") and len(piece) < MAX_LINE
+        rest, self._overlong = self._overlong, False
+        if rest:  # corosync stopped at the overlong line; what is left of it is no line
+            self._overlong = not piece.endswith("\n")
+            return
         if visible and not visible.endswith("\n") and not at_end:
-            self._bad(index, "line longer than 510 bytes" if "\0" not in piece else "NUL byte in the line")
+            self._overlong = not piece.endswith("\n")
+            self._bad( "line longer than 510 bytes" if "\0" not in piece else "NUL byte in the line")
             return
         text = content_of(piece)
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
@@ -202,62 +213,64 @@ class Tree:
         elif "}" in text:
             self._close(index, text)
         else:
-            self._bad(index, f"'{text.strip()}' is neither a section, a 'key: value' nor a closing brace")
+            self._bad(f"'{text.strip()}' is neither a section, a 'key: value' nor a closing brace")
 
     def _open(self, index, text):
         before, after, _ = _cut(text, "{")
         name = _name_of(before)
         path = f"{self._at.path}.{name}" if self._at.path else name
         if not name:
-            self._bad(index, "'{' without a section name before it")
+            self._bad("'{' without a section name before it")
         elif after:
-            self._bad(index, f"'{after}' after the opening brace of section '{name}'"
+            self._bad(f"'{after}' after the opening brace of section '{name}'"
                              " (a '{' anywhere opens a section, in a value too)")
             if "}" in after or ":" in before:
                 return
         elif len(self._at.path) + len(name) + 1 >= KEYNAME_MAX:
-            self._bad(index, f"the path of section '{name[:40]}' is longer than {KEYNAME_MAX} bytes")
+            self._bad(f"the path of section '{name[:40]}' is longer than {KEYNAME_MAX} bytes")
         section = Section(name, path, index, self._at, path if path in STATES else self._at.state)
         if path == "nodelist":
             self._node = 0
+        section.number = self._number
         self._at.children.append(section)
         self._at = section
 
     def _close(self, index, text):
         if text.strip(" \t") != "}":
-            self._bad(index, f"'{text.strip()}': a closing brace stands alone on its line")
+            self._bad(f"'{text.strip()}': a closing brace stands alone on its line")
             return
         section = self._at
         if section is self.root:
-            self._bad(index, "closing brace without an open section")
+            self._bad("closing brace without an open section")
             return
         section.last = index
         if section.state in ("logging.logger_subsys", "logging.logging_daemon"):
-            self._logger(index, section)
+            self._logger(section)
         elif section.state == "nodelist.node":
             if section.path == "nodelist.node":
                 self.node_sections.append((self._node, section))
             self._node += 1
         self._at = section.parent
 
-    def _logger(self, index, section):
+    def _logger(self, section):
         wanted = ("subsys",) if section.state == "logging.logger_subsys" else ("name", "subsys")
         if section.value(wanted[0]) is None:
-            self._bad(index, f"section '{section.path}' has no '{wanted[0]}'")
+            self._bad(f"section '{section.path}' has no '{wanted[0]}'")
             return
         middle = [section.value(key) for key in wanted if section.value(key) is not None]
         names = [item.key for item in section.items if item.key not in wanted] or [""]
         for name in names:
-            self._name(index, ".".join([section.path, *middle, name])[:KEYNAME_MAX - 1])
+            self._name(".".join([section.path, *middle, name])[:KEYNAME_MAX - 1])
 
     def _item(self, index, text):
         before, value, at = _cut(text, ":")
         key = _name_of(before)
         if len(self._at.path) + len(key) + 1 >= KEYNAME_MAX:
-            self._bad(index, f"the path of key '{key[:40]}' is longer than {KEYNAME_MAX} bytes")
+            self._bad(f"the path of key '{key[:40]}' is longer than {KEYNAME_MAX} bytes")
             return
         path = f"{self._at.path}.{key}" if self._at.path else key
         item = Item(path, key, value, index, (at, at + len(value)), self._at)
+        item.number = self._number
         self._at.children.append(item)
         self.items.append(item)
         self._value(item)
@@ -267,26 +280,26 @@ class Tree:
         bounds = TYPED_PATHS.get(state, {}).get(path) or TYPED_KEYS.get(state, {}).get(key)
         allowed = CHOICES.get(state, {}).get(path)
         if bounds and integer(value, bounds) is None:
-            self._bad(item.line, f"'{path}' is '{value}', must be a whole number from {bounds[0]} to {bounds[1]}"
+            self._bad(f"'{path}' is '{value}', must be a whole number from {bounds[0]} to {bounds[1]}"
                                  + (" (corosync before 3.1.10 aborts on this)" if bounds == U64 else ""))
         elif allowed and value not in allowed:
-            self._bad(item.line, f"'{path}' is '{value}', must be one of {', '.join(allowed)}")
+            self._bad(f"'{path}' is '{value}', must be one of {', '.join(allowed)}")
         elif state == "uidgid":
             if key not in ("uid", "gid"):
-                self._bad(item.line, f"'{key}' in section 'uidgid': only uid and gid are allowed")
+                self._bad(f"'{key}' in section 'uidgid': only uid and gid are allowed")
             elif not value or integer(value, (0, 4294967294)) is None and integer(value, U64) is not None:
-                self._bad(item.line, f"'{path}' is '{value}', must be a name or a number from 0 to 4294967294")
+                self._bad(f"'{path}' is '{value}', must be a name or a number from 0 to 4294967294")
         elif state == "totem.interface.member" and key != "memberaddr":
-            self._bad(item.line, f"'{key}' in section 'totem.interface.member': only memberaddr is allowed")
+            self._bad(f"'{key}' in section 'totem.interface.member': only memberaddr is allowed")
         elif bounds or state in ("totem.interface.member", "logging.logger_subsys", "logging.logging_daemon"):
             return
         elif state == "nodelist.node":
-            self._name(item.line, f"nodelist.node.{self._node}.{key}"[:KEYNAME_MAX - 1])
+            self._name(f"nodelist.node.{self._node}.{key}"[:KEYNAME_MAX - 1])
         else:
-            self._name(item.line, path)
+            self._name(path)
 
-    def _name(self, index, path):
+    def _name(self, path):
         """Check what corosync stores under: at least three characters, all of them from its set."""
         if len(path) < 3 or not _NAME.match(path):
-            self._bad(index, f"corosync cannot store a key under the name '{path}': "
+            self._bad(f"corosync cannot store a key under the name '{path}': "
                              "3 to 255 characters of A-Z a-z 0-9 . _ / : -")

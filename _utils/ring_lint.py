@@ -70,10 +70,12 @@ def _words(tree):
     while queue:
         section = queue.pop(0)
         for child in section.children:
+            if not isinstance(child, Item) and not child.name:
+                continue
             text = content_of(tree.lines[child.first])
             words = [word for word in _BLANK.split(text.split("#", 1)[0]) if word]
             reason = _item(child, text, words) if isinstance(child, Item) else _header(child, text, words)
-            found += [problem(child.first + 1, reason, "PVE")] if reason else []
+            found += [problem(child.number, reason, "PVE")] if reason else []
         queue += section.sections
     return found
 
@@ -109,15 +111,15 @@ def _shape(tree):
             name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
             kinds = names.setdefault(name, set())
             if (not is_item and kinds and name not in ("node", "interface")) or (is_item and False in kinds):
-                found.append(problem(child.first + 1, f"'{name}' is there already in '{section.path or 'the file'}': "
+                found.append(problem(child.number, f"'{name}' is there already in '{section.path or 'the file'}': "
                                                       "corosync merges the two, PVE refuses that", "PVE"))
             kinds.add(is_item)
             if "." in name and (not is_item or section.parent is None):
-                found.append(problem(child.first + 1, f"'{name}': corosync takes the dot for a section in a section, "
+                found.append(problem(child.number, f"'{name}': corosync takes the dot for a section in a section, "
                                                       "PVE for part of the name", "PVE"))
         for child in section.sections:
             if section.path in _CLOSED and child.path != "totem.interface.member":
-                found.append(problem(child.first + 1, f"a section in '{section.path}': corosync 3.1.10 refuses it or "
+                found.append(problem(child.number, f"a section in '{section.path}': corosync 3.1.10 refuses it or "
                                                       "reads it differently from versions before"))
         queue += section.sections
     return found
@@ -127,11 +129,11 @@ def _pmxcfs(raw, tree):
     items = [item for item in tree.items if item.path == "totem.config_version"]
     match = _VERSION.search(raw)
     if not match:
-        line = items[-1].line + 1 if items else None
+        line = items[-1].number if items else None
         return [problem(line, "no 'config_version: <number>' that pmxcfs could find: it ignores the file", "pmxcfs")]
     line = raw.count(b"\n", 0, match.start()) + 1
-    if not items or items[-1].line + 1 != line or items[-1].value.lstrip("0") != match[1].decode().lstrip("0"):
-        real = f"'{items[-1].value}' in line {items[-1].line + 1}" if items else "none"
+    if not items or items[-1].number != line or items[-1].value.lstrip("0") != match[1].decode().lstrip("0"):
+        real = f"'{items[-1].value}' in line {items[-1].number}" if items else "none"
         return [problem(line, f"pmxcfs takes the first 'config_version: {match[1].decode()}' in the text, corosync "
                               f"reads {real}", "pmxcfs")]
     return []
@@ -155,14 +157,14 @@ def _start(document):
     for name, (sections, _) in nodes.items():
         ids.setdefault(document.nodes()[name]["nodeid"], []).append(name)
         if not document.nodes()[name]["nodeid"]:
-            found.append(problem(sections[-1].first + 1, f"node '{name}' has no nodeid, knet needs one from 1"))
+            found.append(problem(sections[-1].number, f"node '{name}' has no nodeid, knet needs one from 1"))
     found += [problem(None, f"nodes {', '.join(names)} have the same nodeid {nodeid}")
               for nodeid, names in ids.items() if nodeid and len(names) > 1]
     return found
 
 
 def _line_of(document, path):
-    return max((item.line + 1 for item in document.tree.items if item.path == path), default=None)
+    return max((item.number for item in document.tree.items if item.path == path), default=None)
 
 
 def _links(document):
@@ -172,19 +174,19 @@ def _links(document):
         for item in (item for section in sections for item in section.items):
             if re.match(r"(ring|link)\d+_addr\Z", item.key) and (
                     not RING.match(item.key) or int(RING.match(item.key)[1]) > MAX_LINK):
-                found.append(problem(item.line + 1, f"'{item.key}': links are ring0_addr to ring{MAX_LINK}_addr"))
+                found.append(problem(item.number, f"'{item.key}': links are ring0_addr to ring{MAX_LINK}_addr"))
             elif RING.match(item.key) and not item.value:
-                found.append(problem(item.line + 1, f"node '{name}': '{item.key}' has no address"))
+                found.append(problem(item.number, f"node '{name}': '{item.key}' has no address"))
     addresses = {name: set(entry["addresses"]) for name, entry in document.nodes().items()}
     every = set().union(*addresses.values())
-    found += [problem(nodes[name][0][-1].first + 1, f"node '{name}' has no address for link "
+    found += [problem(nodes[name][0][-1].number, f"node '{name}' has no address for link "
                                                     f"{', '.join(map(str, sorted(every - links)))}, others have")
               for name, links in addresses.items() if links != every]
     if len(every) > 1:
-        found += [problem(sections[-1].first + 1, f"node '{name}' has no 'name': with two links or more corosync "
+        found += [problem(sections[-1].number, f"node '{name}' has no 'name': with two links or more corosync "
                                                   "wants one") for name, (sections, keys) in nodes.items()
                   if not keys.get("name")]
-    found += [problem(sections[-1].first + 1, f"'bindnetaddr' for link {link}, for which no node has an address: "
+    found += [problem(sections[-1].number, f"'bindnetaddr' for link {link}, for which no node has an address: "
                                               "corosync refuses to start with that")
               for link, sections in document.interface_blocks().items()
               if link not in every and any(section.value("bindnetaddr") for section in sections)]
@@ -195,12 +197,12 @@ def _pve_links(document):
     """Interface blocks as PVE sees them."""
     found, blocks = [], document.interface_blocks()
     for link, sections in blocks.items():
-        found += [problem(section.first + 1, f"second interface block for link {link}: corosync merges the two, PVE "
+        found += [problem(section.number, f"second interface block for link {link}: corosync merges the two, PVE "
                                              "keeps only the last", "PVE") for section in sections[1:]]
         for section in sections:
             seen = section.value("linknumber", section.value("ringnumber", "none"))
             if seen != str(link):
-                found.append(problem(section.first + 1, f"interface block for link {link} in the eyes of corosync, for "
+                found.append(problem(section.number, f"interface block for link {link} in the eyes of corosync, for "
                                                         f"link {seen} in those of PVE: set linknumber", "PVE"))
     have = document.links()
     for link in range(MAX_LINK + 1):
@@ -209,6 +211,6 @@ def _pve_links(document):
             found.append(problem(None, f"link {link} has addresses but no interface block, other links have: PVE "
                                        "refuses to add a node", "PVE"))
         if entry["interface"] and not entry["addresses"]:
-            found.append(problem(blocks[link][-1].first + 1, f"interface block for link {link}, but no node has an "
+            found.append(problem(blocks[link][-1].number, f"interface block for link {link}, but no node has an "
                                                              "address for it: PVE refuses to add a node", "PVE"))
     return found

@@ -84,14 +84,14 @@ def _unwritable(document: Document) -> list:
             try:
                 check_value(item.key.replace(".", "/"), item.value)
             except ConfError as err:
-                found += [{**entry, "line": item.line + 1} for entry in err.problems]
+                found += [{**entry, "line": item.number} for entry in err.problems]
             if "." in item.key or item.key in [child.name for child in section.sections]:
-                found.append(problem(item.line + 1, f"key '{item.key}': PVE keeps no section of the same path", "PVE"))
-        found += [problem(child.first + 1, f"section '{child.name}' inside '{section.path}' has no place in PVE's "
+                found.append(problem(item.number, f"key '{item.key}': PVE keeps no section of the same path", "PVE"))
+        found += [problem(child.number, f"section '{child.name}' inside '{section.path}' has no place in PVE's "
                                            "form", "PVE")
                   for child in section.sections if section.path in ("nodelist.node", "totem.interface")]
     for path in ("uidgid", "logging.logger_subsys", "logging.logging_daemon"):
-        found += [problem(section.first + 1, f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
+        found += [problem(section.number, f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
                   for section in document.sections(path)[1:]]
     if len(document.nodes()) < len({position for position, _ in document.tree.node_sections}):
         found.append(problem(None, "two nodes have the same name", "PVE"))
