@@ -215,7 +215,7 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
         facts = answer.get("return")
         if error or not isinstance(facts, dict):
             silent.append(name)
-            findings.append(finding("node-error", f"{name}: {error.splitlines()[-1] if error else facts!r}",
+            findings.append(finding("node-error", f"{name}: {last_line(error or repr(facts))}",
                                     severity="warning", data={"node": name, "minion": minion, "error": error},
                                     remedy=f"salt {minion} saltutil.sync_all, then: salt {minion} corosync.facts"))
             continue
@@ -530,18 +530,17 @@ def command(function: str, layout: str, skip=(), force=(), strategy: str = "live
     return " ".join(words)
 
 
-def next_commands(layout: str, in_force_before, again: str, cluster=None) -> list[str]:
-    """Return how to go on, and how to go back, after a run that stopped half way.
+def next_commands(layout: str, in_force_before, **how) -> list[str]:
+    """Return how to go on, to look, and to go back, after a run that stopped half way.
 
     :param layout: the layout that was the goal.
     :param in_force_before: layouts that were in force when the run started.
-    :param again: the command line that was run.
+    :param how: ``skip``, ``force``, ``strategy``, ``cluster`` as :func:`command` takes them.
     """
-    lines = [f"go on:   {again}", f"look:    {command('status', '', cluster=cluster).replace('  ', ' ').strip()}"]
+    look = command("status", "", cluster=how.get("cluster")).replace("  ", " ").strip()
+    lines = [f"go on:   {command('apply', layout, **how)}", f"look:    {look}"]
     back = [name for name in in_force_before if name != layout]
-    if back:
-        lines.append(f"go back: {command('apply', back[0], cluster=cluster)}")
-    return lines
+    return lines + ([f"go back: {command('apply', back[0], **how)}"] if back else [])
 
 
 def quorum_seconds(step_starts: dict, steps: list[dict]) -> dict:

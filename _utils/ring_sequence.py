@@ -58,8 +58,11 @@ class Order:
 
     def again(self, function: str) -> str:
         """Return the command line of a function with the same arguments."""
-        return ring_run.command(function, self.layout["name"], self.skip, self.force, self.strategy,
-                                self.cluster_arg)
+        return ring_run.command(function, self.layout["name"], **self.how())
+
+    def how(self) -> dict:
+        """Return the arguments besides the layout, as ``ring_run.command`` takes them."""
+        return {"skip": self.skip, "force": self.force, "strategy": self.strategy, "cluster": self.cluster_arg}
 
     def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
         """Return the plan, and all findings: on the answers and of the plan."""
@@ -256,8 +259,7 @@ class Run:
         self.report["findings"] = ordered(failed + self.report["findings"])
         self.report["state"] = ring_run.state_now(self.observed)
         self.report["matrix"] = ring_run.matrix(self.observed)
-        self.report["next"] = ring_run.next_commands(self.order.layout["name"], before, self.order.again("apply"),
-                                                     self.order.cluster_arg)
+        self.report["next"] = ring_run.next_commands(self.order.layout["name"], before, **self.order.how())
 
 
 class _StepTrip:
