@@ -8,15 +8,10 @@ from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_in
 CS_OK = 1
 CS_ERR_LIBRARY = 2
 CS_ERR_TRY_AGAIN = 6
-ERRORS = {2: "LIBRARY", 3: "VERSION", 4: "INIT", 5: "TIMEOUT", 6: "TRY_AGAIN", 7: "INVALID_PARAM", 8: "NO_MEMORY",
-          9: "BAD_HANDLE", 10: "BUSY", 11: "ACCESS", 12: "NOT_EXIST", 13: "NAME_TOO_LONG", 14: "EXIST",
-          15: "NO_SPACE", 16: "INTERRUPT", 18: "NAME_NOT_FOUND", 19: "NO_RESOURCES", 20: "NOT_SUPPORTED",
-          24: "FAILED_OPERATION", 27: "MESSAGE_ERROR", 28: "QUEUE_FULL", 29: "QUEUE_NOT_AVAILABLE", 32: "TOO_BIG",
-          34: "NO_SECTIONS"}
 DISPATCH_ALL = 2
 TRACK_CHANGES = 2
 TYPE_AGREED = 2
-MAP_PREFIX, MAP_ADD, MAP_DELETE, MAP_MODIFY = 8, 4, 2, 1
+MAP_PREFIX, MAP_ADD, MAP_MODIFY, MAP_DELETE = 8, 4, 2, 1
 MAP_INTEGERS = {1: (1, True), 2: (1, False), 3: (2, True), 4: (2, False), 5: (4, True), 6: (4, False),
                 7: (8, True), 8: (8, False)}
 MAP_STRING = 11
@@ -28,7 +23,7 @@ class CorosyncError(Exception):
 
     def __init__(self, call, code):
         self.call, self.code = call, code
-        super().__init__(f"CS_ERR_{ERRORS.get(code, code)}")
+        super().__init__(COMMON.cs_strerror(code).decode())
 
 
 class CpgName(Structure):
@@ -63,6 +58,8 @@ def _library(name, major):
     return ctypes.CDLL(ctypes.util.find_library(name) or f"lib{name}.so.{major}")
 
 
+COMMON = _library("corosync_common", 4)
+COMMON.cs_strerror.restype = c_char_p
 CPG = _library("cpg", 4)
 QUORUM = _library("quorum", 5)
 CMAP = _library("cmap", 4)
@@ -235,7 +232,8 @@ class Map(Connection):
         iterator, names = c_uint64(0), []
         _retry("cmap_iter_init", CMAP.cmap_iter_init, self.handle, prefix.encode(), byref(iterator))
         name = ctypes.create_string_buffer(256)
-        while CMAP.cmap_iter_next(self.handle, iterator, name, None, None) == CS_OK:
+        size, kind = c_size_t(0), c_int(0)
+        while CMAP.cmap_iter_next(self.handle, iterator, name, byref(size), byref(kind)) == CS_OK:
             names.append(name.value.decode())
         CMAP.cmap_iter_finalize(self.handle, iterator)
         return names
