@@ -1,10 +1,10 @@
 """
 What every plan must keep, read from its documents alone: nothing of the search is trusted.
 
-The six invariants (design): each step is a complete configuration; pairs that talk share a connected link that the
-step leaves alone; a link goes only after its replacements were read back; versions rise; ring0 stays; planning again
-from any point reaches the goal. The last one is a matter of tests (``tests/unit/test_ring_plan_interrupted.py``), the
-others are checked here.
+The six invariants (design): each step is a complete configuration; pairs that talk share a connected link
+that the step leaves alone; a link goes only after its replacements were read back; versions rise; ring0
+stays; planning again from any point reaches the goal. The last one is a matter of tests
+(``tests/unit/test_ring_plan_interrupted.py``), the others are checked here.
 """
 
 try:
@@ -44,7 +44,9 @@ class _Walk:
         self.text = None
         self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
         self.started = False
-        self.old = {item["text"] for _, _, copy in view.copies() for item in ring_conf.lint(_bytes(copy["text"]))}
+        self.old = {
+            item["text"] for _, _, copy in view.copies() for item in ring_conf.lint(_bytes(copy["text"]))
+        }
 
     def say(self, step, text):
         self.broken.append(f"step {step['number']} ({step['act']}): {text}")
@@ -80,11 +82,12 @@ class _Walk:
     def _links(self, doc):
         options = doc.links()
         return {
-            n: ring_observed.signature(n, entry["addresses"], entry["options"]) for n, entry in options.items()
+            n: ring_observed.signature(n, entry["addresses"], entry["options"])
+            for n, entry in options.items()
         }
 
     def _complete(self, step, doc):
-        """Invariant 1: all readers take it, every node on every link, a block for each, nodes as in the layout."""
+        """Invariant 1: all readers take it, every node is on every link, each link has its block."""
         for item in ring_conf.lint(_bytes(step["conf"])):
             if item["text"] not in self.old:  # what stood there before is kept, and a matter of the rules
                 self.say(step, f"{item['reader']}: {item['text']}")
@@ -132,7 +135,8 @@ class _Walk:
         if not talking:
             return
         kept = {sig[0] for n, sig in talking.items() if links.get(n) == sig}
-        # A pair that was cut off may have met by a step that only one of them took: nothing was read back yet.
+        # A pair that was cut off may have met by a step that only one of them took: nothing was read back
+        # yet.
         if not (kept & self.known[pair] if self.known[pair] else kept):
             self.say(step, f"{pair[0]} and {pair[1]} keep no link that was read back as connected")
         # A number about which nodes disagree has to be cleared first, whatever else is there.
@@ -142,7 +146,10 @@ class _Walk:
         there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
         for sig in self.view.goal.values():
             if sig[0] in self.view.carries[pair] and not all(sig[0] in sets for sets in there):
-                self.say(step, f"a link goes before {self.view.network_of(sig[0])} connects {pair[0]} and {pair[1]}")
+                self.say(
+                    step,
+                    f"a link goes before {self.view.network_of(sig[0])} connects {pair[0]} and {pair[1]}",
+                )
 
     def _read_back(self, step, pair, links):
         """After a step, only what it waited for counts as connected."""

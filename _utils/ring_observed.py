@@ -1,8 +1,9 @@
 """
 What the plan needs to know of the cluster, derived from the facts of the nodes.
 
-Which links each daemon runs, which pairs of nodes they connect, which networks are dead between whom, who sees whom,
-and how high the versions are. Pure: the facts go in as ``corosync.facts`` returned them, nothing is asked again.
+Which links each daemon runs, which pairs of nodes they connect, which networks are dead between whom, who
+sees whom, and how high the versions are. Pure: the facts go in as ``corosync.facts`` returned them, nothing
+is asked again.
 """
 
 import itertools
@@ -18,7 +19,8 @@ except ImportError:
 MAX_VERSION = 2**64 - 1  # corosync 3.1.7 coroparse.c: config_version is an unsigned 64-bit number
 DEFAULT_TOKEN = 3000  # ms, corosync >= 3.1.0
 DEFAULT_COEFFICIENT = 650  # ms for each node above two
-PMXCFS_VERSION = re.compile(r"config_version\s*:\s*(\d+)")  # pmxcfs cfs-utils.c: first match anywhere in the file
+#: pmxcfs cfs-utils.c: the first match anywhere in the file
+PMXCFS_VERSION = re.compile(r"config_version\s*:\s*(\d+)")
 
 
 class View:
@@ -37,10 +39,10 @@ class View:
     ``facts``      ``{node: facts}`` of the nodes that take part: in the layout, answering, not skipped
     ``running``    those of them whose corosync runs; ``stopped`` the others
     ``absent``     nodes of the layout that take no part
-    ``current``    ``{node: {link: signature}}`` of the running nodes, and of the absent ones that are still connected
+    ``current``    ``{node: {link: signature}}`` of the running nodes, and of absent ones still connected
     ``goal``       ``{link: signature}``
     ``connected``  ``{pair: set of links}`` seen connected on both ends
-    ``carries``    ``{pair: set of address sets}`` expected to connect the pair: seen connected, or never seen dead
+    ``carries``    ``{pair: set of address sets}`` expected to connect the pair: not seen dead, address there
     ``pairs``      pairs of running nodes that take part; ``carries`` has those with absent members besides
     ``partitions`` lists of running nodes that see each other
     """
@@ -63,7 +65,8 @@ class View:
         self.partitions = self._components(self.running, self._sees)
         self.votes = {n: 1 for n in every}
 
-    # -- links ----------------------------------------------------------------------------------------------------
+    # -- links
+    # ----------------------------------------------------------------------------------------------------
 
     def _goal_signature(self, number, link):
         return signature(number, link["addresses"], link.get("options") or {})
@@ -77,7 +80,9 @@ class View:
             name = self.names.get(row.get("nodeid"), key)
             for number, address in _int_keys(row.get("addresses")).items():
                 addresses.setdefault(number, []).append((name, self.address(facts, address)))
-        return {n: _signature(n, tuple(sorted(rows)), interfaces.get(n) or {}) for n, rows in addresses.items()}
+        return {
+            n: _signature(n, tuple(sorted(rows)), interfaces.get(n) or {}) for n, rows in addresses.items()
+        }
 
     @staticmethod
     def address(facts, text):
@@ -89,7 +94,7 @@ class View:
         return canonical(text)
 
     def shared(self, pair):
-        """Numbers of the links that both nodes of a pair run in the same way, as far as these two are concerned."""
+        """Numbers of the links that both nodes of a pair run in the same way, as far as these two go."""
         one, two = (self.current[node] for node in pair)
         return [n for n in one if n in two and self._path(pair, n, one[n]) == self._path(pair, n, two[n])]
 
@@ -98,7 +103,8 @@ class View:
         addresses = dict(sig[0])
         return (addresses.get(pair[0]), addresses.get(pair[1]), port_of(number, sig), sig[2])
 
-    # -- who is connected with whom -------------------------------------------------------------------------------
+    # -- who is connected with whom
+    # -------------------------------------------------------------------------------
 
     def _link_seen(self, node, peer, number):
         """True, False, or None where the node's daemon says nothing about that link to that peer."""
@@ -109,7 +115,8 @@ class View:
         """
         Absent nodes that a running daemon still has a connected link with.
 
-        They do not answer through Salt, but corosync runs there and has what its peer has, or no link would match.
+        They do not answer through Salt, but corosync runs there and has what its peer has, or no link would
+        match.
         """
         for node in self.absent:
             for witness in self.running:
@@ -138,9 +145,7 @@ class View:
                 else:
                     dead.add(path)
             self.connected[pair] = connected
-            self.carries[pair] = {
-                s for s in address_sets if self._expected(pair, dict(s), alive, dead)
-            }
+            self.carries[pair] = {s for s in address_sets if self._expected(pair, dict(s), alive, dead)}
 
     def _seen_connected(self, pair, number):
         one, two = pair
@@ -179,10 +184,11 @@ class View:
         have = {canonical(entry.partition("/")[0]) for entries in rows.values() for entry in entries}
         return address not in have
 
-    # -- partitions and quorum ------------------------------------------------------------------------------------
+    # -- partitions and quorum
+    # ------------------------------------------------------------------------------------
 
     def _sees(self, one, two):
-        """Whether two running nodes are connected, and each a member of the other's quorum where that is known."""
+        """Whether two running nodes are connected, and members of each other's quorum where that is known."""
         if not self.connected[(one, two)]:
             return False
         known = [(a, b) for a, b in ((one, two), (two, one)) if self.facts[a].get("quorum")]
@@ -202,7 +208,7 @@ class View:
         return self._components(self.running, lambda one, two: bool(self.connected[(one, two)]))
 
     def together(self, links):
-        """Groups of running nodes that are expected to see each other with these links (``{link: signature}``)."""
+        """Groups of running nodes that are expected to see each other with a link map."""
         sets = {sig[0] for sig in links.values()}
         return self._components(self.running, lambda one, two: bool(self.carries[(one, two)] & sets))
 
@@ -210,7 +216,8 @@ class View:
         """
         Pairs of running nodes that are not expected to see each other with these links.
 
-        Totem relays nothing: with one such pair the nodes do not form one membership, even if others see both.
+        Totem relays nothing: with one such pair the nodes do not form one membership, even if others see
+        both.
         """
         sets = {sig[0] for sig in links.values()}
         return [pair for pair in self.pairs if not self.carries[pair] & sets]
@@ -227,7 +234,9 @@ class View:
         """
         if any(self.quorate(node) for node in group):
             return True
-        members = set(group) | {n for n in self.unseen_members if any(self.carries.get(_pair(n, g)) for g in group)}
+        members = set(group) | {
+            n for n in self.unseen_members if any(self.carries.get(_pair(n, g)) for g in group)
+        }
         return 2 * sum(self.votes[n] for n in members) > sum(self.votes.values())
 
     @property
@@ -250,10 +259,11 @@ class View:
         """Nodes that take part and can write to /etc/pve now."""
         return [n for n in self.mounted if self.facts[n]["pmxcfs"].get("writable")]
 
-    # -- versions and timers --------------------------------------------------------------------------------------
+    # -- versions and timers
+    # --------------------------------------------------------------------------------------
 
     def copies(self):
-        """All copies as ``(node, "cluster_file" | "local", {"version", "text", …})``, cluster files first."""
+        """All copies as ``(node, "cluster_file" or "local", {"version", "text"})``, cluster files first."""
         for kind in ("cluster_file", "local"):
             for node, facts in self.facts.items():
                 if facts.get(kind):
@@ -275,7 +285,7 @@ class View:
         return max(versions)
 
     def token_ms(self):
-        """``(token, consensus)`` in ms: the highest that runs, or corosync's defaults for this number of nodes."""
+        """``(token, consensus)`` in ms: the highest that runs, or corosync's defaults for so many nodes."""
         count = len(self.layout["nodes"])
         default = DEFAULT_TOKEN + DEFAULT_COEFFICIENT * max(0, count - 2)
         token = max([int(self.facts[n]["runtime"].get("token") or 0) for n in self.running] or [0]) or default

@@ -1,20 +1,23 @@
 """
-The plan: from what the nodes run to a layout, in steps that the running daemons accept, keeping every pair connected.
+The plan: from what the nodes run to a layout, in steps that the running daemons accept, keeping every pair
+connected.
 
-A generator of safe transitions: the link maps come from :mod:`ring_search`, the documents from :mod:`ring_steps`, and
-:mod:`ring_invariants` reads every plan again before it leaves, from its documents alone.
+A generator of safe transitions: the link maps come from :mod:`ring_search`, the documents from
+:mod:`ring_steps`, and :mod:`ring_invariants` reads every plan again before it leaves, from its documents
+alone.
 
 The acts of a plan:
 
-* all nodes that take part see each other, are quorate and have ``/etc/pve``: every step goes through the cluster file
-  (``cluster``); pmxcfs brings it to every node and has it reloaded;
-* otherwise the first step is written to every local file and each partition reloads (``local``); it only adds links.
-  Then the same bytes go into the cluster file (``publish``), and the rest through the cluster file;
+* all nodes that take part see each other, are quorate and have ``/etc/pve``: every step goes through the
+  cluster file (``cluster``); pmxcfs brings it to every node and has it reloaded;
+* otherwise the first step is written to every local file and each partition reloads (``local``); it only adds
+  links. Then the same bytes go into the cluster file (``publish``), and the rest through the cluster file;
 * where corosync or ``/etc/pve`` is missing somewhere, all steps are ``local`` and ``publish`` comes last;
-* where some nodes cannot be made to see each other, or no quorum can come back, the plan only adds and ends there.
+* where some nodes cannot be made to see each other, or no quorum can come back, the plan only adds and ends
+  there.
 
-Measured with rules and invariants, on one 2 GHz core: two nodes, vRack dead, to the degraded layout 11 ms; three nodes
-with three links that all change 21 ms; eight nodes 55 ms.
+Measured with rules and invariants, on one 2 GHz core: two nodes, vRack dead, to the degraded layout 11 ms;
+three nodes with three links that all change 21 ms; eight nodes 55 ms.
 """
 
 try:
@@ -26,6 +29,7 @@ try:
     import ring_rules
     import ring_search
     import ring_steps
+    from ring_plan_words import describe, diffs
 except ImportError:
     from saltext.pve_corosync.utils import (
         ring_conf,
@@ -37,23 +41,51 @@ except ImportError:
         ring_search,
         ring_steps,
     )
+    from saltext.pve_corosync.utils.ring_plan_words import describe, diffs
+
+__all__ = ["PlanError", "STRATEGIES", "check_invariants", "describe", "diffs", "plan"]
 
 STRATEGIES = ("live", "restart")
 
 SOURCE = "this project's plan"
 #: code, severity, forceable, what it says
 CODES = (
-    ("goal-cannot-carry", "error", False, "Nodes that talk now have no living network in common in the goal."),
+    (
+        "goal-cannot-carry",
+        "error",
+        False,
+        "Nodes that talk now have no living network in common in the goal.",
+    ),
     ("no-live-path", "error", False, "No sequence of reloads keeps every pair of nodes connected."),
-    ("nothing-to-add", "error", False, "Nodes do not see each other, and no link that could be added would help."),
+    (
+        "nothing-to-add",
+        "error",
+        False,
+        "Nodes do not see each other, and no link that could be added would help.",
+    ),
     ("no-node", "error", False, "No node that takes part answers with a running corosync."),
     ("version-no-room", "error", False, "The plan has more steps than config_version can be raised by."),
     ("plan-document", "error", False, "The step's corosync.conf cannot be written."),
-    ("partition-remains", "warning", False, "The plan only adds links, some nodes still will not see each other."),
+    (
+        "partition-remains",
+        "warning",
+        False,
+        "The plan only adds links, some nodes still will not see each other.",
+    ),
     ("quorum-not-expected", "warning", False, "The plan only adds links, its nodes alone have no quorum."),
     ("cluster-file-behind", "warning", False, "The cluster file is behind and cannot be written now."),
-    ("absent-member", "warning", False, "A node that takes no part is connected and gets the steps unchecked."),
-    ("network-dead", "info", False, "A network of the goal was seen dead between nodes and is not waited for."),
+    (
+        "absent-member",
+        "warning",
+        False,
+        "A node that takes no part is connected and gets the steps unchecked.",
+    ),
+    (
+        "network-dead",
+        "info",
+        False,
+        "A network of the goal was seen dead between nodes and is not waited for.",
+    ),
     ("restart-outage", "warning", False, "What a restart costs."),
 )
 for _code, _severity, _forceable, _title in CODES:
@@ -61,7 +93,7 @@ for _code, _severity, _forceable, _title in CODES:
 
 
 class PlanError(Exception):
-    """A plan broke its own invariants, a fault of this program: ``problems`` says which; nothing was changed."""
+    """A plan broke its own invariants: a fault of this program, ``problems`` says which."""
 
     def __init__(self, problems):
         self.problems = list(problems)
@@ -86,12 +118,13 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None):
     force
         Codes of findings to go on in spite of.
     fast
-        Timers of links added while nodes do not see each other: None 200/400 ms, False or ``{}`` none, or a dict with
-        ``ping_interval`` and ``ping_timeout`` (ms).
+        Timers of links added while nodes do not see each other: None 200/400 ms, False or ``{}`` none, or a
+        dict with ``ping_interval`` and ``ping_timeout`` (ms).
 
     Returns ``{"cluster", "layout", "strategy", "path", "from_version", "to_version", "partitions", "steps",
-    "expected_loss_s", "findings", "skip", "complete"}``; with an error among the findings, ``steps`` is empty.
-    ``complete`` says whether the layout is reached at the end. A step that not all nodes take part in has ``nodes``.
+    "expected_loss_s", "findings", "skip", "complete"}``; with an error among the findings, ``steps`` is
+    empty. ``complete`` says whether the layout is reached at the end. A step that not all nodes take part in
+    has ``nodes``.
 
     Raises ValueError for an unknown strategy, PlanError if the plan breaks an invariant.
     """
@@ -100,9 +133,18 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None):
     skip = [skip] if isinstance(skip, str) else sorted(skip)
     findings = ring_rules.check(layout, observed, force=force, skip=skip, strategy=strategy)
     result = {
-        "cluster": layout["cluster_name"], "layout": layout["name"], "strategy": strategy, "path": "none",
-        "from_version": 0, "to_version": 0, "partitions": [], "steps": [], "expected_loss_s": 0.0,
-        "findings": findings, "skip": skip, "complete": False,
+        "cluster": layout["cluster_name"],
+        "layout": layout["name"],
+        "strategy": strategy,
+        "path": "none",
+        "from_version": 0,
+        "to_version": 0,
+        "partitions": [],
+        "steps": [],
+        "expected_loss_s": 0.0,
+        "findings": findings,
+        "skip": skip,
+        "complete": False,
     }
     if ring_finding.errors(findings, force):
         return result
@@ -136,7 +178,9 @@ class _Maker:
         self.base = self._base()
         self.builder = None
         if self.base is not None:
-            self.view.votes.update({n: row["votes"] for n, row in self.base.nodes().items() if n in self.view.votes})
+            self.view.votes.update(
+                {n: row["votes"] for n, row in self.base.nodes().items() if n in self.view.votes}
+            )
             self.builder = ring_steps.Builder(self.view, self.base, ring_steps.fast_options(fast))
         self.groups = []
 
@@ -145,15 +189,21 @@ class _Maker:
         highest = self.view.highest_version()
         result = {"partitions": self.view.partitions, "from_version": highest, "to_version": highest}
         if not self.view.running or self.base is None:
-            self._say("no-node", "no node that takes part answers with a running corosync and a readable file",
-                      remedy="start with: salt '*' corosync.facts; a file of the layout alone: corosync.render")
+            self._say(
+                "no-node",
+                "no node that takes part answers with a running corosync and a readable file",
+                remedy="start with: salt '*' corosync.facts; a file of the layout alone: corosync.render",
+            )
             return result
         if not self._in_order(result):
             try:
                 self._move(result)
             except ring_conf.ConfError as err:
-                self._say("plan-document", f"version {self.builder.version}: {err}",
-                          remedy="correct what is named there in /etc/corosync/corosync.conf of the highest version")
+                self._say(
+                    "plan-document",
+                    f"version {self.builder.version}: {err}",
+                    remedy="correct what is named there in the corosync.conf with the highest version",
+                )
         self._room(highest)
         result["steps"] = self.builder.steps
         if self.builder.steps:
@@ -178,11 +228,16 @@ class _Maker:
     def _room(self, highest):
         needed = len(self.builder.steps)
         if highest + needed > ring_observed.MAX_VERSION:
-            self._say("version-no-room", f"config_version {highest} cannot be raised by {needed}; allowed: up to "
-                      f"{ring_observed.MAX_VERSION}", data={"value": highest},
-                      remedy="stop corosync on all nodes, set a small config_version in all files, start it")
+            self._say(
+                "version-no-room",
+                f"config_version {highest} cannot be raised by {needed}; allowed: up to "
+                f"{ring_observed.MAX_VERSION}",
+                data={"value": highest},
+                remedy="stop corosync on all nodes, set a small config_version in all files, start it",
+            )
 
-    # -- nothing to do, or only the cluster file ---------------------------------------------------------------------
+    # -- nothing to do, or only the cluster file
+    # ---------------------------------------------------------------------
 
     def _in_order(self, result):
         """Deal with a layout that all nodes run from one and the same file; False if they do not."""
@@ -211,12 +266,17 @@ class _Maker:
             self.builder.publish(text)
         else:
             result["complete"] = False
-            self._say("cluster-file-behind", f"the cluster file of {', '.join(behind)} is not the local file, and "
-                      "there is no quorum to write it", data={"nodes": behind},
-                      remedy="plan again when the nodes see each other")
+            self._say(
+                "cluster-file-behind",
+                f"the cluster file of {', '.join(behind)} is not the local file, and "
+                "there is no quorum to write it",
+                data={"nodes": behind},
+                remedy="plan again when the nodes see each other",
+            )
         return True
 
-    # -- the way ----------------------------------------------------------------------------------------------------
+    # -- the way
+    # ----------------------------------------------------------------------------------------------------
 
     def _move(self, result):
         view = self.view
@@ -264,8 +324,11 @@ class _Maker:
         if not through_pve and publishable:
             builder.publish()
         elif not through_pve:
-            self._say("cluster-file-behind", "no node has /etc/pve mounted, the cluster file stays behind",
-                      remedy="systemctl start pve-cluster on one node, then plan again")
+            self._say(
+                "cluster-file-behind",
+                "no node has /etc/pve mounted, the cluster file stays behind",
+                remedy="systemctl start pve-cluster on one node, then plan again",
+            )
 
     def _only_add(self, links, groups, alone, publishable):
         """The nodes cannot be brought together now: add what may help later, and end there."""
@@ -276,26 +339,40 @@ class _Maker:
         union = {(n, sig) for node in view.running for n, sig in view.current[node].items()}
         if union - set(links.items()):
             links = None  # the first step of the way would remove something
-        elif all(set(view.current[node].items()) == set(links.items()) for node in view.running) and self._level():
+        elif (
+            all(set(view.current[node].items()) == set(links.items()) for node in view.running)
+            and self._level()
+        ):
             links = None
         if links is None:
-            self._say("nothing-to-add", f"{told}: no link that could be added connects them" + (
-                      " to the nodes that take no part" if alone else ""), data={"groups": groups},
-                      remedy="if a link was added a moment ago, plan again in 3 s; else look at cables, addresses and "
-                      "firewall (UDP 5405-5412); to go on without nodes that are cut off: skip=[…]")
+            self._say(
+                "nothing-to-add",
+                f"{told}: no link that could be added connects them"
+                + (" to the nodes that take no part" if alone else ""),
+                data={"groups": groups},
+                remedy="if a link was added a moment ago, plan again in 3 s; else look at cables, addresses "
+                "and firewall (UDP 5405-5412); to go on without nodes that are cut off: skip=[…]",
+            )
             return
         builder.reload("local", links, lasting=False, fast=True, alone=alone)
         if publishable:
             builder.publish()
         if alone:
-            self._say("quorum-not-expected", f"{told}: {'has' if len(view.running) == 1 else 'have'} no quorum without "
-                      f"{', '.join(view.absent)}; the plan only adds links, so that they find each other when it "
-                      "does the same", data={"absent": view.absent},
-                      remedy="plan again when they see each other")
+            self._say(
+                "quorum-not-expected",
+                f"{told}: {'has' if len(view.running) == 1 else 'have'} no quorum without "
+                f"{', '.join(view.absent)}; the plan only adds links, so that they find each other when it "
+                "does the same",
+                data={"absent": view.absent},
+                remedy="plan again when they see each other",
+            )
         else:
-            self._say("partition-remains", f"{told} still will not see each other; the plan only adds links",
-                      data={"groups": groups},
-                      remedy="plan again when the network is back, or with skip=[nodes that are cut off]")
+            self._say(
+                "partition-remains",
+                f"{told} still will not see each other; the plan only adds links",
+                data={"groups": groups},
+                remedy="plan again when the network is back, or with skip=[nodes that are cut off]",
+            )
 
     def _level(self):
         """Whether all local files of the nodes that take part are one text, and every daemon runs it."""
@@ -303,10 +380,11 @@ class _Maker:
         versions = {self.view.facts[n]["runtime"].get("version") for n in self.view.running}
         return len(texts) == 1 and len(versions) == 1 and versions == {self.view.highest_version()}
 
-    # -- search -----------------------------------------------------------------------------------------------------
+    # -- search
+    # -----------------------------------------------------------------------------------------------------
 
     def _search(self, alone):
-        """``(path, prelude)``: link maps for all nodes, and steps that only nodes that are cut off take before."""
+        """``(path, prelude)``: link maps for all nodes, and steps that only cut-off nodes take first."""
         view = self.view
         current = {n: links for n, links in view.current.items()}
         connected, carries = dict(view.connected), dict(view.carries)
@@ -323,7 +401,7 @@ class _Maker:
         return self._align(groups, connected, carries)
 
     def _hope(self, current, connected, carries):
-        """Nodes that have no quorum alone should meet the absent ones: as if these had the links of the first."""
+        """Nodes that have no quorum alone should meet the absent ones, as if these had the same links."""
         first = self.view.running[0]
         for node in self.view.absent:
             current.setdefault(node, current[first])
@@ -342,14 +420,18 @@ class _Maker:
 
     def _align(self, groups, connected, carries):
         """
-        Partitions whose links contradict each other: those off the main one give up the numbers in conflict first.
+        Partitions whose links contradict each other: those off the main one give up the numbers in conflict
+        first.
 
         They are cut off anyway, and keep each other connected on the way.
         """
         view = self.view
         main = max(groups, key=lambda g: (any(map(view.quorate, g)), len(g), self._newest(g)))
         aligned = {n: view.current[n] for n in view.current}
-        seen = {n: {m[n] for m in (view.current[node] for node in main) if n in m} for n in range(ring_search.MAX_LINKS)}
+        seen = {
+            n: {m[n] for m in (view.current[node] for node in main) if n in m}
+            for n in range(ring_search.MAX_LINKS)
+        }
         target = {n: min(sigs) for n, sigs in seen.items() if len(sigs) == 1}
         taken = {n for links in view.current.values() for n in links} | set(view.goal)
         prelude = []
@@ -369,10 +451,7 @@ class _Maker:
                 return None, []
             prelude += [(group, links) for links in path]
             aligned.update({n: fit for n in group})
-        talking = {
-            p: v if set(main).issuperset(p) else self._kept(p, aligned)
-            for p, v in connected.items()
-        }
+        talking = {p: v if set(main).issuperset(p) else self._kept(p, aligned) for p, v in connected.items()}
         return ring_search.search(aligned, view.goal, talking, carries, True), prelude
 
     def _kept(self, pair, current):
@@ -389,7 +468,8 @@ class _Maker:
         links = dict(enumerate({s for m in [*view.current.values(), view.goal] for s in m.values()}))
         return any(view.will_be_quorate(group) for group in view.together(links))
 
-    # -- refusals and notes -----------------------------------------------------------------------------------------
+    # -- refusals and notes
+    # -----------------------------------------------------------------------------------------
 
     def _cut_by_goal(self):
         """Pairs that talk now and would not with the goal."""
@@ -399,9 +479,13 @@ class _Maker:
         if cut:
             told = ", ".join(f"{one}-{two}" for one, two in cut)
             names = ", ".join(sorted({link["network"] for link in self.layout["links"].values()}))
-            self._say("goal-cannot-carry", f"layout {self.layout['name']} has only {names}, seen dead between {told}: "
-                      "going there would cut them off", data={"pairs": [list(p) for p in cut]},
-                      remedy="repair the network, or take a layout that keeps a living one")
+            self._say(
+                "goal-cannot-carry",
+                f"layout {self.layout['name']} has only {names}, seen dead between {told}: "
+                "going there would cut them off",
+                data={"pairs": [list(p) for p in cut]},
+                remedy="repair the network, or take a layout that keeps a living one",
+            )
         return cut
 
     def _refuse_live(self):
@@ -409,26 +493,37 @@ class _Maker:
         used = sorted({n for m in view.current.values() for n in m} | set(view.goal))
         full = len(used) >= ring_search.MAX_LINKS
         mode, outage = ring_restart.outage(view)
-        self._say("no-live-path", "no sequence of reloads keeps every pair of nodes connected" + (
-                  f"; all link numbers are in use ({', '.join(map(str, used))})" if full else ""),
-                  data={"used": used, "restart": {"mode": mode, **outage}},
-                  remedy=f"plan with strategy=restart: {ring_restart.words(mode, outage)}")
+        self._say(
+            "no-live-path",
+            "no sequence of reloads keeps every pair of nodes connected"
+            + (f"; all link numbers are in use ({', '.join(map(str, used))})" if full else ""),
+            data={"used": used, "restart": {"mode": mode, **outage}},
+            remedy=f"plan with strategy=restart: {ring_restart.words(mode, outage)}",
+        )
 
     def _restart(self, result):
         view, builder = self.view, self.builder
         mode, outage = ring_restart.outage(view)
         result.update(path="restart", complete=True, expected_loss_s=outage["loss_s"])
         builder.restart(mode, ring_restart.words(mode, outage))
-        self._say("restart-outage", ring_restart.words(mode, outage), data={"mode": mode, **outage},
-                  remedy="the live strategy reaches the layout without a loss where it is possible")
+        self._say(
+            "restart-outage",
+            ring_restart.words(mode, outage),
+            data={"mode": mode, **outage},
+            remedy="the live strategy reaches the layout without a loss where it is possible",
+        )
         if any(view.will_be_quorate(g) for g in view.together(view.goal)) and view.mounted:
             builder.publish()
 
     def _tell_absent(self):
         for node in self.view.unseen_members:
-            self._say("absent-member", f"{node} takes no part, but corosync is connected with it: steps through the "
-                      "cluster file reach it, and nothing there is read back", data={"node": node},
-                      remedy=f"make its minion answer: salt {self.layout['nodes'][node]['minion']} test.ping")
+            self._say(
+                "absent-member",
+                f"{node} takes no part, but corosync is connected with it: steps through the "
+                "cluster file reach it, and nothing there is read back",
+                data={"node": node},
+                remedy=f"make its minion answer: salt {self.layout['nodes'][node]['minion']} test.ping",
+            )
 
     def _tell_dead(self):
         view = self.view
@@ -436,9 +531,12 @@ class _Maker:
             dead = [p for p in view.pairs if sig[0] not in view.carries[p]]
             if dead:
                 told = ", ".join(f"{one}-{two}" for one, two in dead)
-                self._say("network-dead", f"link {number} ({view.network_of(sig[0])}) is not expected to connect "
-                          f"{told}: seen dead, or the address is not there; it is not waited for",
-                          data={"link": number, "pairs": [list(p) for p in dead]})
+                self._say(
+                    "network-dead",
+                    f"link {number} ({view.network_of(sig[0])}) is not expected to connect "
+                    f"{told}: seen dead, or the address is not there; it is not waited for",
+                    data={"link": number, "pairs": [list(p) for p in dead]},
+                )
 
 
 def _parsed(text):
@@ -446,51 +544,3 @@ def _parsed(text):
         return ring_conf.parse(text)
     except ring_conf.ConfError:
         return None
-
-
-def describe(plan):
-    """
-    Return a plan as text for the operator: the way, each step with its cost, and what was found.
-
-    plan
-        As :func:`plan` returns it.
-    """
-    lines = [f"{plan['cluster']}: layout {plan['layout']}, strategy {plan['strategy']}, path {plan['path']}"]
-    if len(plan["partitions"]) > 1:
-        lines.append("partitions: " + " / ".join(", ".join(group) for group in plan["partitions"]))
-    if not plan["steps"]:
-        done = plan["complete"] and plan["path"] == "none"
-        lines.append("nothing to do, the layout is reached" if done else "no steps")
-    for step in plan["steps"]:
-        who = f" on {', '.join(step['nodes'])}" if step.get("nodes") else ""
-        links = ", ".join(f"{n}:{network}" for n, network in sorted((int(n), w) for n, w in step["links"].items()))
-        lines.append(f"{step['number']}. {step['act']}{who}, version {step['version']}: {step['text']}")
-        lines.append(f"   links then: {links}; at most {step['deadline_s']} s; {step['cost']}")
-    if plan["steps"]:
-        lines.append(f"version {plan['from_version']} -> {plan['to_version']}, expected loss of quorum: "
-                     f"{plan['expected_loss_s']:.1f} s" + ("" if plan["complete"] else ", the layout is not reached"))
-    for item in plan["findings"]:
-        lines.append(f"{item['severity']}: {item['text']} [{item['code']}]")
-        if item["remedy"]:
-            lines.append(f"   -> {item['remedy']}")
-    return "\n".join(lines)
-
-
-def diffs(plan, observed):
-    """
-    Return ``{node or "cluster": unified diff}`` from each copy to the last file of the plan; equal ones are left out.
-
-    plan, observed
-        As in :func:`plan`.
-    """
-    if not plan["steps"]:
-        return {}
-    last, result = plan["steps"][-1]["conf"], {}
-    for node, facts in sorted((observed.get("nodes") or {}).items()):
-        if node in plan["skip"]:
-            continue
-        result[node] = ring_conf.diff((facts.get("local") or {}).get("text") or "", last)
-        if facts.get("cluster_file"):
-            shown = ring_conf.diff(facts["cluster_file"]["text"], last, "/etc/pve/corosync.conf")
-            result["cluster"] = result.get("cluster") or shown
-    return {name: text for name, text in result.items() if text}

@@ -1,8 +1,9 @@
 """
 What a restart of corosync costs, and whether it can go node by node.
 
-The numbers follow from the daemons' own timers; measured on real daemons (corosync 3.1.7): two nodes together, quorum
-after 2.9-3.7 s and ``/etc/pve`` after 6.3-7.0 s; three nodes together 5.2-5.7 s; one restart at a time 5.0-5.8 s each.
+The numbers follow from the daemons' own timers; measured on real daemons (corosync 3.1.7): two nodes
+together, quorum after 2.9-3.7 s and ``/etc/pve`` after 6.3-7.0 s; three nodes together 5.2-5.7 s; one restart
+at a time 5.0-5.8 s each.
 """
 
 STOP_START_S = 1.3  # systemctl restart corosync returns after this, before it sees anybody
@@ -15,9 +16,9 @@ def outage(view):
     view
         ``ring_observed.View``.
 
-    The mode is ``rolling`` where a link that stays as it is carries between every pair, else ``together``. The quorum
-    is back when the links are (three pongs, token/4 apart); ``/etc/pve`` within token + consensus. ``loss_s`` is the
-    longer one: 0.0 where the nodes that are up keep the quorum all the time.
+    The mode is ``rolling`` where a link that stays as it is carries between every pair, else ``together``.
+    The quorum is back when the links are (three pongs, token/4 apart); ``/etc/pve`` within token + consensus.
+    ``loss_s`` is the longer one: 0.0 where the nodes that are up keep the quorum all the time.
     """
     token, consensus = view.token_ms()
     quorum = STOP_START_S + 3 * (token / 4) / 1000
@@ -44,5 +45,7 @@ def words(mode, times):
     if mode == "rolling" and not times["loss_s"]:
         return "corosync restarts node by node, the others keep the quorum"
     start = "node by node, each time" if mode == "rolling" else "on all nodes at once,"
-    return (f"corosync restarts {start} quorum is back after about {times['quorum_s']} s and /etc/pve after about "
-            f"{times['pve_s']} s")
+    return (
+        f"corosync restarts {start} quorum is back after about {times['quorum_s']} s, /etc/pve after about "
+        f"{times['pve_s']} s"
+    )

@@ -1,25 +1,25 @@
 """
 Shortest sequence of link maps from what the daemons run to what the layout wants.
 
-Pure and small: no corosync.conf, no Salt, no versions. A *link map* is ``{link number: signature}``; a *signature* is
-``(address set, port, transport)``, where the address set is a sorted tuple of ``(node, address)``, the port ``""`` for
-corosync's default (5405 + link number) and the transport ``"udp"`` or ``"sctp"``. Two links of one number and one
-signature are the same link to corosync; with one number and two signatures the reload is refused as a whole
-(corosync 3.1.7 ``exec/totemconfig.c:1288-1342``).
+Pure and small: no corosync.conf, no Salt, no versions. A *link map* is ``{link number: signature}``; a
+*signature* is ``(address set, port, transport)``, where the address set is a sorted tuple of ``(node,
+address)``, the port ``""`` for corosync's default (5405 + link number) and the transport ``"udp"`` or
+``"sctp"``. Two links of one number and one signature are the same link to corosync; with one number and two
+signatures the reload is refused as a whole (corosync 3.1.7 ``exec/totemconfig.c:1288-1342``).
 
 What a sequence has to keep (design: invariants of a plan):
 
 * one number never goes from one signature to another in one step, it is free for a step in between;
 * every two nodes that can talk before a step share a connected link that the step leaves alone;
-* a link is only taken away while every network of the goal that can carry between two talking nodes is there on both,
-  before the step and after it;
+* a link is only taken away while every network of the goal that can carry between two talking nodes is there
+  on both, before the step and after it;
 * a link whose number the goal does not use goes last: once every link of the goal that can carry is there.
 
-Among the shortest sequences the one with the fewest temporary links wins, then the one with the fewest steps without
-link 0, then the one with the most networks in use along the way, then the one with the fewest links.
+Among the shortest sequences the one with the fewest temporary links wins, then the one with the fewest steps
+without link 0, then the one with the most networks in use along the way, then the one with the fewest links.
 
-Measured on one 2 GHz core: two nodes and two networks 0.2 ms; three links that all change their number 2 to 4 ms; four
-12 ms; where more than :data:`BUDGET` candidates come up, the search settles for a plain sequence.
+Measured on one 2 GHz core: two nodes and two networks 0.2 ms; three links that all change their number 2 to 4
+ms; four 12 ms; where more than :data:`BUDGET` candidates come up, the search settles for a plain sequence.
 """
 
 import itertools
@@ -42,7 +42,8 @@ class Problem:
     carries
         ``{(node, node): set of address sets}`` that are expected to connect the two nodes.
     heal
-        The nodes do not all see each other: the first step should only add links, and connect every pair that can be.
+        The nodes do not all see each other: the first step should only add links, and connect every pair that
+        can be.
     """
 
     def __init__(self, current, goal, connected, carries, heal=False):
@@ -75,13 +76,16 @@ class Problem:
         for mask in self.node_mask.values():
             self.union |= mask
         # Where nodes disagree about a number, it has to be cleared on all of them, whatever else is there.
-        self.contended = sum(self.atom(n, sig) for n, sigs in self.seen.items() if len(sigs) > 1 for sig in sigs)
+        self.contended = sum(
+            self.atom(n, sig) for n, sigs in self.seen.items() if len(sigs) > 1 for sig in sigs
+        )
         self.alive = {pair: self._carrying(carries[pair]) for pair in self.pairs}
         self.proof = {
             pair: tuple(self._carrying([s]) for s in goal_sets if s in carries[pair]) for pair in self.pairs
         }
         self.due = {
-            pair: sum(self._bit[(n, s)] for n, s in goal.items() if s[0] in carries[pair]) for pair in self.pairs
+            pair: sum(self._bit[(n, s)] for n, s in goal.items() if s[0] in carries[pair])
+            for pair in self.pairs
         }
         self.extra = sum(bit for (number, _), bit in self._bit.items() if number not in goal)
         self.kinds = sorted({(self.alive[p], self.proof[p], self.due[p]) for p in self.pairs})
@@ -127,7 +131,7 @@ class Problem:
         return not any(shares_port((number, sig), other) for other in seen)
 
     def _clashes(self):
-        """Pairs of links that would bind one port of one address: only possible where a port is set by hand."""
+        """Pairs of links that would bind one port of one address, where a port is set by hand."""
         result = []
         for one, two in itertools.combinations(self.atoms, 2):
             if one[0] != two[0] and shares_port(one, two, self.free):
@@ -139,7 +143,7 @@ class Problem:
         return not any(mask & clash == clash for clash in self.clashes)
 
     def cost(self, mask):
-        """What speaks against a state, most important first: temporary links, no link 0, few networks, many links."""
+        """What speaks against a state: temporary links, no link 0, few networks, many links (in order)."""
         if mask not in self._cost:
             links = self.links(mask)
             temporary = sum(1 for n in links if n < 0)
@@ -148,7 +152,8 @@ class Problem:
             self._cost[mask] = (temporary, no_ring0, -networks, len(links))
         return self._cost[mask]
 
-    # -- steps ----------------------------------------------------------------------------------------------------
+    # -- steps
+    # ----------------------------------------------------------------------------------------------------
 
     def first_ok(self, new, only_adds=False, heals=False, extra_last=True):
         """Whether the daemons, each with the links it runs now, can all go to `new`."""
@@ -242,13 +247,16 @@ def shares_port(one, two, free=()):
     """
     if not (one[1][1] or two[1][1]) or not set(one[1][0]) & set(two[1][0]):
         return False
-    ports = [{BASE_PORT + n for n in free} if n < 0 and not sig[1] else {port_of(n, sig)} for n, sig in (one, two)]
+    ports = [
+        {BASE_PORT + n for n in free} if n < 0 and not sig[1] else {port_of(n, sig)} for n, sig in (one, two)
+    ]
     return bool(ports[0] & ports[1])
 
 
 def search(current, goal, connected, carries, heal=False):
     """
-    Link maps of the steps from `current` to `goal`, without the start, or None where no sequence keeps every pair.
+    Link maps of the steps from `current` to `goal`, without the start, or None where no sequence keeps every
+    pair.
 
     current, goal, connected, carries, heal
         See :class:`Problem`.
@@ -324,11 +332,13 @@ def _plain(problem, temporary, only_adds, heals):
 
 
 def _numbered(problem, path, mask):
-    """Link map with real numbers for the temporary links: lowest free first, in the order in which they appear."""
+    """Link map with real numbers for the temporary links: lowest free first, as they appear."""
     order = []
     for state in path:
         for number in sorted((n for n in problem.links(state) if n < 0), reverse=True):
             if number not in order:
                 order.append(number)
     real = dict(zip(order, problem.free))
-    return {real.get(number, number): sig for number, sig in sorted(problem.links(mask).items(), reverse=True)}
+    return {
+        real.get(number, number): sig for number, sig in sorted(problem.links(mask).items(), reverse=True)
+    }

@@ -1,8 +1,8 @@
 """
 From link maps to steps: complete documents, what to wait for, what each step may cost.
 
-A *map* is ``{link number: signature}`` as in :mod:`ring_search`. Every step carries the whole corosync.conf that is
-to be in force after it.
+A *map* is ``{link number: signature}`` as in :mod:`ring_search`. Every step carries the whole corosync.conf
+that is to be in force after it.
 """
 
 import math
@@ -25,8 +25,8 @@ def fast_options(fast):
     Corosync keys of the fast ping, ``{}`` for none.
 
     fast
-        None or True: 200 ms interval, 400 ms timeout (link up in 0.5 s instead of 2.2 s); False or ``{}``: none;
-        a dict with the pillar's or with corosync's names.
+        None or True: 200 ms interval, 400 ms timeout (link up in 0.5 s instead of 2.2 s); False or ``{}``:
+        none; a dict with the pillar's or with corosync's names.
     """
     if fast is None or fast is True:
         fast = FAST_PING
@@ -95,10 +95,11 @@ class Builder:
         self.steps = []
         self.maps = {node: view.current[node] for node in view.running}
 
-    # -- link settings --------------------------------------------------------------------------------------------
+    # -- link settings
+    # --------------------------------------------------------------------------------------------
 
     def _wanted(self, links, lasting, fast_on):
-        """``{link: (addresses, options)}`` of a map; options of the goal where `lasting`, else as they are."""
+        """``{link: (addresses, options)}`` of a map; the goal's options where `lasting`, else as they are."""
         have = self.doc.links()
         result = {}
         for number, sig in links.items():
@@ -119,7 +120,8 @@ class Builder:
         addresses = {node: canonical(a) for node, a in entry["addresses"].items()}
         return addresses == dict(sig[0])
 
-    # -- steps ----------------------------------------------------------------------------------------------------
+    # -- steps
+    # ----------------------------------------------------------------------------------------------------
 
     def reload(self, act, links, lasting=True, fast=False, nodes=None, alone=False):
         """
@@ -155,7 +157,9 @@ class Builder:
         }
         step["cost"] = self._cost(act, added, removed, quick, alone)
         if nodes:
-            step["nodes"] = sorted(nodes)  # the others keep theirs, so the next step starts from the same document
+            step["nodes"] = sorted(
+                nodes
+            )  # the others keep theirs, so the next step starts from the same document
         else:
             self.doc = made
         self.maps.update({node: dict(links) for node in nodes or self.maps})
@@ -214,14 +218,17 @@ class Builder:
             step["writers"] = self._writers(links)
         return step
 
-    # -- what is expected -----------------------------------------------------------------------------------------
+    # -- what is expected
+    # -----------------------------------------------------------------------------------------
 
     def _changed(self, wanted, added):
         """Links that stay and get other options or another spelling of an address."""
         have = self.doc.links()
         return sorted(
-            n for n, (addresses, options) in wanted.items()
-            if n not in added and n in have
+            n
+            for n, (addresses, options) in wanted.items()
+            if n not in added
+            and n in have
             and have[n] != {"addresses": addresses, "options": options, "interface": True}
         )
 
@@ -237,7 +244,7 @@ class Builder:
         return not self.view.apart(links) and self.view.will_be_quorate(self.view.running)
 
     def _writers(self, links):
-        """Nodes that can write the cluster file: in a quorate group, /etc/pve mounted; those that can now first."""
+        """Nodes in a quorate group with /etc/pve mounted; those that can write to it now come first."""
         groups = [g for g in self.view.together(links) if self.view.will_be_quorate(g)]
         able = [n for g in groups for n in g if n in self.view.mounted]
         return sorted(able, key=lambda n: (n not in self.view.writable, n))
@@ -246,7 +253,8 @@ class Builder:
         token, consensus = self.view.token_ms()
         return max(SHORTEST_DEADLINE_S, math.ceil(3 * (token + consensus) / 1000))
 
-    # -- words ----------------------------------------------------------------------------------------------------
+    # -- words
+    # ----------------------------------------------------------------------------------------------------
 
     def _text(self, links, before, added, removed, changed, quick):
         names = {n: self.view.network_of(sig[0]) for n, sig in links.items()}

@@ -1,10 +1,10 @@
 """
 A small model of corosync daemons, pmxcfs and networks: pure, with a parser of its own, for replaying plans.
 
-It holds what facts say and nothing of the planner: a link between two nodes is up if both daemons have the same number,
-addresses and port for these two, and its network is alive between them; a reload is refused as a whole if an address of
-a link that stays changes; each partition reloads on its own; quorum is a majority of the nodes; pmxcfs distributes to
-the quorate partition and takes nothing older than the local file.
+It holds what facts say and nothing of the planner: a link between two nodes is up if both daemons have the
+same number, addresses and port for these two, and its network is alive between them; a reload is refused as a
+whole if an address of a link that stays changes; each partition reloads on its own; quorum is a majority of
+the nodes; pmxcfs distributes to the quorate partition and takes nothing older than the local file.
 """
 
 import hashlib
@@ -49,8 +49,10 @@ def layout(links, nodes, name="goal", options=None):
         "name": name,
         "cluster_name": "prod",
         "nodes": ids,
-        "links": {n: {"network": net, "addresses": dict(networks[net]), "options": dict((options or {}).get(n, {}))}
-                  for n, net in links.items()},
+        "links": {
+            n: {"network": net, "addresses": dict(networks[net]), "options": dict((options or {}).get(n, {}))}
+            for n, net in links.items()
+        },
         "primary": {"network": first, "addresses": dict(networks[first])},
         "networks": networks,
     }
@@ -123,7 +125,8 @@ class Sim:
         other.lost = list(self.lost)
         return other
 
-    # -- networks -------------------------------------------------------------------------------------------------
+    # -- networks
+    # -------------------------------------------------------------------------------------------------
 
     def alive(self, net, one, two):
         """Whether a network carries between two nodes."""
@@ -154,7 +157,8 @@ class Sim:
         """A majority of all nodes."""
         return 2 * len(group) > len(self.daemons)
 
-    # -- acts -----------------------------------------------------------------------------------------------------
+    # -- acts
+    # -----------------------------------------------------------------------------------------------------
 
     def change(self, nodes):
         """Reload these daemons at one moment; what pairs lose every old link in it goes into ``lost``."""
@@ -202,7 +206,9 @@ class Sim:
         found = []
         for number, pairs in step["wait"]["connected"].items():
             found += [(number, *p) for p in pairs if int(number) not in self.up(*p)]
-        if step["wait"]["quorate"] and not all(self.quorate(g) for g in self.partitions() if self.answering(g)):
+        if step["wait"]["quorate"] and not all(
+            self.quorate(g) for g in self.partitions() if self.answering(g)
+        ):
             found.append("quorate")
         return found
 
@@ -210,7 +216,8 @@ class Sim:
         """Members of a group that answer."""
         return [n for n in group if n not in self.silent]
 
-    # -- facts ----------------------------------------------------------------------------------------------------
+    # -- facts
+    # ----------------------------------------------------------------------------------------------------
 
     def observed(self):
         """What the runner would have gathered."""
@@ -225,30 +232,63 @@ class Sim:
         count = len(self.daemons)
         token = 3000 + 650 * max(0, count - 2)
         return {
-            "node": name, "minion": name, "time": 1763900000.0,
+            "node": name,
+            "minion": name,
+            "time": 1763900000.0,
             "corosync": {"version": "3.1.7", "state": "active"},
-            "local": file_facts(me.local), "cluster_file": file_facts(me.cluster),
+            "local": file_facts(me.local),
+            "cluster_file": file_facts(me.cluster),
             "runtime": {
-                "version": me.version, "cluster_name": "prod", "reload_status": 7 if me.refused else 1,
-                "nodeid": me.nodeid, "token": token, "consensus": token * 6 // 5,
-                "nodes": {n: {"nodeid": d.nodeid, "addresses": {k: a[n] for k, a in me.links.items()}}
-                          for n, d in self.daemons.items()},
+                "version": me.version,
+                "cluster_name": "prod",
+                "reload_status": 7 if me.refused else 1,
+                "nodeid": me.nodeid,
+                "token": token,
+                "consensus": token * 6 // 5,
+                "nodes": {
+                    n: {"nodeid": d.nodeid, "addresses": {k: a[n] for k, a in me.links.items()}}
+                    for n, d in self.daemons.items()
+                },
                 "interfaces": {k: dict(v) for k, v in me.options.items()},
             },
-            "links": {other: {k: {"connected": k in self.up(name, other), "enabled": True, "mtu": 1397,
-                                  "latency_us": 180, "down_count": 0} for k in me.links}
-                      for other in self.daemons if other != name},
-            "quorum": {"quorate": quorate, "ring_id": f"{min(ids)}.1e", "expected": count, "highest_expected": count,
-                       "total": len(ids), "quorum": count // 2 + 1, "flags": ["Quorate"] if quorate else [],
-                       "members": sorted(ids)},
+            "links": {
+                other: {
+                    k: {
+                        "connected": k in self.up(name, other),
+                        "enabled": True,
+                        "mtu": 1397,
+                        "latency_us": 180,
+                        "down_count": 0,
+                    }
+                    for k in me.links
+                }
+                for other in self.daemons
+                if other != name
+            },
+            "quorum": {
+                "quorate": quorate,
+                "ring_id": f"{min(ids)}.1e",
+                "expected": count,
+                "highest_expected": count,
+                "total": len(ids),
+                "quorum": count // 2 + 1,
+                "flags": ["Quorate"] if quorate else [],
+                "members": sorted(ids),
+            },
             "pmxcfs": {"mounted": True, "writable": quorate, "members": None},
             "addresses": {f"eth{i}": [f"{address(net, me.nodeid)}/24"] for i, net in enumerate(NETS)},
             "names": {n: [address("vrack", d.nodeid)] for n, d in self.daemons.items()},
             "authkey": {"sha256": "0" * 64, "mode": "0400", "owner": "root:root"},
-            "ha": {"armed": False, "configured": False}, "busy": None, "problems": [],
+            "ha": {"armed": False, "configured": False},
+            "busy": None,
+            "problems": [],
         }
 
 
 def file_facts(text):
     """Facts of a file."""
-    return {"version": read(text)[0], "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest(), "text": text}
+    return {
+        "version": read(text)[0],
+        "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest(),
+        "text": text,
+    }

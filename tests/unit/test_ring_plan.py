@@ -41,7 +41,10 @@ def test_the_planned_way(degraded):
     assert (plan["expected_loss_s"], plan["complete"], plan["partitions"]) == (0.0, True, [["pve1", "pve2"]])
     assert [(s["add"], s["remove"]) for s in plan["steps"]] == [([2], []), ([1], [0]), ([0], []), ([], [2])]
     assert plan["steps"][0]["wait"] == {
-        "connected": {0: [["pve1", "pve2"]], 2: [["pve1", "pve2"]]}, "quorate": True, "writable": True}
+        "connected": {0: [["pve1", "pve2"]], 2: [["pve1", "pve2"]]},
+        "quorate": True,
+        "writable": True,
+    }
     assert not any("knet_ping_interval" in s["conf"] for s in plan["steps"])
 
 
@@ -52,7 +55,9 @@ def test_the_degraded_way(degraded):
     first, second = plan["steps"][:2]
     assert first["conf"] == second["conf"] and first["version"] == second["version"] == 6
     assert ring_conf.parse(first["conf"]).links()[2]["options"] == {
-        "knet_ping_interval": "200", "knet_ping_timeout": "400"}
+        "knet_ping_interval": "200",
+        "knet_ping_timeout": "400",
+    }
     assert first["wait"]["connected"] == {0: [], 2: [["pve1", "pve2"]]}
     assert "knet_ping" not in plan["steps"][-1]["conf"]
     assert "network-dead" in codes(plan, "info")
@@ -66,15 +71,27 @@ def test_fast_ping_on_a_link_that_stays_is_taken_back():
     assert acts(plan) == ["local", "publish", "cluster"]
     first, last = (ring_conf.parse(plan["steps"][i]["conf"]).links() for i in (0, 2))
     assert first[0]["options"] == {}  # the first step only adds
-    assert first[1]["options"] == {"knet_link_priority": "10", "knet_ping_interval": "200", "knet_ping_timeout": "400"}
+    assert first[1]["options"] == {
+        "knet_link_priority": "10",
+        "knet_ping_interval": "200",
+        "knet_ping_timeout": "400",
+    }
     assert {n: link["options"] for n, link in last.items()} == OPTIONS
     assert plan["steps"][2]["change"] == [0, 1]
 
 
-@pytest.mark.parametrize("fast, wanted", [
-    (False, {}), ({}, {}), (True, {"knet_ping_interval": "200", "knet_ping_timeout": "400"}),
-    ({"ping_interval": 300, "ping_timeout": 700}, {"knet_ping_interval": "300", "knet_ping_timeout": "700"}),
-])
+@pytest.mark.parametrize(
+    "fast, wanted",
+    [
+        (False, {}),
+        ({}, {}),
+        (True, {"knet_ping_interval": "200", "knet_ping_timeout": "400"}),
+        (
+            {"ping_interval": 300, "ping_timeout": 700},
+            {"knet_ping_interval": "300", "knet_ping_timeout": "700"},
+        ),
+    ],
+)
 def test_fast_ping_is_the_operators_choice(degraded, fast, wanted):
     plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
     assert ring_conf.parse(plan["steps"][0]["conf"]).links()[2]["options"] == wanted
@@ -116,7 +133,8 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
     assert acts(restart) == ["restart", "publish"] and restart["expected_loss_s"] == 6.6
 
 
-# -- restart -------------------------------------------------------------------------------------------------------
+# -- restart
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_restart_together_where_links_change(degraded):
@@ -146,7 +164,8 @@ def test_unknown_strategy(degraded):
         ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "fast")
 
 
-# -- drift ---------------------------------------------------------------------------------------------------------
+# -- drift
+# ---------------------------------------------------------------------------------------------------------
 
 
 def sim_at(links=None, nodes=TWO):
@@ -236,7 +255,8 @@ def test_everything_that_is_no_link_is_kept(degraded):
         assert "# ours\ntotem {\n  token: 5000\n" in step["conf"]
 
 
-# -- who takes part ------------------------------------------------------------------------------------------------
+# -- who takes part
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_node_that_is_a_member_is_told_of(degraded):
@@ -258,7 +278,12 @@ def test_a_stopped_daemon_gets_its_file_in_every_step():
     assert "corosync-stopped" in codes(ring_plan.plan(layout, observed))
     plan = ring_plan.plan(layout, observed, force=["corosync-stopped"])
     assert acts(plan) == ["local"] * 4 + ["publish"]
-    assert all("pve3" not in pair for s in plan["steps"] for pairs in s["wait"]["connected"].values() for pair in pairs)
+    assert all(
+        "pve3" not in pair
+        for s in plan["steps"]
+        for pairs in s["wait"]["connected"].values()
+        for pair in pairs
+    )
 
 
 def test_nobody_answers(degraded):
@@ -270,16 +295,22 @@ def test_two_of_three_cannot_help_the_third():
     dead = ["vrack", ("public", "pve1", "pve3"), ("public", "pve2", "pve3")]
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE, dead)
     plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
-    assert plan["complete"] and acts(plan)[:2] == ["local", "publish"]  # the third network is not known to be dead
+    assert plan["complete"] and acts(plan)[:2] == [
+        "local",
+        "publish",
+    ]  # the third network is not known to be dead
     plan = ring_plan.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
     assert codes(plan) == {"nothing-to-add"}
-    skipped = ring_plan.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE),
-                             {"nodes": {n: sim.observed()["nodes"][n] for n in TWO}, "silent": ["pve3"]},
-                             skip=["pve3"])
+    skipped = ring_plan.plan(
+        ring_sim.layout({0: "public", 1: "vrack"}, THREE),
+        {"nodes": {n: sim.observed()["nodes"][n] for n in TWO}, "silent": ["pve3"]},
+        skip=["pve3"],
+    )
     assert skipped["complete"] and skipped["path"] == "planned"
 
 
-# -- what leaves ---------------------------------------------------------------------------------------------------
+# -- what leaves
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_plan_is_plain_data_and_the_same_each_time(degraded):
@@ -317,7 +348,8 @@ def test_diffs(degraded):
     assert ring_plan.diffs(plan_nominal(reached), reached.observed()) == {}
 
 
-# -- the invariants catch what they are for ------------------------------------------------------------------------
+# -- the invariants catch what they are for
+# ------------------------------------------------------------------------
 
 
 def spoiled(degraded, change):
@@ -332,21 +364,33 @@ def swap_conf(steps, index, links, version=None):
     steps[index]["conf"] = ring_sim.conf(links, TWO, version or steps[index]["version"])
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda s: s.pop(1), "the whole reload would be refused"),
-    (lambda s: swap_conf(s, 0, {2: "public"}), "keep no link that was read back"),
-    (lambda s: swap_conf(s, 0, {1: "vrack"}), "keep no link that was read back"),
-    (lambda s: s[0]["wait"].update(connected={0: [["pve1", "pve2"]]}), "keep no link that was read back"),
-    (lambda s: swap_conf(s, 0, NOMINAL, 5), "the step 6"),
-    (lambda s: s[1].update(version=6, conf=s[1]["conf"].replace("version: 7", "version: 6")), "is not above 6"),
-    (lambda s: s[0].update(conf="totem {"), "corosync would refuse the file"),
-    (lambda s: s.pop(), "does not have the links of the layout"),
-    (lambda s: s[0].update(act="wish"), "unknown act"),
-    (lambda s: s[0].update(act="publish"), "are not those of every local file"),
-    (lambda s: s[0].update(nodes=["pve1"]), "only one of pve1 and pve2 takes part"),
-    (lambda s: s[0].update(conf=s[0]["conf"].replace("    ring2_addr: 198.51.100.2\n", "")), "every node"),
-    (lambda s: s[0].update(conf=s[0]["conf"].replace("  interface {\n    linknumber: 2\n  }\n", "")), "interface block"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda s: s.pop(1), "the whole reload would be refused"),
+        (lambda s: swap_conf(s, 0, {2: "public"}), "keep no link that was read back"),
+        (lambda s: swap_conf(s, 0, {1: "vrack"}), "keep no link that was read back"),
+        (lambda s: s[0]["wait"].update(connected={0: [["pve1", "pve2"]]}), "keep no link that was read back"),
+        (lambda s: swap_conf(s, 0, NOMINAL, 5), "the step 6"),
+        (
+            lambda s: s[1].update(version=6, conf=s[1]["conf"].replace("version: 7", "version: 6")),
+            "is not above 6",
+        ),
+        (lambda s: s[0].update(conf="totem {"), "corosync would refuse the file"),
+        (lambda s: s.pop(), "does not have the links of the layout"),
+        (lambda s: s[0].update(act="wish"), "unknown act"),
+        (lambda s: s[0].update(act="publish"), "are not those of every local file"),
+        (lambda s: s[0].update(nodes=["pve1"]), "only one of pve1 and pve2 takes part"),
+        (
+            lambda s: s[0].update(conf=s[0]["conf"].replace("    ring2_addr: 198.51.100.2\n", "")),
+            "every node",
+        ),
+        (
+            lambda s: s[0].update(conf=s[0]["conf"].replace("  interface {\n    linknumber: 2\n  }\n", "")),
+            "interface block",
+        ),
+    ],
+)
 def test_invariants(degraded, change, said):
     assert said in spoiled(degraded, change)
 

@@ -1,8 +1,9 @@
 """
 Plans are replayed on a model of the daemons, whole and from every point at which they can be interrupted.
 
-An interruption leaves a step half done: some nodes have its file, and some of these have reloaded. Whatever is left,
-no pair of nodes that talked may be without a link, and planning again from there must reach the layout.
+An interruption leaves a step half done: some nodes have its file, and some of these have reloaded. Whatever
+is left, no pair of nodes that talked may be without a link, and planning again from there must reach the
+layout.
 """
 
 import itertools
@@ -34,8 +35,8 @@ def carry(sim, plan, layout, again=0):
     """
     Carry a plan out to its end; everything it waits for must come, and nobody may be cut off.
 
-    `again`: how often a link may fail to come, and a new plan be made. A half done step can hide that a network is
-    dead: no two nodes have a link on it in common then.
+    `again`: how often a link may fail to come, and a new plan be made. A half done step can hide that a
+    network is dead: no two nodes have a link on it in common then.
     """
     for step in plan["steps"]:
         sim.take(step)
@@ -82,7 +83,9 @@ def replay(sim, layout, chance=1.0, rng=None):
                 continue
             broken = running.copy()
             broken.take(step, files, reloads)
-            assert broken.lost == [], f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
+            assert (
+                broken.lost == []
+            ), f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
             again = ring_plan.plan(layout, broken.observed())
             assert not any(f["severity"] == "error" for f in again["findings"]), ring_plan.describe(again)
             carry(broken, again, layout, 1 if sim.dead else 0)
@@ -141,8 +144,11 @@ def test_every_pair_of_layouts(count, dead):
 
 
 @pytest.mark.parametrize("dead", [(), ("vrack",), ("public",)], ids=["healthy", "no-vrack", "no-public"])
-@pytest.mark.parametrize("current, goal", [(NOMINAL, DEGRADED), (DEGRADED, NOMINAL), (DEGRADED, {0: "vrack", 1: "public"})],
-                         ids=["failover", "return", "swap"])
+@pytest.mark.parametrize(
+    "current, goal",
+    [(NOMINAL, DEGRADED), (DEGRADED, NOMINAL), (DEGRADED, {0: "vrack", 1: "public"})],
+    ids=["failover", "return", "swap"],
+)
 def test_every_interruption_with_two_nodes(current, goal, dead):
     sim, layout = ring_sim.Sim(current, NODES[2], dead), ring_sim.layout(goal, NODES[2])
     if talks(goal, dead):
@@ -189,7 +195,9 @@ def test_a_node_comes_back_with_the_old_links():
 
 
 def test_a_skipped_node_is_not_waited_for():
-    sim = ring_sim.Sim(NOMINAL, NODES[3], [(n, "pve3", o) for n in NETS for o in ("pve1", "pve2")], silent=["pve3"])
+    sim = ring_sim.Sim(
+        NOMINAL, NODES[3], [(n, "pve3", o) for n in NETS for o in ("pve1", "pve2")], silent=["pve3"]
+    )
     layout = ring_sim.layout(DEGRADED, NODES[3])
     plan = ring_plan.plan(layout, sim.observed(), skip=["pve3"])
     assert {s["act"] for s in plan["steps"]} == {"cluster"} and plan["path"] == "planned"
@@ -256,7 +264,8 @@ def test_random_clusters(scene, data):
     codes = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
     # what the planner cannot know, a network that is dead and on no link now, is found by waiting
     known = all(net in now.values() for net in dead if isinstance(net, str)) and all(
-        net[0] in now.values() for net in dead if not isinstance(net, str))
+        net[0] in now.values() for net in dead if not isinstance(net, str)
+    )
     if not all(any(sim.alive(net, *p) for net in goal.values()) for p in pairs):
         assert not plan["complete"] or not known or now == goal
         return
@@ -270,7 +279,9 @@ def test_random_clusters(scene, data):
             broken.take(step, files, reloads)
             assert broken.lost == []
             again = ring_plan.plan(layout, broken.observed())
-            assert not {f["code"] for f in again["findings"] if f["severity"] == "error"}, ring_plan.describe(again)
+            assert not {f["code"] for f in again["findings"] if f["severity"] == "error"}, ring_plan.describe(
+                again
+            )
             if known:
                 carry(broken, again, layout, 2 if dead else 0)
         running.take(step)
@@ -280,7 +291,9 @@ def test_random_clusters(scene, data):
     assert running.lost == []
 
 
-@pytest.mark.parametrize("old, new", [(NOMINAL, DEGRADED), (NOMINAL, {0: "public"}), ({0: "public", 1: "vrack"}, {0: "vrack"})])
+@pytest.mark.parametrize(
+    "old, new", [(NOMINAL, DEGRADED), (NOMINAL, {0: "public"}), ({0: "public", 1: "vrack"}, {0: "vrack"})]
+)
 @pytest.mark.parametrize("dead", ["vrack", "public"])
 def test_partitions_with_links_that_contradict_each_other(old, new, dead):
     """Two nodes went on, one came back as it was: whatever it runs, it is brought along."""
@@ -318,8 +331,11 @@ def test_daemons_that_all_run_something_else(scene):
         plan = ring_plan.plan(layout, sim.observed())
         errors = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
         if errors:
-            assert errors <= {"goal-cannot-carry", "nothing-to-add"} and not talks(goal, dead) or (
-                errors == {"no-live-path"}), ring_plan.describe(plan)
+            assert (
+                errors <= {"goal-cannot-carry", "nothing-to-add"}
+                and not talks(goal, dead)
+                or (errors == {"no-live-path"})
+            ), ring_plan.describe(plan)
             return
         for step in plan["steps"]:
             sim.take(step)

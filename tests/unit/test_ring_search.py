@@ -1,4 +1,4 @@
-"""The search over link maps: the sequences that the design names, and every small case against a plain search."""
+"""The search over link maps: the ways that the design names, and small cases against a plain search."""
 
 import itertools
 
@@ -18,9 +18,11 @@ def links(text, nodes="ab"):
 
 
 def show(path):
-    return None if path is None else [
-        " ".join(f"{n}{s[0][0][1][0]}" for n, s in sorted(state.items())) for state in path
-    ]
+    return (
+        None
+        if path is None
+        else [" ".join(f"{n}{s[0][0][1][0]}" for n, s in sorted(state.items())) for state in path]
+    )
 
 
 def find(current, goal, dead="", nodes="ab", heal=None):
@@ -122,14 +124,13 @@ def test_only_one_network_reaches_the_third_node():
     assert way[-1] == goal
 
 
-# -- every small case against a search that knows nothing of bits, slots and costs ---------------------------------
+# -- every small case against a search that knows nothing of bits, slots and costs
+# ---------------------------------
 
 
 def broken(start, way, goal, alive):
     """What a way breaks, by the rules as they are written."""
-    return [
-        (old, new) for old, new in zip([start, *way], way) if not allowed(old, new, goal, alive)
-    ]
+    return [(old, new) for old, new in zip([start, *way], way) if not allowed(old, new, goal, alive)]
 
 
 def allowed(old, new, goal, alive):
@@ -145,8 +146,9 @@ def allowed(old, new, goal, alive):
     wanted = {s[0] for s in goal.values()} & alive
     if gone and not (wanted <= {s[0] for s in old.values()} and wanted <= {s[0] for s in new.values()}):
         return False
-    return not (any(n not in goal for n in gone)
-                and any(s[0] in alive and old.get(n) != s for n, s in goal.items()))
+    return not (
+        any(n not in goal for n in gone) and any(s[0] in alive and old.get(n) != s for n, s in goal.items())
+    )
 
 
 def shortest(start, goal, alive, numbers, nets):
