@@ -1,0 +1,291 @@
+"""ring_sequence: whole runs against the model of a cluster, with time, answers and faults in the test's hand."""
+
+import json
+
+import pytest
+import ring_layout
+import ring_run
+import ring_sim
+from ring_sequence import Order, Run
+
+NODES = ("pve1", "pve2")
+SETTINGS = ring_run.settings(None)
+
+
+def pillar(nodes=NODES):
+    ids = dict(enumerate(nodes, 1))
+    return {
+        "cluster_name": "prod",
+        "nodes": {name: {"nodeid": n, "addresses": {net: ring_sim.address(net, n) for net in ("vrack", "public")}}
+                  for n, name in ids.items()},
+        "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
+                    "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack"}}, "primary": "public"}},
+        "layout": "nominal",
+    }
+
+
+class World:
+    """The ports of a run: nodes of the model, a journal in a list, a clock that only waiting moves."""
+
+    def __init__(self, order, sim):
+        self.order, self.sim, self.clock = order, sim, 0.0
+        self.notes, self.said, self.calls = [], [], []
+        self.kept, self.locks, self.stage_says = {}, set(), {}
+        self.fails, self.lost_calls, self.lost_answers, self.deaf = {}, set(), set(), set()
+
+    def passed(self):
+        return round(self.clock, 2)
+
+    def sleep(self, seconds):
+        self.clock += seconds
+
+    def say(self, text):
+        self.said.append(text)
+
+    def note(self, event, tag="run", **data):
+        self.notes.append(json.loads(json.dumps({"event": event, "tag": tag} | data)))
+
+    def gather(self):
+        self.clock += 0.2
+        return self.sim.observed(), []
+
+    def ask(self, nodes, function, kwarg, wait, heard=None, grace=None):
+        self.calls.append((function, list(nodes), kwarg))
+        begun, answers = self.clock, {}
+        for name in nodes:
+            if name in self.sim.silent or name in self.deaf:
+                continue
+            value = getattr(self, "_" + function.split(".")[1])(name, **kwarg)
+            if value is ...:
+                continue
+            answers[name] = {"return": value, "retcode": 0, "success": True}
+            if heard:
+                heard(name, answers[name])
+        self.clock = begun + (0.3 if len(answers) == len(nodes) else min(wait, grace or wait))
+        return answers
+
+    def _stage(self, name, txn, steps, by):
+        said = self.stage_says.get(name, "")
+        if not said:
+            self.locks.add(name)
+        return {"ok": not said, "checks": [{"ok": not said, "text": said}]}
+
+    def _finish(self, name, txn):
+        self.locks.discard(name)
+        return True
+
+    def _outcome(self, name, txn, number, phase):
+        return self.kept.get((name, number, phase))
+
+    def _step(self, name, txn, step, writer, phase):
+        key = (name, step["number"], phase)
+        if key in self.lost_calls:
+            self.lost_calls.discard(key)
+            return ...
+        if key not in self.kept:
+            self.kept[key] = self._carry_out(name, step, writer, phase)
+        if key in self.lost_answers:
+            self.lost_answers.discard(key)
+            return ...
+        return self.kept[key]
+
+    def _carry_out(self, name, step, writer, phase):
+        outcome = {"node": name, "number": step["number"], "phase": phase, "ok": False, "missing": [],
+                   "error": self.fails.get((name, step["number"]), ""), "seen": {}, "seconds": {}}
+        if outcome["error"]:
+            return outcome
+        if phase == "files":
+            outcome["seen"] = {"file_version": step["version"]}
+        else:
+            # the model takes a step as a whole: at the first node that comes to it
+            if not any((n, step["number"], phase) in self.kept for n in self.sim.daemons):
+                self.sim.take(step)
+            group = next(g for g in self.sim.partitions() if name in g)
+            links = self.sim.daemons[name].links
+            outcome["seen"] = {"version": self.sim.daemons[name].version, "quorate": self.sim.quorate(group),
+                               "writable": self.sim.quorate(group),
+                               "connected": {n: {peer: n in self.sim.up(name, peer) for peer in self.sim.daemons
+                                                 if peer != name} for n in links}}
+            outcome["seconds"] = {"quorate": 0.1}
+        outcome["ok"] = True
+        return outcome
+
+
+def world(layout="degraded", dead=("vrack",), nodes=NODES, silent=(), links=None, **how):
+    order = Order(pillar(nodes), layout, **how)
+    return World(order, ring_sim.Sim(links or {0: "vrack"}, nodes, dead=dead, silent=silent))
+
+
+def run(ports):
+    sequence = Run(ports.order, ports, SETTINGS, "20261123")
+    return sequence.carry_out(by="root")
+
+
+def step_calls(ports):
+    return [call for call in ports.calls if call[0] == "corosync.step"]
+
+
+def test_failover_reaches_and_returns():
+    ports = world()
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("reached", 0), report
+    assert [item["code"] for item in report["findings"]] == ["link-dead"]
+    assert ring_run.in_force(ports.order.layouts(), ports.sim.observed()) == ["degraded"]
+    assert not ports.locks
+    assert report["seconds"]["quorate"] < report["seconds"]["total"]
+    versions = {daemon.version for daemon in ports.sim.daemons.values()}
+    assert versions == {report["to_version"]}
+
+    back = World(Order(pillar(), None), ports.sim)
+    ports.sim.dead.clear()
+    assert run(back)["result"] == "reached"
+    assert ring_run.in_force(back.order.layouts(), ports.sim.observed()) == ["nominal"]
+    assert not ports.sim.lost
+
+
+def test_a_layout_in_force_is_left_alone():
+    ports = world("nominal", dead=())
+    before = [daemon.local for daemon in ports.sim.daemons.values()]
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("already", 0)
+    assert [call[0] for call in ports.calls] == []
+    assert [daemon.local for daemon in ports.sim.daemons.values()] == before
+
+
+def test_a_refused_plan_calls_no_node():
+    ports = world(silent=["pve2"])
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("refused", 1)
+    assert "node-silent" in [item["code"] for item in report["findings"]]
+    assert report["matrix"]["pve2"] is None
+    assert ports.calls == []
+
+
+def test_a_refused_file_writes_nothing_and_gives_the_locks_back():
+    ports = world()
+    ports.stage_says["pve2"] = "parse error"
+    report = run(ports)
+    assert report["result"] == "failed" and report["findings"][0]["code"] == "stage-failed"
+    assert step_calls(ports) == []
+    assert [call[0] for call in ports.calls] == ["corosync.stage", "corosync.finish"]
+    assert not ports.locks
+    assert ring_run.in_force(ports.order.layouts(), ports.sim.observed()) == ["nominal"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_failing_step_stops_and_tells(number):
+    ports = world()
+    ports.fails["pve2", number] = "disk full"
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("failed", 1)
+    assert report["summary"].startswith(f"stopped in step {number} of")
+    assert report["findings"][0]["code"] == "step-failed"
+    assert "pve2: disk full" in report["findings"][0]["text"]
+    assert {call[2]["step"]["number"] for call in step_calls(ports)} == set(range(1, number + 1))
+    assert report["next"][0] == "go on:   salt-run corosync.apply degraded"
+    assert report["state"] and report["matrix"]
+    assert not ports.locks
+
+    again = World(Order(pillar(), "degraded"), ports.sim)
+    assert run(again)["result"] == "reached"
+
+
+def test_a_lost_answer_is_fetched_without_doing_the_step_twice():
+    ports = world()
+    ports.lost_answers.add(("pve1", 1, ""))
+    report = run(ports)
+    assert report["result"] == "reached", report
+    asked = [call for call in ports.calls if call[0] == "corosync.outcome"]
+    assert [(call[1], call[2]["number"]) for call in asked] == [(["pve1"], 1)]
+    assert len([call for call in step_calls(ports) if call[2]["step"]["number"] == 1]) == 1
+
+
+def test_a_lost_call_is_made_again():
+    ports = world()
+    ports.lost_calls.add(("pve2", 1, ""))
+    report = run(ports)
+    assert report["result"] == "reached", report
+    assert [call[1] for call in step_calls(ports)][:2] == [["pve1", "pve2"], ["pve2"]]
+
+
+def test_a_node_that_stays_away_ends_the_run_in_bounded_time():
+    ports = world()
+    take = ports._carry_out
+    ports._carry_out = lambda name, step, writer, phase: (ports.deaf.add("pve2"), take(name, step, writer, phase))[1]
+    report = run(ports)
+    assert report["result"] == "failed"
+    assert [item["code"] for item in report["findings"][:1]] == ["step-unanswered"]
+    longest = 20 + SETTINGS["step_margin"] + SETTINGS["outcome_patience"]
+    assert report["seconds"]["total"] <= longest + 2 * SETTINGS["gather_timeout"] + 2
+
+
+def test_finish_and_the_journal_survive_an_interruption():
+    ports = world()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    ports._carry_out = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run(ports)
+    assert ports.calls[-1][0] == "corosync.finish" and not ports.locks
+    assert (ports.notes[-1]["event"], ports.notes[-1]["result"]) == ("ended", "interrupted")
+
+
+def test_a_false_checklist_is_a_failure_though_all_steps_are_done():
+    ports = world("degraded", dead=())
+    real = ports.gather
+
+    def gather():
+        observed, findings = real()
+        if step_calls(ports):
+            observed["nodes"]["pve2"]["pmxcfs"]["writable"] = False
+        return observed, findings
+
+    ports.gather = gather
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("failed", 1)
+    assert report["findings"][0]["code"] == "layout-not-reached"
+    assert report["findings"][0]["data"]["items"] == ["cluster file system"]
+    assert SETTINGS["verify_timeout"] <= report["seconds"]["total"] < SETTINGS["verify_timeout"] + 10
+
+
+def test_a_skipped_node_is_neither_staged_nor_asked():
+    nodes = ("pve1", "pve2", "pve3")
+    ports = world(nodes=nodes, dead=(("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3"), ("public", "pve1", "pve3"),
+                                     ("public", "pve2", "pve3")), silent=["pve3"], skip=["pve3"])
+    report = run(ports)
+    assert report["result"] == "reached", report
+    assert all("pve3" not in call[1] for call in ports.calls)
+    assert report["done"][0]["nodes"].keys() == {"pve1", "pve2"}
+
+
+def test_a_restart_writes_all_files_before_any_daemon_restarts():
+    ports = world("degraded", dead=(), strategy="restart")
+    report = run(ports)
+    assert report["path"] == "restart"
+    phases = [(call[2]["phase"], call[1]) for call in step_calls(ports) if call[2]["step"]["act"] == "restart"]
+    assert phases[0] == ("files", ["pve1", "pve2"])
+    assert {phase for phase, _ in phases[1:]} == {"restart"}
+
+
+def test_the_journal_tells_the_run_in_order():
+    ports = world()
+    run(ports)
+    events = [row["event"] for row in ports.notes]
+    assert events[:4] == ["begun", "planned", "staged", "step 1 begun"]
+    assert events[-2:] == ["verified", "ended"]
+    assert "conf" not in json.dumps([row.get("steps") for row in ports.notes])
+
+
+def test_the_pillars_skip_is_added_and_shown_in_the_command():
+    order = Order(pillar(("pve1", "pve2", "pve3")) | {"skip": ["pve3"]}, "degraded")
+    assert order.nodes == ["pve1", "pve2"]
+    assert order.again("apply") == "salt-run corosync.apply degraded skip=pve3"
+
+
+def test_an_unknown_layout_or_strategy_is_refused_before_anything():
+    with pytest.raises(ring_layout.LayoutError, match="nosuch"):
+        Order(pillar(), "nosuch")
+    with pytest.raises(ring_run.RunError, match="strategy"):
+        Order(pillar(), "degraded", "fast")
