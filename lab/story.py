@@ -38,11 +38,11 @@ class Story:
     def play(self):
         """Play everything; returns True when both checklists were green."""
         lab = self.lab
+        print(f"Corosync, systemd, sshd and Salt of Debian {lab.suite}; the vRack is one segment, the public network routed.")
         with self.act("Two nodes and a Salt master are booted"):
             host.prepare()
             base.provide(lab.suite)
             lab.up()
-            self.show("pve1", "hostnamectl", "--pretty", quiet=True)
             self.show("pve1", "corosync", "-v", lines=1)
             self.show(MASTER, "salt", "--version")
             self.show("pve1", "ip", "-brief", "-4", "address")
@@ -63,19 +63,16 @@ class Story:
             self._checklist("nominal")
         return all(self.lists.get(name) for name in ("degraded", "nominal"))
 
-    def show(self, machine, *argv, lines=None, quiet=False):
+    def show(self, machine, *argv, lines=None):
         """Run a program as a person would, print prompt and output; returns the exit code.
 
         lines
             print only so many of the first ones
-        quiet
-            print nothing
         """
         done = self.lab.exec(machine, list(argv), timeout=240)
-        if not quiet:
-            print(f"{machine}# {' '.join(argv)}")
-            said = (done.stdout.rstrip() or done.stderr.rstrip()).splitlines()[:lines]
-            print("".join(f"  {line.rstrip()}\n" for line in said), end="", flush=True)
+        print(f"{machine}# {' '.join(argv)}")
+        said = (done.stdout.rstrip() or done.stderr.rstrip()).splitlines()[:lines]
+        print("".join(f"  {line.rstrip()}".rstrip() + "\n" for line in said), end="", flush=True)
         return done.returncode
 
     def _fail(self):
