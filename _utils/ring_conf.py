@@ -1,7 +1,8 @@
 """corosync.conf: read and change it, check it against every reader, write it in PVE's form.
 
-The one door to the parts: :mod:`ring_grammar` (corosync's grammar), :mod:`ring_document` (changes that keep every
-other byte), :mod:`ring_lint` (where corosync, PVE and pmxcfs differ), :mod:`ring_render` (PVE's form, diffs).
+The one door to the parts: :mod:`ring_grammar` (corosync's grammar), :mod:`ring_document` (changes that keep
+every other byte), :mod:`ring_lint` (where corosync, PVE and pmxcfs differ), :mod:`ring_render` (PVE's form,
+diffs).
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def check_value(key: str, value) -> str:
     elif not isinstance(value, (str, int)) or isinstance(value, bool):
         text = f"'{key}' is {value!r}: must be text or a whole number"
     elif not _VALUE.match(str(value)):
-        text = (f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; allowed is one word of "
-                "printable ASCII without '{', '}' and '#'")
+        text = (f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; allowed is one word "
+                "of printable ASCII without '{', '}' and '#'")
     if text:
         raise ConfError(problem(None, text))
     return str(value)
@@ -164,7 +164,7 @@ class Document:
         return {item.key: item.value for section in sections for item in section.items}
 
     def node_blocks(self) -> dict:
-        """Return {name: (sections, merged keys)}; as pmxcfs does, a node without a name goes by ring0_addr."""
+        """Return {name: (sections, merged keys)}; a node without a name goes by ring0_addr, as in pmxcfs."""
         found = {}
         for position, sections in sorted(self._nodes().items()):
             keys = self._merged(sections)
@@ -174,7 +174,8 @@ class Document:
     def nodes(self) -> dict:
         """Return ``{name: {"nodeid": int, "votes": int, "addresses": {link: address}}}`` in file order.
 
-        A node without a name goes by its ring0_addr, as in pmxcfs; without a nodeid it has 0, which knet refuses.
+        A node without a name goes by its ring0_addr, as in pmxcfs; without a nodeid it has 0, which knet
+        refuses.
         """
         return {name: {"nodeid": integer(keys.get("nodeid", "0"), U32),
                        "votes": integer(keys.get("quorum_votes", "1"), U32),
@@ -185,8 +186,8 @@ class Document:
     def links(self) -> dict:
         """Return ``{link: {"addresses": {node: address}, "options": {key: value}, "interface": bool}}``.
 
-        ``options`` are the keys of the link's interface blocks without linknumber; ``interface`` tells whether
-        there is such a block at all.
+        ``options`` are the keys of the link's interface blocks without linknumber; ``interface`` tells
+        whether there is such a block at all.
         """
         found = {}
         for node, entry in self.nodes().items():
@@ -220,7 +221,7 @@ class Document:
         self._insert_item(self._section_for(head), key, value)
 
     def remove(self, path: str) -> None:
-        """Remove every line of a path such as ``totem.token``, or every section of that path, if there is one.
+        """Remove every line of a path such as ``totem.token``, and every section of that path.
 
         :raises ConfError: a path into nodes or links, which have functions of their own.
         """
@@ -228,12 +229,13 @@ class Document:
         self._delete([item for item in self._tree.items if item.path == path] + self.sections(path))
 
     def set_version(self, version: int) -> None:
-        """Set ``totem.config_version``, in every line that has it: pmxcfs takes the first one, corosync the last.
+        """Set ``totem.config_version`` in every line that has it: pmxcfs takes the first, corosync the last.
 
         :raises ConfError: not a whole number from 1 to 2^64-1 (corosync and pmxcfs take 0 as "no version").
         """
         if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= U64[1]:
-            raise ConfError(problem(None, f"config_version {version!r}: must be a whole number from 1"), self.name)
+            raise ConfError(problem(None, f"config_version {version!r}: must be a whole number from 1"),
+                            self.name)
         change = self.copy()
         change.set("totem.config_version", version)
         for place, item in enumerate(change._tree.items):
@@ -244,13 +246,14 @@ class Document:
     def set_link(self, link, addresses: dict, options: dict) -> None:
         """Give a link these addresses and exactly these options, whether it is there or not.
 
-        A node that goes by its ring0_addr gets that as its name: PVE would rename it with the address, and with two
-        links corosync wants a name.
+        A node that goes by its ring0_addr gets that as its name: PVE would rename it with the address, and
+        with two links corosync wants a name.
 
         :param link: 0 to 7.
         :param addresses: ``{node name: address}``, one for every node of the file.
         :param options: ``{corosync.conf key: value}`` such as ``{"knet_link_priority": "10"}``.
-        :raises ConfError: a missing or unknown node, a link number or a value that cannot be; nothing is changed.
+        :raises ConfError: a missing or unknown node, a link number or a value that cannot be; nothing is
+            changed.
         """
         link = link_number(link)
         self._same_nodes(addresses, f"link {link}")
@@ -272,7 +275,8 @@ class Document:
         change = self.copy()
         wanted = check_values(options)
         if "linknumber" in wanted:
-            raise ConfError(problem(None, f"link {link}: 'linknumber' is the link itself, no option"), self.name)
+            raise ConfError(problem(None, f"link {link}: 'linknumber' is the link itself, no option"),
+                            self.name)
         wanted["linknumber"] = str(link)
         if link not in change.interface_blocks():
             change._insert_block("totem", "interface", dict(sorted(wanted.items())),
@@ -285,15 +289,15 @@ class Document:
         self._tree = change._tree
 
     def remove_link(self, link) -> None:
-        """Remove a link: its address in every node and its interface blocks; one that is not there is no error."""
+        """Remove a link: its addresses and its interface blocks; one that is not there is no error."""
         link = link_number(link)
         change = self.copy()
         for name, entry in self.nodes().items():
             if link in entry["addresses"]:
                 change._keep_name(name)
         change._delete(change.interface_blocks().get(link, []) + [
-            item for sections, _ in change.node_blocks().values() for section in sections for item in section.items
-            if item.key == f"ring{link}_addr"])
+            item for sections, _ in change.node_blocks().values() for section in sections
+            for item in section.items if item.key == f"ring{link}_addr"])
         self._tree = change._tree
 
     def add_node(self, name: str, nodeid: int, addresses: dict, votes: int = 1) -> None:
@@ -332,12 +336,13 @@ class Document:
     def _plain_path(self, path, parts):
         """Refuse a path into nodes and links, and one with fewer than so many parts."""
         if path.count(".") + 1 < parts or re.match(r"(nodelist\.node|totem\.interface)(\.|\Z)", path):
-            raise ConfError(problem(None, f"'{path}': not the path of a plain key such as totem.token; nodes and "
-                                          "links are changed with the functions for them"), self.name)
+            raise ConfError(problem(None, f"'{path}': not the path of a plain key such as totem.token; nodes "
+                                          "and links are changed with the functions for them"), self.name)
 
     def _same_kind(self, path):
-        """Refuse a key where there is a section, and a section where there is a key: PVE takes no such file."""
-        bad = [problem(section.number, f"'{path}' is a section, not a key") for section in self.sections(path)]
+        """Refuse a key where a section is, and a section where a key is: PVE takes no such file."""
+        bad = [problem(section.number, f"'{path}' is a section, not a key")
+               for section in self.sections(path)]
         bad += [problem(item.number, f"'{item.path}' is a key, not a section")
                 for item in self._tree.items if path.startswith(item.path + ".")]
         if bad:
@@ -410,7 +415,7 @@ class Document:
         self._insert_lines(section, key, [f"{key}: {value}"])
 
     def _insert_block(self, path, name, keys, after):
-        """Insert a block among its like: before the first for which ``after`` holds, if they are in that order."""
+        """Insert a block among its like: before the first with ``after`` true, if they are in that order."""
         parent = self._section_for(path)
         unit = self._unit()
         texts = [f"{name} {{", *(f"{unit}{key}: {value}" for key, value in keys.items()), "}"]
@@ -427,7 +432,7 @@ class Document:
             self._insert_lines(parent, name, texts)
 
     def _insert_lines(self, section, name, texts):
-        """Insert into a section at the sorted place if its children are sorted (as PVE writes), else at its end."""
+        """Insert into a section: at the sorted place if it is sorted (as PVE writes), else at its end."""
         children = section.children
         names = [child.key if not isinstance(child, Section) else child.name for child in children]
         place = len(children)

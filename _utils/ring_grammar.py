@@ -1,6 +1,7 @@
 """The grammar of corosync.conf, as the corosync daemon reads it.
 
-Source of every rule: corosync 3.1.7, ``exec/coroparse.c`` (reader, typed keys) and ``exec/icmap.c`` (key names).
+Source of every rule: corosync 3.1.7, ``exec/coroparse.c`` (reader, typed keys) and ``exec/icmap.c`` (key
+names).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class ConfError(ValueError):
 
 
 class Item:
-    """One ``key: value`` line: its index, its number for people, and where in it the value starts and ends."""
+    """One ``key: value`` line: its index, its number for people, where in it the value starts and ends."""
 
     def __init__(self, path, key, value, line, span, parent):
         self.path, self.key, self.value, self.line, self.parent = path, key, value, line, parent

@@ -1,7 +1,8 @@
 """/etc/hosts: which address the names of the nodes have, and moving them to another one.
 
-pmxcfs takes the first address of the node's own short name that is not 127.* or ::1, at its start, and exits if there is
-none; that address is where replication and migration go (source: pmxcfs.c, observed on real nodes).
+pmxcfs takes the first address of the node's own short name that is not 127.* or ::1, at its start, and
+exits if there is none; that address is where replication and migration go (source: pmxcfs.c, observed on
+real nodes).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class HostsError(ValueError):
 
 
 class _Line:
-    """One line in pieces that make it up again: lead, address, (gap, name) pairs, tail with the comment, line end."""
+    """One line in pieces: lead, address, (gap, name) pairs, tail with the comment, line end."""
 
     def __init__(self, raw):
         body, hash_sign, comment = raw.rstrip("\r\n").partition("#")
@@ -35,7 +36,8 @@ class _Line:
         self.valid = ring_addr.parse(self.address.split("%")[0]) is not None
 
     def __str__(self):
-        return self.lead + self.address + "".join(gap + name for gap, name in self.names) + self.tail + self.eol
+        names = "".join(gap + name for gap, name in self.names)
+        return self.lead + self.address + names + self.tail + self.eol
 
     def keys(self):
         """The names in lower case: the resolver does not look at case."""
@@ -65,17 +67,19 @@ def parse(data: bytes) -> list:
     """Return the entries of a hosts file, as the resolver sees them.
 
     :param data: bytes, or str with one character per byte.
-    :returns: ``[{"line": number, "address": canonical, "names": [as written]}]``; lines whose first word is no
-        address are left out, as the resolver ignores them.
+    :returns: ``[{"line": number, "address": canonical, "names": [as written]}]``; lines whose first word is
+        no address are left out, as the resolver ignores them.
     """
-    return [{"line": number, "address": ring_addr.canonical(line.address), "names": [name for _, name in line.names]}
+    return [{"line": number, "address": ring_addr.canonical(line.address),
+             "names": [name for _, name in line.names]}
             for number, line in enumerate(_lines(data), 1) if line.valid and line.names]
 
 
 def names(data: bytes, wanted) -> dict:
-    """Return the addresses of names, ``{name: [canonical address in file order]}``; empty lists for unknown ones.
+    """Return the addresses of names, ``{name: [canonical address in file order]}``; no address, empty list.
 
-    :param wanted: names; only the very name counts, as for the resolver (``pve1`` is not ``pve1.example.com``).
+    :param wanted: names; only the very name counts, as for the resolver (``pve1`` is not
+        ``pve1.example.com``).
     """
     entries = parse(data)
     found = {name: [entry["address"] for entry in entries
@@ -86,13 +90,15 @@ def names(data: bytes, wanted) -> dict:
 def move(data: bytes, addresses: dict) -> bytes:
     """Return a hosts file in which each name has exactly the given address.
 
-    Only lines that hold the names change: a name leaves every other address (loopback, IPv6), and its full forms
-    (``pve1.example.com``) go with it from the lines where both stand and from loopback lines. Other names stay where
-    they are. Comments, order and line ends stay. Moving to where the names are changes nothing.
+    Only lines that hold the names change: a name leaves every other address (loopback, IPv6), and its full
+    forms (``pve1.example.com``) go with it from the lines where both stand and from loopback lines. Other
+    names stay where they are. Comments, order and line ends stay. Moving to where the names are changes
+    nothing.
 
     :param data: bytes, or str with one character per byte.
     :param addresses: ``{short node name: address}``.
-    :raises HostsError: a name that is no host name, an address that pmxcfs would not take; all of them at once.
+    :raises HostsError: a name that is no host name, an address that pmxcfs would not take; all of them at
+        once.
     """
     bad = [f"'{name}' is no short host name" for name in addresses if not _NAME.match(str(name))]
     for name, address in addresses.items():
@@ -120,7 +126,8 @@ def _forms(lines, key):
 def _anchor(lines, key, forms, address):
     """Return (line whose place the entry takes, whether it has the right address already).
 
-    The right one, else the first that is not loopback, else the first loopback one, else one with a full form.
+    The right one, else the first that is not loopback, else the first loopback one, else one with a full
+    form.
     """
     holding = [line for line in lines if key in line.keys()]
     right = [line for line in holding if ring_addr.canonical(line.address) == address]
@@ -130,7 +137,7 @@ def _anchor(lines, key, forms, address):
 
 
 def _add(line, name, moved):
-    """Put the short name and full forms into a line, full forms first, as ``hostname -f`` takes the first name."""
+    """Put the short name and full forms into a line, those first, as ``hostname -f`` takes the first name."""
     if name.lower() not in line.keys():
         line.names.append((" ", name))
     place = line.keys().index(name.lower())

@@ -1,7 +1,7 @@
 """Where the readers of corosync.conf (corosync, PVE, pmxcfs) refuse a file or read it in different ways.
 
-Sources: corosync ``exec/coroparse.c`` and ``exec/totemconfig.c``, PVE/Corosync.pm (parse_conf, verify_conf), pmxcfs
-``cfs-utils.c``. A file without problems is in the intersection of all three.
+Sources: corosync ``exec/coroparse.c`` and ``exec/totemconfig.c``, PVE/Corosync.pm (parse_conf,
+verify_conf), pmxcfs ``cfs-utils.c``. A file without problems is in the intersection of all three.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def lint(data: bytes) -> list:
     Not looked at: what depends on the node (addresses, keys); ``corosync -t`` on each node does that.
 
     :param data: bytes, or str with one character per byte.
-    :returns: list of ``{"line": number | None, "text": what and why, "reader": "corosync" | "PVE" | "pmxcfs"}`` in
-        order of lines; empty if all readers take the file and read it alike.
+    :returns: list of ``{"line": number | None, "text": what and why, "reader": "corosync" | "PVE" |
+        "pmxcfs"}`` in order of lines; empty if all readers take the file and read it alike.
     """
     raw = data if isinstance(data, bytes) else data.encode("latin-1")
     tree = Tree(raw.decode("latin-1"))
@@ -56,7 +56,7 @@ def _bytes(raw):
         if b"\0" in line:
             found.append(problem(number, "NUL byte: corosync reads the line up to it, PVE all of it"))
         if b"\xa0" in line and not line.lstrip(b" \t").startswith(b"#"):
-            found.append(problem(number, "byte 0xA0: corosync from 3.1.8 on takes it for a blank, 3.1.7 does not"))
+            found.append(problem(number, "byte 0xA0: a blank for corosync from 3.1.8 on, not for 3.1.7"))
         try:
             line.decode("utf-8")
         except UnicodeDecodeError:
@@ -90,8 +90,8 @@ def _item(item, text, words):
     if not item.value:
         return f"{name} has no value: PVE takes the next word of the file for it"
     if words[:1] != [f"{item.key}:"]:
-        return (f"'{text.strip()}': PVE wants a key without blanks, the colon right after it, then a blank, as in "
-                f"'key: value'")
+        return (f"'{text.strip()}': PVE wants a key without blanks, the colon right after it, then a blank, "
+                "as in 'key: value'")
     return f"{name}: the value '{item.value}' has blanks, PVE takes one word"
 
 
@@ -103,114 +103,115 @@ def _header(section, text, words):
 
 def _shape(tree):
     """What sections do to each other."""
-    found, queue = [], [tree.root]
+    queue = [tree.root]
     while queue:
         section = queue.pop(0)
-        names = {}
+        yield from _twice(section)
         for child in section.children:
             name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
-            kinds = names.setdefault(name, set())
-            if (not is_item and kinds and name not in ("node", "interface")) or (is_item and False in kinds):
-                found.append(problem(child.number, f"'{name}' is there already in '{section.path or 'the file'}': "
-                                                      "corosync merges the two, PVE refuses that", "PVE"))
-            kinds.add(is_item)
-            if "." in name and (not is_item or section.parent is None):
-                found.append(problem(child.number, f"'{name}': corosync takes the dot for a section in a section, "
-                                                      "PVE for part of the name", "PVE"))
-        for child in section.sections:
-            if section.path in _CLOSED and child.path != "totem.interface.member":
-                found.append(problem(child.number, f"a section in '{section.path}': corosync 3.1.10 refuses it or "
-                                                      "reads it differently from versions before"))
+            if "." in name and (not is_item or section is tree.root):
+                yield problem(child.number, f"'{name}': corosync takes the dot for a section in a section, "
+                                            "PVE for part of the name", "PVE")
+            if not is_item and section.path in _CLOSED and child.path != "totem.interface.member":
+                yield problem(child.number, f"a section in '{section.path}': corosync 3.1.10 refuses it or "
+                                            "reads it differently from versions before")
         queue += section.sections
-    return found
+
+
+def _twice(section):
+    """Sections that PVE does not take a second time, and keys that are sections too."""
+    seen = {}
+    for child in section.children:
+        name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
+        kinds = seen.setdefault(name, set())
+        if (not is_item and kinds and name not in ("node", "interface")) or (is_item and False in kinds):
+            yield problem(child.number, f"'{name}' is there already in '{section.path or 'the file'}': "
+                                        "corosync merges the two, PVE refuses that", "PVE")
+        kinds.add(is_item)
 
 
 def _pmxcfs(raw, tree):
+    """Whether pmxcfs finds the version that corosync reads."""
     items = [item for item in tree.items if item.path == "totem.config_version"]
     match = _VERSION.search(raw)
     if not match:
-        line = items[-1].number if items else None
-        return [problem(line, "no 'config_version: <number>' that pmxcfs could find: it ignores the file", "pmxcfs")]
-    line = raw.count(b"\n", 0, match.start()) + 1
-    if not items or items[-1].number != line or items[-1].value.lstrip("0") != match[1].decode().lstrip("0"):
+        yield problem(items[-1].number if items else None,
+                      "no 'config_version: <number>' that pmxcfs could find: it ignores the file", "pmxcfs")
+        return
+    line, seen = raw.count(b"\n", 0, match.start()) + 1, match[1].decode()
+    if not items or items[-1].number != line or items[-1].value.lstrip("0") != seen.lstrip("0"):
         real = f"'{items[-1].value}' in line {items[-1].number}" if items else "none"
-        return [problem(line, f"pmxcfs takes the first 'config_version: {match[1].decode()}' in the text, corosync "
-                              f"reads {real}", "pmxcfs")]
-    return []
+        yield problem(line, f"pmxcfs takes the first 'config_version: {seen}' in the text, corosync reads "
+                            f"{real}", "pmxcfs")
 
 
 def _start(document):
     """What corosync refuses when it starts, though its parser takes it."""
-    found = []
     for path, default, allowed in (("totem.version", "missing", ("2",)),
                                    ("totem.transport", "knet", ("knet", "udpu", "udp")),
                                    ("totem.link_mode", "passive", ("passive", "active", "rr"))):
         value = document.get(path, default)
         if value not in allowed:
-            found.append(problem(_line_of(document, path), f"'{path}' is {value}, must be {' or '.join(allowed)}"))
-    nodes = document.node_blocks()
-    if not nodes:
-        found.append(problem(None, "no node in the nodelist"))
-    if len(nodes) < len({position for position, _ in document.tree.node_sections}):
-        found.append(problem(None, "two nodes have the same name: PVE keeps only the last", "PVE"))
-    ids = {}
-    for name, (sections, _) in nodes.items():
-        ids.setdefault(document.nodes()[name]["nodeid"], []).append(name)
-        if not document.nodes()[name]["nodeid"]:
-            found.append(problem(sections[-1].number, f"node '{name}' has no nodeid, knet needs one from 1"))
-    found += [problem(None, f"nodes {', '.join(names)} have the same nodeid {nodeid}")
-              for nodeid, names in ids.items() if nodeid and len(names) > 1]
-    return found
-
-
-def _line_of(document, path):
-    return max((item.number for item in document.tree.items if item.path == path), default=None)
+            line = max((item.number for item in document.tree.items if item.path == path), default=None)
+            yield problem(line, f"'{path}' is {value}, must be {' or '.join(allowed)}")
+    blocks, ids = document.node_blocks(), {}
+    if not blocks:
+        yield problem(None, "no node in the nodelist")
+    if len(blocks) < len({position for position, _ in document.tree.node_sections}):
+        yield problem(None, "two nodes have the same name: PVE keeps only the last", "PVE")
+    for name, node in document.nodes().items():
+        ids.setdefault(node["nodeid"], []).append(name)
+        if not node["nodeid"]:
+            yield problem(blocks[name][0][-1].number, f"node '{name}' has no nodeid, knet needs one from 1")
+    for nodeid, names in ids.items():
+        if nodeid and len(names) > 1:
+            yield problem(None, f"nodes {', '.join(names)} have the same nodeid {nodeid}")
 
 
 def _links(document):
     """Addresses and interface blocks, as corosync sees them when it starts."""
-    found, nodes = [], document.node_blocks()
+    nodes = document.node_blocks()
     for name, (sections, _) in nodes.items():
         for item in (item for section in sections for item in section.items):
-            if re.match(r"(ring|link)\d+_addr\Z", item.key) and (
-                    not RING.match(item.key) or int(RING.match(item.key)[1]) > MAX_LINK):
-                found.append(problem(item.number, f"'{item.key}': links are ring0_addr to ring{MAX_LINK}_addr"))
-            elif RING.match(item.key) and not item.value:
-                found.append(problem(item.number, f"node '{name}': '{item.key}' has no address"))
+            ring = RING.match(item.key)
+            if re.match(r"(ring|link)\d+_addr\Z", item.key) and (not ring or int(ring[1]) > MAX_LINK):
+                yield problem(item.number, f"'{item.key}': links are ring0_addr to ring{MAX_LINK}_addr")
+            elif ring and not item.value:
+                yield problem(item.number, f"node '{name}': '{item.key}' has no address")
     addresses = {name: set(entry["addresses"]) for name, entry in document.nodes().items()}
     every = set().union(*addresses.values())
-    found += [problem(nodes[name][0][-1].number, f"node '{name}' has no address for link "
-                                                    f"{', '.join(map(str, sorted(every - links)))}, others have")
-              for name, links in addresses.items() if links != every]
-    if len(every) > 1:
-        found += [problem(sections[-1].number, f"node '{name}' has no 'name': with two links or more corosync "
-                                                  "wants one") for name, (sections, keys) in nodes.items()
-                  if not keys.get("name")]
-    found += [problem(sections[-1].number, f"'bindnetaddr' for link {link}, for which no node has an address: "
-                                              "corosync refuses to start with that")
-              for link, sections in document.interface_blocks().items()
-              if link not in every and any(section.value("bindnetaddr") for section in sections)]
-    return found
+    for name, (sections, keys) in nodes.items():
+        missing = ", ".join(map(str, sorted(every - addresses[name])))
+        if missing:
+            yield problem(sections[-1].number,
+                          f"node '{name}' has no address for link {missing}, others have")
+        if len(every) > 1 and not keys.get("name"):
+            yield problem(sections[-1].number,
+                          f"node '{name}' has no 'name': with two links or more corosync wants one")
+    for link, sections in document.interface_blocks().items():
+        if link not in every and any(section.value("bindnetaddr") for section in sections):
+            yield problem(sections[-1].number, f"'bindnetaddr' for link {link}, for which no node has an "
+                                               "address: corosync refuses to start with that")
 
 
 def _pve_links(document):
     """Interface blocks as PVE sees them."""
-    found, blocks = [], document.interface_blocks()
+    blocks, links = document.interface_blocks(), document.links()
     for link, sections in blocks.items():
-        found += [problem(section.number, f"second interface block for link {link}: corosync merges the two, PVE "
-                                             "keeps only the last", "PVE") for section in sections[1:]]
+        for section in sections[1:]:
+            yield problem(section.number, f"second interface block for link {link}: corosync merges the two, "
+                                          "PVE keeps only the last", "PVE")
         for section in sections:
             seen = section.value("linknumber", section.value("ringnumber", "none"))
             if seen != str(link):
-                found.append(problem(section.number, f"interface block for link {link} in the eyes of corosync, for "
-                                                        f"link {seen} in those of PVE: set linknumber", "PVE"))
-    have = document.links()
-    for link in range(MAX_LINK + 1):
-        entry = have.get(link, {"addresses": {}, "interface": False})
+                yield problem(section.number, f"interface block for link {link} in the eyes of corosync, for "
+                                              f"link {seen} in those of PVE: set linknumber", "PVE")
+    for link, entry in links.items():
+        if link > MAX_LINK:
+            continue
         if blocks and entry["addresses"] and not entry["interface"]:
-            found.append(problem(None, f"link {link} has addresses but no interface block, other links have: PVE "
-                                       "refuses to add a node", "PVE"))
+            yield problem(None, f"link {link} has addresses but no interface block, other links have: PVE "
+                                "refuses to add a node", "PVE")
         if entry["interface"] and not entry["addresses"]:
-            found.append(problem(blocks[link][-1].number, f"interface block for link {link}, but no node has an "
-                                                             "address for it: PVE refuses to add a node", "PVE"))
-    return found
+            yield problem(blocks[link][-1].number, f"interface block for link {link}, but no node has an "
+                                                   "address for it: PVE refuses to add a node", "PVE")

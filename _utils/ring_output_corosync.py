@@ -70,8 +70,9 @@ def cfgtool_nodes(text: str) -> dict:
         elif result and (match := _REACHABLE.match(line)):
             node = result["nodes"].setdefault(int(match[1]), {})
         elif node is not None and (match := _PATH.match(line)):
-            node[int(match[1])] = {"transport": match[2], "local": match[3], "remote": match[4] or "",
-                                   "enabled": bool(match[5]), "connected": bool(match[6]), "mtu": int(match[8])}
+            node[int(match[1])] = {
+                "transport": match[2], "local": match[3], "remote": match[4] or "",
+                "enabled": bool(match[5]), "connected": bool(match[6]), "mtu": int(match[8])}
         else:
             raise OutputError("corosync-cfgtool -n", line)
     if result is None:
@@ -82,8 +83,8 @@ def cfgtool_nodes(text: str) -> dict:
 def reload_result(stdout: str, stderr: str, rc: int) -> dict:
     """Judge ``corosync-cfgtool -R``: accepted only if rc is 0, ``Done`` was printed and stderr is empty.
 
-    The exit code alone says nothing from 3.1.9 on, nor does acceptance show that the runtime has changed: read
-    ``totem.config_version`` back.
+    The exit code alone says nothing from 3.1.9 on, nor does acceptance show that the runtime has changed:
+    read ``totem.config_version`` back.
 
     :returns: ``{"ok": bool, "error": text}``.
     """
@@ -92,8 +93,9 @@ def reload_result(stdout: str, stderr: str, rc: int) -> dict:
               and not line.startswith("**SCTP")]
     if rc == 0 and "Done" in said and not errors:
         return {"ok": True, "error": ""}
-    return {"ok": False, "error": "; ".join(errors) or f"corosync-cfgtool -R ended with exit code {rc}"
-                                                       f"{'' if 'Done' in said else ' and did not print Done'}"}
+    missing = "" if "Done" in said else " and did not print Done"
+    return {"ok": False,
+            "error": "; ".join(errors) or f"corosync-cfgtool -R ended with exit code {rc}{missing}"}
 
 
 _CMAP = re.compile(r"(\S+) \((u8|u16|u32|u64|i8|i16|i32|i64|flt|dbl|str|bin)\)(?: = ?(.*))?\Z")
@@ -138,9 +140,9 @@ def runtime(found: dict) -> dict:
     """Return what the running daemon has, from :func:`cmap` of the main map.
 
     :returns: ``{"version", "cluster_name", "reload_status", "nodeid", "token", "consensus",
-        "nodes": {name: {"nodeid", "addresses": {link: address}}}, "interfaces": {link: {key: text}}}``; the numbers
-        in milliseconds; None where the daemon has no such key (``reload_status`` before the first reload; ``1`` is
-        success). ``nodeid`` is the local node's.
+        "nodes": {name: {"nodeid", "addresses": {link: address}}}, "interfaces": {link: {key: text}}}``; the
+        numbers in milliseconds; None where the daemon has no such key (``reload_status`` before the first
+        reload; ``1`` is success). ``nodeid`` is the local node's.
     """
     nodes, by_place = {}, _groups(found, r"nodelist\.node\.(\d+)\.(.+)\Z")
     for place in sorted(by_place):
@@ -208,8 +210,8 @@ def _members(lines, tool):
 def members(text: str) -> dict:
     """Return what ``corosync-quorumtool -l`` (also ``pvecm nodes``) prints: the nodes of this partition.
 
-    :returns: ``{nodeid: {"name", "votes", "local": bool, "qdevice": "A,V,NMW" | "NR" | None}}``; the row of the
-        quorum device itself, nodeid 0, is left out.
+    :returns: ``{nodeid: {"name", "votes", "local": bool, "qdevice": "A,V,NMW" | "NR" | None}}``; the row of
+        the quorum device itself, nodeid 0, is left out.
     :raises OutputError: a line that does not fit, or no table.
     """
     lines = _lines(text)
@@ -222,12 +224,13 @@ def quorum(text: str) -> dict:
     """Return what ``corosync-quorumtool -s`` prints, with any of ``-i``, ``-H``, ``-p`` too.
 
     :returns: ``{"quorate": bool, "ring_id": "1.1e", "expected", "highest_expected", "total", "quorum",
-        "flags": [...], "members": [nodeid], "nodeid", "votes": {nodeid: votes}, "qdevice_votes"}``; None for the
-        numbers if votequorum is not in use, and for ``qdevice_votes`` without a quorum device.
+        "flags": [...], "members": [nodeid], "nodeid", "votes": {nodeid: votes}, "qdevice_votes"}``; None
+        for the numbers if votequorum is not in use, and for ``qdevice_votes`` without a quorum device.
     :raises OutputError: a line that does not fit, or no quorum information.
     """
     tool, lines = "corosync-quorumtool -s", _lines(text)
-    table = next((at for at, line in enumerate(lines) if line.startswith("Membership information")), len(lines))
+    table = next((at for at, line in enumerate(lines) if line.startswith("Membership information")),
+                 len(lines))
     fields = {}
     for line in lines[:table]:
         match = _FIELD.match(line)
@@ -284,7 +287,7 @@ def check_result(rc: int, stdout: str, stderr: str) -> dict:
     for line in [*_lines(stderr), *_lines(stdout)]:
         log = _LOG.match(line)
         text = log[3] if log else line.strip()
-        if log and log[1] in ("notice", "info", "debug") or text.startswith("Corosync Cluster Engine exiting"):
+        if log and (log[1] in ("notice", "info", "debug") or " Engine exiting " in text):
             continue
         if log and log[1] == "warning":
             warnings.append(text)

@@ -17,7 +17,8 @@ except ImportError:
 
 _STATES = (
     ("not-in-cluster", re.compile(r"Corosync config '.*' does not exist")),
-    ("corosync-stopped", re.compile(r"Cannot initialize (CMAP|QUORUM|VOTEQUORUM|CFG) service|CS_ERR_LIBRARY")),
+    ("corosync-stopped",
+     re.compile(r"Cannot initialize (CMAP|QUORUM|VOTEQUORUM|CFG) service|CS_ERR_LIBRARY")),
     ("pmxcfs-stopped", re.compile(r"ipcc_send_rec|Unable to load access control list|not mounted")),
     ("no-quorum", re.compile(r"no quorum|not ready - no quorum", re.IGNORECASE)),
 )
@@ -37,11 +38,11 @@ def _last(text):
 
 
 def pvecm_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
-    """Return what ``pvecm status`` tells; exit code 2 alone would mean both "no quorum" and "not in a cluster".
+    """Return what ``pvecm status`` tells; exit code 2 alone may be "no quorum" or "not in a cluster".
 
     :returns: ``{"state": "quorate" | "no-quorum" | "not-in-cluster" | "corosync-stopped" | "pmxcfs-stopped",
-        "cluster": {"name", "version", "transport", "secauth"} | None, "quorum": as :func:`quorum` | None}``; the
-        cluster part is from the cluster file, the rest from the running daemon.
+        "cluster": {"name", "version", "transport", "secauth"} | None, "quorum": as :func:`quorum` |
+        None}``; the cluster part is from the cluster file, the rest from the running daemon.
     :raises OutputError: a line that does not fit, or another failure.
     """
     cluster, rest = None, stdout
@@ -66,7 +67,8 @@ def pvecm_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
 def pvecm_nodes(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     """Return what ``pvecm nodes`` tells: the nodes of this partition only, and rc 0 without quorum too.
 
-    :returns: ``{"state": "ok" | as :func:`pve_state`, "nodes": {nodeid: {"name", "votes", "local", "qdevice"}}}``.
+    :returns: ``{"state": "ok" | as :func:`pve_state`, "nodes": {nodeid: {"name", "votes", "local",
+        "qdevice"}}}``.
     :raises OutputError: a line that does not fit, or another failure.
     """
     if stdout.strip():
@@ -81,8 +83,8 @@ def pmxcfs_members(text: str) -> dict:
     """Return the content of ``/etc/pve/.members``.
 
     :returns: ``{"nodename", "version", "cluster": {"name", "version", "nodes", "quorate": bool} | None,
-        "nodelist": {name: {"id", "online": bool, "ip": address | None}}}``; no cluster and no nodes on a node that is
-        alone, or whose pmxcfs has not reached corosync since its start.
+        "nodelist": {name: {"id", "online": bool, "ip": address | None}}}``; no cluster and no nodes on a
+        node that is alone, or whose pmxcfs has not reached corosync since its start.
     :raises OutputError: not the JSON that pmxcfs writes.
     """
     try:
@@ -93,7 +95,8 @@ def pmxcfs_members(text: str) -> dict:
             "version": int(data["version"]),
             "cluster": cluster and {"name": cluster["name"], "version": int(cluster["version"]),
                                     "nodes": int(cluster["nodes"]), "quorate": bool(cluster["quorate"])},
-            "nodelist": {name: {"id": int(entry["id"]), "online": bool(entry["online"]), "ip": entry.get("ip")}
+            "nodelist": {name: {"id": int(entry["id"]), "online": bool(entry["online"]),
+                                "ip": entry.get("ip")}
                          for name, entry in sorted(data.get("nodelist", {}).items())},
         }
     except (ValueError, KeyError, TypeError, AttributeError) as err:
@@ -140,8 +143,9 @@ def pvesr_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     """Return what ``pvesr status`` prints: the jobs of guests on this node.
 
     :returns: ``{job: {"enabled": bool, "target": node, "last_sync": text | None, "next_sync": text | None,
-        "duration_s": float | None, "fail_count": int, "state": "OK" | "SYNCING" | the error, over several lines
-        where it has them}}``; times are the node's local ``YYYY-MM-DD_HH:MM:SS``, ``next_sync`` may be ``pending``.
+        "duration_s": float | None, "fail_count": int, "state": "OK" | "SYNCING" | the error, over several
+        lines where it has them}}``; times are the node's local ``YYYY-MM-DD_HH:MM:SS``, ``next_sync`` may
+        be ``pending``.
     :raises OutputError: a line that does not fit; the call failed (without quorum it does, after 10 s).
     """
     if rc:
@@ -153,13 +157,15 @@ def pvesr_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
             raise OutputError("pvesr status", row)
         found[match[1]] = {
             "enabled": match[2] == "Yes", "target": match[3].removeprefix("local/"),
-            "last_sync": None if match[4] == "-" else match[4], "next_sync": None if match[5] == "-" else match[5],
+            "last_sync": None if match[4] == "-" else match[4],
+            "next_sync": None if match[5] == "-" else match[5],
             "duration_s": None if match[6] == "-" else float(match[6]), "fail_count": int(match[7]),
             "state": (match[8] or "").strip()}
     return found
 
 
-_HA_NODE = re.compile(r"(master|lrm) (\S+) \((.*?)(?:, (watchdog \w+))?(?:, (\w{3} \w{3} +\d+ [\d:]+ \d{4}))?\)(.*)\Z")
+_HA_NODE = re.compile(r"(master|lrm) (\S+) \((.*?)(?:, (watchdog \w+))?"
+                      r"(?:, (\w{3} \w{3} +\d+ [\d:]+ \d{4}))?\)(.*)\Z")
 _HA_FENCING = re.compile(r"fencing (\w+)(?:, resource mode: (\w+))? ?(?:\((.*)\))?\Z")
 _HA_SERVICE = re.compile(r"service (\S+) \((\S+), (.*)\)\Z")
 _STALE = ("old timestamp", "unable to read", "detected time drift")
@@ -168,17 +174,20 @@ _STALE = ("old timestamp", "unable to read", "detected time drift")
 def ha_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     """Return what ``ha-manager status`` prints, before and after pve-ha-manager 5.1.3.
 
-    :returns: ``{"quorate": bool, "master": {"node", "status", "time"} | None, "fencing": "armed" | "standby" |
-        "disarming" | "disarmed" | None (older), "resource_mode": "freeze" | "ignore" | None,
+    :returns: ``{"quorate": bool, "master": {"node", "status", "time"} | None, "fencing": "armed" |
+        "standby" | "disarming" | "disarmed" | None (older), "resource_mode": "freeze" | "ignore" | None,
         "lrms": {node: {"status", "watchdog": "active" | "standby" | "released" | None (older), "time"}},
         "services": {sid: {"node", "state"}}, "configured": bool, "armed": bool, "certain": bool}``.
-        ``armed``: some node may hold a watchdog. It is True as well where the text cannot exclude it (a stale or
-        unreadable LRM status); ``certain`` is False then. What settles it on a node is /run/watchdog-mux.active.
-    :raises OutputError: a line that does not fit, or the call failed (only pmxcfs being down was seen to do that).
+        ``armed``: some node may hold a watchdog. It is True as well where the text cannot exclude it (a
+        stale or unreadable LRM status); ``certain`` is False then. What settles it on a node is
+        /run/watchdog-mux.active.
+    :raises OutputError: a line that does not fit, or the call failed (only pmxcfs being down was seen to do
+        that).
     """
     if rc:
         raise OutputError("ha-manager status", _last(stderr), f"failed with exit code {rc}")
-    found = {"quorate": None, "master": None, "fencing": None, "resource_mode": None, "lrms": {}, "services": {}}
+    found = {"quorate": None, "master": None, "fencing": None, "resource_mode": None, "lrms": {},
+             "services": {}}
     for line in stdout.split("\n"):
         line = line.rstrip()
         if line == "full cluster state:":
@@ -210,12 +219,14 @@ def _ha_line(found, line):
 
 
 def _ha_armed(found):
-    """Tell (armed, certain); an LRM holds its watchdog while it is active or in maintenance, the CRM as master."""
+    """Tell (armed, certain); an LRM holds a watchdog while active or in maintenance, the CRM as master."""
     fencing, lrms = found["fencing"], found["lrms"].values()
     holders = [lrm["watchdog"] == "active" if lrm["watchdog"] else
-               lrm["status"] in ("active", "lost_agent_lock", "maintenance mode", "restart mode") for lrm in lrms]
+               lrm["status"] in ("active", "lost_agent_lock", "maintenance mode", "restart mode")
+               for lrm in lrms]
     master = found["master"] or {"status": ""}
-    if any(holders) or fencing in ("armed", "disarming") or (fencing is None and master["status"] == "active"):
+    crm = fencing in ("armed", "disarming") or (fencing is None and master["status"] == "active")
+    if crm or any(holders):
         return True, True
     if any(lrm["status"].startswith(_STALE) for lrm in lrms) or master["status"].startswith(_STALE):
         return True, False

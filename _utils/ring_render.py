@@ -50,7 +50,8 @@ def render(cluster_name: str, nodes: dict, links: dict, version: int, totem: dic
         "totem": check_values({"cluster_name": cluster_name, **extra}),
     }), "new corosync.conf")
     for name in sorted(nodes):
-        addresses = {link: entry["addresses"][name] for link, entry in links.items() if name in entry["addresses"]}
+        addresses = {link: entry["addresses"][name] for link, entry in links.items()
+                     if name in entry["addresses"]}
         document.add_node(name, nodes[name]["nodeid"], addresses, nodes[name].get("votes", 1))
     for link in sorted(links, key=link_number):
         document.set_link(link, links[link]["addresses"], links[link].get("options") or {})
@@ -69,7 +70,8 @@ def _tree_of(document: Document) -> dict:
                   if child.path not in ("nodelist.node", "totem.interface")]
     tree["nodelist"]["node"] = [keys for _, (_, keys) in sorted(document.node_blocks().items())]
     tree["totem"]["interface"] = [
-        {**{key: value for key, value in entry["options"].items() if key != "ringnumber"}, "linknumber": str(link)}
+        {**{key: value for key, value in entry["options"].items() if key != "ringnumber"},
+         "linknumber": str(link)}
         for link, entry in document.links().items()]
     return tree
 
@@ -86,12 +88,14 @@ def _unwritable(document: Document) -> list:
             except ConfError as err:
                 found += [{**entry, "line": item.number} for entry in err.problems]
             if "." in item.key or item.key in [child.name for child in section.sections]:
-                found.append(problem(item.number, f"key '{item.key}': PVE keeps no section of the same path", "PVE"))
-        found += [problem(child.number, f"section '{child.name}' inside '{section.path}' has no place in PVE's "
-                                           "form", "PVE")
+                found.append(problem(item.number, f"key '{item.key}': PVE keeps no section of the same path",
+                                     "PVE"))
+        found += [problem(child.number,
+                          f"section '{child.name}' inside '{section.path}' has no place in PVE's form", "PVE")
                   for child in section.sections if section.path in ("nodelist.node", "totem.interface")]
     for path in ("uidgid", "logging.logger_subsys", "logging.logging_daemon"):
-        found += [problem(section.number, f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
+        found += [problem(section.number,
+                          f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
                   for section in document.sections(path)[1:]]
     if len(document.nodes()) < len({position for position, _ in document.tree.node_sections}):
         found.append(problem(None, "two nodes have the same name", "PVE"))
@@ -99,12 +103,13 @@ def _unwritable(document: Document) -> list:
 
 
 def normalise(data: bytes) -> bytes:
-    """Return the file in PVE's form with the meaning it has for corosync: what no reader reads in another way.
+    """Return the file in PVE's form with the meaning it has for corosync; all readers read that alike.
 
-    Comments go, as PVE itself would drop them; sections are merged, sorted and indented by two blanks; every link
-    gets an ``interface`` block.
+    Comments go, as PVE itself would drop them; sections are merged, sorted and indented by two blanks;
+    every link gets an ``interface`` block.
 
-    :raises ConfError: corosync refuses the file, or a value or section cannot be written so that PVE reads it alike.
+    :raises ConfError: corosync refuses the file, or a value or section cannot be written so that PVE reads
+        it alike.
     """
     document = parse(data)
     bad = _unwritable(document)

@@ -55,8 +55,10 @@ def changed(before, document):
 def test_what_is_read():
     document = ring_conf.parse(PVE)
     assert (document.version, document.cluster_name) == (5, "prod")
-    assert document.nodes() == {"pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "10.66.0.1"}},
-                                "pve2": {"nodeid": 2, "votes": 1, "addresses": {0: "10.66.0.2"}}}
+    assert document.nodes() == {
+        "pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "10.66.0.1"}},
+        "pve2": {"nodeid": 2, "votes": 1, "addresses": {0: "10.66.0.2"}},
+    }
     assert document.links() == {0: {"addresses": VRACK, "options": {}, "interface": True}}
     assert document.get("quorum.provider") == "corosync_votequorum"
     assert document.get("nodelist.node.1.name") == "pve2"
@@ -70,9 +72,18 @@ def test_a_link_is_added_as_pve_would_write_it_and_removed_without_a_trace():
     document = ring_conf.parse(PVE)
     document.set_link(2, PUBLIC, FAST)
     assert document.dump() == ring_conf.normalise(document.dump())
-    assert changed(PVE, document) == [[], [
-        "    knet_ping_interval: 200", "    knet_ping_timeout: 400", "    linknumber: 2",
-        "    ring2_addr: 198.51.100.10", "    ring2_addr: 203.0.113.20", "  interface {", "  }"]]
+    assert changed(PVE, document) == [
+        [],
+        [
+            "    knet_ping_interval: 200",
+            "    knet_ping_timeout: 400",
+            "    linknumber: 2",
+            "    ring2_addr: 198.51.100.10",
+            "    ring2_addr: 203.0.113.20",
+            "  interface {",
+            "  }",
+        ],
+    ]
     assert document.links()[2] == {"addresses": PUBLIC, "options": FAST, "interface": True}
     assert ring_conf.lint(document.dump()) == []
     document.remove_link(2)
@@ -93,9 +104,14 @@ def test_an_existing_link_gets_exactly_these_addresses_and_options():
     before = document.dump()
     document.set_link(0, {**VRACK, "pve2": "10.66.0.9"}, {"knet_link_priority": "20"})
     assert changed(before, document) == [
-        ["    knet_link_priority: 10", "    knet_ping_interval: 200", "    knet_ping_timeout: 400",
-         "    ring0_addr: 10.66.0.2"],
-        ["    knet_link_priority: 20", "    ring0_addr: 10.66.0.9"]]
+        [
+            "    knet_link_priority: 10",
+            "    knet_ping_interval: 200",
+            "    knet_ping_timeout: 400",
+            "    ring0_addr: 10.66.0.2",
+        ],
+        ["    knet_link_priority: 20", "    ring0_addr: 10.66.0.9"],
+    ]
     assert document.links()[0]["options"] == {"knet_link_priority": "20"}
     document.set_options(0, {})
     document.set_link("0", VRACK, {})
@@ -144,8 +160,10 @@ quorum{
 def test_a_handwritten_file_keeps_its_style(eol):
     data = ODD.replace(b"\n", eol)
     document = ring_conf.parse(data)
-    assert document.nodes() == {"pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "pve1", 1: "10.1.0.1"}},
-                                "pve2": {"nodeid": 2, "votes": 3, "addresses": {0: "10.66.0.2", 1: "10.1.0.2"}}}
+    assert document.nodes() == {
+        "pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "pve1", 1: "10.1.0.1"}},
+        "pve2": {"nodeid": 2, "votes": 3, "addresses": {0: "10.66.0.2", 1: "10.1.0.2"}},
+    }
     assert document.links()[1]["options"] == {"mcastport": "5555"}
     assert document.links()[0]["options"] == {"ringnumber": "0", "bindnetaddr": "10.66.0.0"}
     document.set("totem.cluster_name", "test")
@@ -154,20 +172,31 @@ def test_a_handwritten_file_keeps_its_style(eol):
     document.set_version(8)
     document.set_link(0, {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}, {"knet_link_priority": 1})
     document.set_link(2, {"pve1": "10.2.0.1", "pve2": "10.2.0.2"}, {})
-    expected = (ODD.replace(b"cluster_name :   prod \t", b"cluster_name :   test \t").replace(b"version: 7", b"version: 8")
-                .replace(b"votequorum\n}", b"votequorum\n\ttwo_node: 1\n}").replace(b":corosync_votequorum", b":x")
-                .replace(b"ring0_addr: pve1", b"ring0_addr: 10.66.0.1")
-                .replace(b"\t\tringnumber: 0\n\t\tbindnetaddr: 10.66.0.0\n",
-                         b"\t\tknet_link_priority: 1\n\t\tlinknumber: 0\n")
-                .replace(b"mcastport: 5555\n\t}\n", b"mcastport: 5555\n\t}\n\tinterface {\n\t\tlinknumber: 2\n\t}\n")
-                .replace(b"\t\tnodeid: 1\n", b"\t\tnodeid: 1\n\t\tname: pve1\n\t\tring2_addr: 10.2.0.1\n")
-                .replace(b"ring0_addr: 10.66.0.2\n", b"ring0_addr: 10.66.0.2\n\t\tring2_addr: 10.2.0.2\n"))
+    expected = (
+        ODD.replace(b"cluster_name :   prod \t", b"cluster_name :   test \t")
+        .replace(b"version: 7", b"version: 8")
+        .replace(b"votequorum\n}", b"votequorum\n\ttwo_node: 1\n}")
+        .replace(b":corosync_votequorum", b":x")
+        .replace(b"ring0_addr: pve1", b"ring0_addr: 10.66.0.1")
+        .replace(
+            b"\t\tringnumber: 0\n\t\tbindnetaddr: 10.66.0.0\n",
+            b"\t\tknet_link_priority: 1\n\t\tlinknumber: 0\n",
+        )
+        .replace(
+            b"mcastport: 5555\n\t}\n", b"mcastport: 5555\n\t}\n\tinterface {\n\t\tlinknumber: 2\n\t}\n"
+        )
+        .replace(b"\t\tnodeid: 1\n", b"\t\tnodeid: 1\n\t\tname: pve1\n\t\tring2_addr: 10.2.0.1\n")
+        .replace(b"ring0_addr: 10.66.0.2\n", b"ring0_addr: 10.66.0.2\n\t\tring2_addr: 10.2.0.2\n")
+    )
     assert document.dump() == expected.replace(b"\n", eol)
 
 
 def test_merged_and_repeated_parts_are_read_as_corosync_reads_them():
-    data = PVE + (b"totem {\n token: 1000\n token: 2000\n interface {\n mcastport: 7\n }\n interface {\n linknumber: 0\n"
-                  b" mcastport: 8\n knet_link_priority: 3\n }\n}\nnodelist {\n node {\n ring0_addr: 10.9.9.9\n }\n}\n")
+    data = PVE + (
+        b"totem {\n token: 1000\n token: 2000\n interface {\n mcastport: 7\n }\n"
+        b" interface {\n linknumber: 0\n"
+        b" mcastport: 8\n knet_link_priority: 3\n }\n}\nnodelist {\n node {\n ring0_addr: 10.9.9.9\n }\n}\n"
+    )
     document = ring_conf.parse(data)
     assert document.get("totem.token") == "2000"
     assert document.links()[0]["options"] == {"mcastport": "8", "knet_link_priority": "3"}
@@ -191,7 +220,10 @@ def test_a_node_that_goes_by_its_address_keeps_its_name_when_that_changes():
     assert same.dump() == data
     other.set_link(0, {"10.66.0.1": "10.67.0.1", "10.66.0.2": "10.66.0.2"}, {})
     assert other.nodes()["10.66.0.1"]["addresses"] == {0: "10.67.0.1"} and "10.66.0.2" in other.nodes()
-    assert changed(data, other) == [["    ring0_addr: 10.66.0.1"], ["    name: 10.66.0.1", "    ring0_addr: 10.67.0.1"]]
+    assert changed(data, other) == [
+        ["    ring0_addr: 10.66.0.1"],
+        ["    name: 10.66.0.1", "    ring0_addr: 10.67.0.1"],
+    ]
     gone.remove_link(0)
     assert list(gone.nodes()) == ["10.66.0.1", "10.66.0.2"]
 
@@ -202,7 +234,11 @@ def test_nodes_come_and_go():
     before = document.dump()
     document.add_node("pve15", 15, {"0": "10.66.0.15", 1: "192.0.2.15"}, votes=2)
     assert list(document.nodes()) == ["pve1", "pve15", "pve2"]
-    assert document.nodes()["pve15"] == {"nodeid": 15, "votes": 2, "addresses": {0: "10.66.0.15", 1: "192.0.2.15"}}
+    assert document.nodes()["pve15"] == {
+        "nodeid": 15,
+        "votes": 2,
+        "addresses": {0: "10.66.0.15", 1: "192.0.2.15"},
+    }
     assert document.dump() == ring_conf.normalise(document.dump())
     document.remove_node("pve15")
     document.remove_node("nobody")
@@ -213,12 +249,19 @@ def test_every_config_version_line_follows():
     data = PVE.replace(b"  config_version: 5\n", b"  config_version: 5\n  config_version: 6\n")
     document = ring_conf.parse(data)
     document.set_version(9)
-    assert document.dump().count(b"config_version: 9") == 2 and ring_conf.pmxcfs_version(document.dump()) == 9
+    assert (
+        document.dump().count(b"config_version: 9") == 2 and ring_conf.pmxcfs_version(document.dump()) == 9
+    )
 
 
 def test_sections_that_are_missing_are_made():
     document = ring_conf.parse(b"")
-    assert document.dump() == b"" and document.version == 0 and document.nodes() == {} and document.links() == {}
+    assert (
+        document.dump() == b""
+        and document.version == 0
+        and document.nodes() == {}
+        and document.links() == {}
+    )
     document.set("quorum.device.net.host", "10.0.0.9")
     document.set_version(1)
     document.add_node("a", 1, {0: "10.0.0.1"})
@@ -231,43 +274,46 @@ def test_sections_that_are_missing_are_made():
     assert open_end.dump() == b"totem {\r\n}\r\n\r\nquorum {\r\n  votes: 1\r\n}\r\n"
 
 
-@pytest.mark.parametrize("act, wanted", [
-    (lambda d: d.set("totem.token", "abc"), "whole number"),
-    (lambda d: d.set("totem.token", "4000 ms"), "one word"),
-    (lambda d: d.set("totem.cluster_name", "a{b"), "one word"),
-    (lambda d: d.set("totem.cluster_name", "a#b"), "one word"),
-    (lambda d: d.set("totem.cluster_name", ""), "one word"),
-    (lambda d: d.set("totem.cluster_name", "x\n}"), "one word"),
-    (lambda d: d.set("totem.cluster_name", "x" * 500), "510"),
-    (lambda d: d.set("totem.cluster_name", None), "must be text"),
-    (lambda d: d.set("totem.token", True), "must be text"),
-    (lambda d: d.set("totem.to ken", 1), "no key"),
-    (lambda d: d.set("token", 1), "not the path"),
-    (lambda d: d.set("totem.interface.0.mcastport", 1), "functions for them"),
-    (lambda d: d.set("nodelist.node.0.nodeid", 1), "functions for them"),
-    (lambda d: d.remove("nodelist.node"), "functions for them"),
-    (lambda d: d.set("quorum.provider.x", 1), "is a key"),
-    (lambda d: d.set_version(0), "from 1"),
-    (lambda d: d.set_version(2 ** 64), "from 1"),
-    (lambda d: d.set_version("6"), "from 1"),
-    (lambda d: d.set_version(True), "from 1"),
-    (lambda d: d.set_link(8, PUBLIC, {}), "0 to 7"),
-    (lambda d: d.set_link(-1, PUBLIC, {}), "0 to 7"),
-    (lambda d: d.set_link(True, PUBLIC, {}), "0 to 7"),
-    (lambda d: d.set_link(1, {"pve1": "10.0.0.1"}, {}), "no address for node 'pve2'"),
-    (lambda d: d.set_link(1, {**PUBLIC, "pve3": "10.0.0.1"}, {}), "'pve3' is not in the file"),
-    (lambda d: d.set_link(1, {**PUBLIC, "pve2": "a b"}, {}), "one word"),
-    (lambda d: d.set_link(1, PUBLIC, {"knet_link_priority": 256}), "0 to 255"),
-    (lambda d: d.set_link(1, PUBLIC, {"linknumber": 2}), "no option"),
-    (lambda d: d.set_link(0, PUBLIC, {"knet_link_priority": "x"}), "0 to 255"),
-    (lambda d: d.set_options(0, {"mcastport": 65536}), "65535"),
-    (lambda d: d.add_node("pve1", 3, {0: "10.0.0.3"}), "in the file already"),
-    (lambda d: d.add_node("pve3", 2, {0: "10.0.0.3"}), "that of node 'pve2'"),
-    (lambda d: d.add_node("pve3", 0, {0: "10.0.0.3"}), "nodeid 0"),
-    (lambda d: d.add_node("pve3", 3, {1: "10.0.0.3"}), "the file has [0]"),
-    (lambda d: d.add_node("pve3", 3, {}), "no address"),
-    (lambda d: d.add_node("pve 3", 3, {0: "10.0.0.3"}), "one word"),
-])
+@pytest.mark.parametrize(
+    "act, wanted",
+    [
+        (lambda d: d.set("totem.token", "abc"), "whole number"),
+        (lambda d: d.set("totem.token", "4000 ms"), "one word"),
+        (lambda d: d.set("totem.cluster_name", "a{b"), "one word"),
+        (lambda d: d.set("totem.cluster_name", "a#b"), "one word"),
+        (lambda d: d.set("totem.cluster_name", ""), "one word"),
+        (lambda d: d.set("totem.cluster_name", "x\n}"), "one word"),
+        (lambda d: d.set("totem.cluster_name", "x" * 500), "510"),
+        (lambda d: d.set("totem.cluster_name", None), "must be text"),
+        (lambda d: d.set("totem.token", True), "must be text"),
+        (lambda d: d.set("totem.to ken", 1), "no key"),
+        (lambda d: d.set("token", 1), "not the path"),
+        (lambda d: d.set("totem.interface.0.mcastport", 1), "functions for them"),
+        (lambda d: d.set("nodelist.node.0.nodeid", 1), "functions for them"),
+        (lambda d: d.remove("nodelist.node"), "functions for them"),
+        (lambda d: d.set("quorum.provider.x", 1), "is a key"),
+        (lambda d: d.set_version(0), "from 1"),
+        (lambda d: d.set_version(2**64), "from 1"),
+        (lambda d: d.set_version("6"), "from 1"),
+        (lambda d: d.set_version(True), "from 1"),
+        (lambda d: d.set_link(8, PUBLIC, {}), "0 to 7"),
+        (lambda d: d.set_link(-1, PUBLIC, {}), "0 to 7"),
+        (lambda d: d.set_link(True, PUBLIC, {}), "0 to 7"),
+        (lambda d: d.set_link(1, {"pve1": "10.0.0.1"}, {}), "no address for node 'pve2'"),
+        (lambda d: d.set_link(1, {**PUBLIC, "pve3": "10.0.0.1"}, {}), "'pve3' is not in the file"),
+        (lambda d: d.set_link(1, {**PUBLIC, "pve2": "a b"}, {}), "one word"),
+        (lambda d: d.set_link(1, PUBLIC, {"knet_link_priority": 256}), "0 to 255"),
+        (lambda d: d.set_link(1, PUBLIC, {"linknumber": 2}), "no option"),
+        (lambda d: d.set_link(0, PUBLIC, {"knet_link_priority": "x"}), "0 to 255"),
+        (lambda d: d.set_options(0, {"mcastport": 65536}), "65535"),
+        (lambda d: d.add_node("pve1", 3, {0: "10.0.0.3"}), "in the file already"),
+        (lambda d: d.add_node("pve3", 2, {0: "10.0.0.3"}), "that of node 'pve2'"),
+        (lambda d: d.add_node("pve3", 0, {0: "10.0.0.3"}), "nodeid 0"),
+        (lambda d: d.add_node("pve3", 3, {1: "10.0.0.3"}), "the file has [0]"),
+        (lambda d: d.add_node("pve3", 3, {}), "no address"),
+        (lambda d: d.add_node("pve 3", 3, {0: "10.0.0.3"}), "one word"),
+    ],
+)
 def test_a_refused_change_leaves_everything_as_it_was(act, wanted):
     document = ring_conf.parse(PVE)
     with pytest.raises(ring_conf.ConfError) as caught:
@@ -284,7 +330,11 @@ def test_all_that_is_wrong_with_a_call_is_said_at_once():
 
 
 def test_all_that_is_wrong_with_a_file_is_said_at_once_with_its_line():
-    data = PVE.replace(b"debug: off", b"debug off").replace(b"nodeid: 2", b"nodeid: two").replace(b": 5\n", b": abc\n")
+    data = (
+        PVE.replace(b"debug: off", b"debug off")
+        .replace(b"nodeid: 2", b"nodeid: two")
+        .replace(b": 5\n", b": abc\n")
+    )
     with pytest.raises(ring_conf.ConfError) as caught:
         ring_conf.parse(data, "/etc/pve/corosync.conf")
     assert [entry["line"] for entry in caught.value.problems] == [2, 15, 27]
@@ -302,21 +352,33 @@ def test_render_makes_the_file_that_pve_would_write():
     nodes = {"pve2": {"nodeid": 2}, "pve1": {"nodeid": 1, "votes": 1}}
     links = {"0": {"addresses": VRACK, "options": {}}}
     assert ring_conf.render("prod", nodes, links, 5) == PVE
-    more = ring_conf.render("prod", nodes, {**links, 1: {"addresses": PUBLIC, "options": FAST}}, 5,
-                            totem={"token": 4000, "secauth": None, "crypto_cipher": "aes256", "crypto_hash": "sha256"})
+    more = ring_conf.render(
+        "prod",
+        nodes,
+        {**links, 1: {"addresses": PUBLIC, "options": FAST}},
+        5,
+        totem={"token": 4000, "secauth": None, "crypto_cipher": "aes256", "crypto_hash": "sha256"},
+    )
     assert ring_conf.lint(more) == [] and ring_conf.normalise(more) == more
     document = ring_conf.parse(more)
     assert document.get("totem.secauth") is None and document.get("totem.token") == "4000"
     assert document.links()[1] == {"addresses": PUBLIC, "options": FAST, "interface": True}
 
 
-@pytest.mark.parametrize("name, nodes, links", [
-    ("a b", {"n": {"nodeid": 1}}, {0: {"addresses": {"n": "10.0.0.1"}}}),
-    ("a", {"n": {"nodeid": 1}}, {9: {"addresses": {"n": "10.0.0.1"}}}),
-    ("a", {"n": {"nodeid": 1}, "m": {"nodeid": 1}}, {0: {"addresses": {"n": "10.0.0.1", "m": "10.0.0.2"}}}),
-    ("a", {"n": {"nodeid": 1}, "m": {"nodeid": 2}}, {0: {"addresses": {"n": "10.0.0.1"}}}),
-    ("a", {"n": {"nodeid": 1}}, {}),
-])
+@pytest.mark.parametrize(
+    "name, nodes, links",
+    [
+        ("a b", {"n": {"nodeid": 1}}, {0: {"addresses": {"n": "10.0.0.1"}}}),
+        ("a", {"n": {"nodeid": 1}}, {9: {"addresses": {"n": "10.0.0.1"}}}),
+        (
+            "a",
+            {"n": {"nodeid": 1}, "m": {"nodeid": 1}},
+            {0: {"addresses": {"n": "10.0.0.1", "m": "10.0.0.2"}}},
+        ),
+        ("a", {"n": {"nodeid": 1}, "m": {"nodeid": 2}}, {0: {"addresses": {"n": "10.0.0.1"}}}),
+        ("a", {"n": {"nodeid": 1}}, {}),
+    ],
+)
 def test_render_refuses_what_cannot_be(name, nodes, links):
     with pytest.raises(ring_conf.ConfError):
         ring_conf.render(name, nodes, links, 1)
@@ -327,8 +389,11 @@ def test_normalise_brings_an_odd_file_into_pves_form():
     assert ring_conf.normalise(new) == new
     before, after = ring_conf.parse(ODD), ring_conf.parse(new)
     assert after.nodes() == before.nodes() and after.version == 7 and after.cluster_name == "prod"
-    assert after.links()[0] == {"addresses": before.links()[0]["addresses"], "interface": True,
-                                "options": {"bindnetaddr": "10.66.0.0"}}
+    assert after.links()[0] == {
+        "addresses": before.links()[0]["addresses"],
+        "interface": True,
+        "options": {"bindnetaddr": "10.66.0.0"},
+    }
     assert b"#" not in new and b"quorum {\n  provider: corosync_votequorum\n}\n\n" in new
 
 
@@ -337,16 +402,19 @@ def test_normalise_adds_the_interface_blocks_that_are_missing():
     assert ring_conf.normalise(data) == PVE
 
 
-@pytest.mark.parametrize("old, new, wanted", [
-    (b"cluster_name: prod", b"cluster_name: my cluster", "one word"),
-    (b"cluster_name: prod", b"cluster_name:", "one word"),
-    (b"cluster_name: prod", b"cluster_name: prod#1", "one word"),
-    (b"name: pve2", b"name: pve1", "same name"),
-    (b"    name: pve1", b"    x {\n    }\n    name: pve1", "no place"),
-    (b"quorum {", b"uidgid {\n uid: 0\n}\nuidgid {\n gid: 0\n}\nquorum {", "second section 'uidgid'"),
-    (b"  provider", b"  a.b: 1\n  provider", "key 'a.b'"),
-    (b"  provider", b"  device: 1\n  device {\n  }\n  provider", "key 'device'"),
-])
+@pytest.mark.parametrize(
+    "old, new, wanted",
+    [
+        (b"cluster_name: prod", b"cluster_name: my cluster", "one word"),
+        (b"cluster_name: prod", b"cluster_name:", "one word"),
+        (b"cluster_name: prod", b"cluster_name: prod#1", "one word"),
+        (b"name: pve2", b"name: pve1", "same name"),
+        (b"    name: pve1", b"    x {\n    }\n    name: pve1", "no place"),
+        (b"quorum {", b"uidgid {\n uid: 0\n}\nuidgid {\n gid: 0\n}\nquorum {", "second section 'uidgid'"),
+        (b"  provider", b"  a.b: 1\n  provider", "key 'a.b'"),
+        (b"  provider", b"  device: 1\n  device {\n  }\n  provider", "key 'device'"),
+    ],
+)
 def test_normalise_refuses_what_it_would_have_to_change(old, new, wanted):
     with pytest.raises(ring_conf.ConfError, match=wanted):
         ring_conf.normalise(PVE.replace(old, new, 1))

@@ -32,11 +32,16 @@ totem {
 
 
 def corosync(data, folder):
-    """Return (accepted by the parser, line of the complaint): later checks of ``corosync -t`` do not count."""
+    """Return (accepted by the parser, line of its complaint); later checks of ``corosync -t`` do not count."""
     path = folder / "x.conf"
     path.write_bytes(data)
-    ran = subprocess.run(["corosync", "-t", "-c", str(path)], capture_output=True, timeout=20, check=False,
-                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    ran = subprocess.run(
+        ["corosync", "-t", "-c", str(path)],
+        capture_output=True,
+        timeout=20,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
+    )
     said = (ran.stderr + ran.stdout).decode("latin-1")
     assume("is not found in /etc/" not in said)  # a user or group of this machine, no matter of grammar
     if ran.returncode in (-6, 134):
@@ -66,25 +71,105 @@ def agree(data, folder):
 
 blanks = st.sampled_from(["", "", " ", "  ", "\t", " \t "])
 names = st.one_of(
-    st.sampled_from(["totem", "token", "debug", "nodeid", "name", "a", "ab", "abc", "a b", "config_version", "x/y",
-                     "a.b", "interface", "linknumber", "é", "ring0_addr", "knet_link_priority", "x" * 240, "x" * 255]),
-    st.text("abz09._/:-{}# \t", max_size=6))
+    st.sampled_from(
+        [
+            "totem",
+            "token",
+            "debug",
+            "nodeid",
+            "name",
+            "a",
+            "ab",
+            "abc",
+            "a b",
+            "config_version",
+            "x/y",
+            "a.b",
+            "interface",
+            "linknumber",
+            "é",
+            "ring0_addr",
+            "knet_link_priority",
+            "x" * 240,
+            "x" * 255,
+        ]
+    ),
+    st.text("abz09._/:-{}# \t", max_size=6),
+)
 values = st.one_of(
-    st.sampled_from(["", "1", "0", "-1", "+7", "256", "65536", "4294967295", "4294967296", "18446744073709551616",
-                     "abc", "1 # x", "yes", "no", "ipv4", "none", "aes256", "foo}", "a{b", "1:2", "10.0.0.1", "\v5",
-                     "5\v", "é", "\xa0"]),
-    st.text("019 -+:}#\tax", max_size=6))
+    st.sampled_from(
+        [
+            "",
+            "1",
+            "0",
+            "-1",
+            "+7",
+            "256",
+            "65536",
+            "4294967295",
+            "4294967296",
+            "18446744073709551616",
+            "abc",
+            "1 # x",
+            "yes",
+            "no",
+            "ipv4",
+            "none",
+            "aes256",
+            "foo}",
+            "a{b",
+            "1:2",
+            "10.0.0.1",
+            "\v5",
+            "5\v",
+            "é",
+            "\xa0",
+        ]
+    ),
+    st.text("019 -+:}#\tax", max_size=6),
+)
 ends = st.sampled_from(["\n", "\n", "\n", "\r\n", " \n", "\t \r\n", "\r\r\n"])
-KEYS = ["totem.token", "totem.config_version", "totem.ip_version", "totem.crypto_cipher", "totem.crypto_hash",
-        "totem.crypto_model", "totem.knet_compression_model", "totem.knet_compression_level", "quorum.two_node",
-        "quorum.expected_votes", "quorum.provider", "quorum.device.votes", "quorum.device.master_wins",
-        "system.sched_rr", "system.qb_ipc_type", "system.move_to_root_cgroup", "uidgid.uid", "uidgid.gid",
-        "uidgid.other", "totem.interface.linknumber", "totem.interface.mcastport", "totem.interface.ttl",
-        "totem.interface.knet_link_priority", "totem.interface.knet_transport", "totem.interface.other",
-        "totem.interface.member.memberaddr", "totem.interface.member.other", "nodelist.node.nodeid",
-        "nodelist.node.quorum_votes", "nodelist.node.name", "nodelist.x", "logging.debug",
-        "logging.logger_subsys.subsys", "logging.logger_subsys.debug", "logging.logging_daemon.name",
-        "logging.logging_daemon.subsys", "resources.watchdog_timeout", "resources.system.poll_period", "other.token"]
+KEYS = [
+    "totem.token",
+    "totem.config_version",
+    "totem.ip_version",
+    "totem.crypto_cipher",
+    "totem.crypto_hash",
+    "totem.crypto_model",
+    "totem.knet_compression_model",
+    "totem.knet_compression_level",
+    "quorum.two_node",
+    "quorum.expected_votes",
+    "quorum.provider",
+    "quorum.device.votes",
+    "quorum.device.master_wins",
+    "system.sched_rr",
+    "system.qb_ipc_type",
+    "system.move_to_root_cgroup",
+    "uidgid.uid",
+    "uidgid.gid",
+    "uidgid.other",
+    "totem.interface.linknumber",
+    "totem.interface.mcastport",
+    "totem.interface.ttl",
+    "totem.interface.knet_link_priority",
+    "totem.interface.knet_transport",
+    "totem.interface.other",
+    "totem.interface.member.memberaddr",
+    "totem.interface.member.other",
+    "nodelist.node.nodeid",
+    "nodelist.node.quorum_votes",
+    "nodelist.node.name",
+    "nodelist.x",
+    "logging.debug",
+    "logging.logger_subsys.subsys",
+    "logging.logger_subsys.debug",
+    "logging.logging_daemon.name",
+    "logging.logging_daemon.subsys",
+    "resources.watchdog_timeout",
+    "resources.system.poll_period",
+    "other.token",
+]
 
 
 @st.composite
@@ -96,8 +181,13 @@ def key_value(draw):
 def soup(draw):
     """Lines of all kinds in any order."""
     line = st.one_of(
-        key_value(), st.builds("{}{} {{{}".format, blanks, names, blanks), st.builds("{}}}{}".format, blanks, blanks),
-        st.builds("{}#{}".format, blanks, values), blanks, st.text("ab:{}# \t", max_size=8))
+        key_value(),
+        st.builds("{}{} {{{}".format, blanks, names, blanks),
+        st.builds("{}}}{}".format, blanks, blanks),
+        st.builds("{}#{}".format, blanks, values),
+        blanks,
+        st.text("ab:{}# \t", max_size=8),
+    )
     text = "".join(draw(line) + draw(ends) for _ in range(draw(st.integers(0, 8))))
     return text if draw(st.booleans()) else text.rstrip("\r\n")
 
@@ -153,7 +243,7 @@ def test_our_parser_agrees_on_a_damaged_file(tmp_path_factory, data):
         line = lines[at]
         place = data.draw(st.integers(0, len(line)))
         cut = data.draw(st.integers(0, 3))
-        lines[at] = line[:place] + data.draw(st.text("{}: \t#x9\r\n\xa0", max_size=3)) + line[place + cut:]
+        lines[at] = line[:place] + data.draw(st.text("{}: \t#x9\r\n\xa0", max_size=3)) + line[place + cut :]
     agree("".join(lines).encode("latin-1"), tmp_path_factory.mktemp("oracle"))
 
 
@@ -181,7 +271,9 @@ def styled(draw):
 
 @given(styled(), st.integers(1, 7), addresses, st.integers(6, 99))
 @settings(CHECKS, max_examples=60)
-def test_an_edit_is_accepted_touches_its_lines_only_and_can_be_taken_back(tmp_path_factory, data, link, address, new):
+def test_an_edit_is_accepted_touches_its_lines_only_and_can_be_taken_back(
+    tmp_path_factory, data, link, address, new
+):
     document = ring_conf.parse(data)
     document.set_link(link, {"pve1": address}, {"knet_ping_interval": "200", "knet_ping_timeout": "400"})
     document.set_version(new)
@@ -194,8 +286,11 @@ def test_an_edit_is_accepted_touches_its_lines_only_and_can_be_taken_back(tmp_pa
     rest = iter(after)
     assert all(entry in rest for entry in kept), "an untouched line changed or moved"
     assert len(after) == len(old) + 7
-    assert document.links()[link] == {"addresses": {"pve1": address}, "interface": True, "options": {
-        "knet_ping_interval": "200", "knet_ping_timeout": "400"}}
+    assert document.links()[link] == {
+        "addresses": {"pve1": address},
+        "interface": True,
+        "options": {"knet_ping_interval": "200", "knet_ping_timeout": "400"},
+    }
     again = document.copy()
     again.set_link(link, {"pve1": address}, {"knet_ping_timeout": 400, "knet_ping_interval": 200})
     again.set_version(new)

@@ -4,91 +4,123 @@ import pytest
 import ring_conf
 from test_ring_conf import ODD, PVE
 
-TWO = ring_conf.render("prod", {"pve1": {"nodeid": 1}, "pve2": {"nodeid": 2}}, {
-    0: {"addresses": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}, "options": {"knet_link_priority": "2"}},
-    1: {"addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}}}, 5)
+TWO = ring_conf.render(
+    "prod",
+    {"pve1": {"nodeid": 1}, "pve2": {"nodeid": 2}},
+    {
+        0: {
+            "addresses": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"},
+            "options": {"knet_link_priority": "2"},
+        },
+        1: {"addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}},
+    },
+    5,
+)
 
 
 def found(data):
     return {(entry["reader"], entry["line"]) for entry in ring_conf.lint(data)}
 
 
-@pytest.mark.parametrize("data", [PVE, TWO, PVE.replace(b"\n", b"\r\n"), PVE.replace(b"  ", b"\t"), PVE.rstrip(),
-                                  b"# a comment with # and { and :\n\n" + PVE, PVE.replace(b": ", b":   "),
-                                  PVE.replace(b"  debug: off", b"  debug: on\n  debug: off"),
-                                  PVE.replace(b"  debug: off", b"  x: 1\n  y {\n    z: }\n  }"),
-                                  PVE + b"# config_version: 9\n", PVE.replace(b": 5\n", b": 005\n"),
-                                  "# é\n".encode() + PVE])
+@pytest.mark.parametrize(
+    "data",
+    [
+        PVE,
+        TWO,
+        PVE.replace(b"\n", b"\r\n"),
+        PVE.replace(b"  ", b"\t"),
+        PVE.rstrip(),
+        b"# a comment with # and { and :\n\n" + PVE,
+        PVE.replace(b": ", b":   "),
+        PVE.replace(b"  debug: off", b"  debug: on\n  debug: off"),
+        PVE.replace(b"  debug: off", b"  x: 1\n  y {\n    z: }\n  }"),
+        PVE + b"# config_version: 9\n",
+        PVE.replace(b": 5\n", b": 005\n"),
+        "# é\n".encode() + PVE,
+    ],
+)
 def test_what_all_read_alike_has_no_problem(data):
     assert ring_conf.lint(data) == []
     assert ring_conf.lint(data.decode("latin-1")) == []
 
 
-@pytest.mark.parametrize("old, new, wanted", [
-    # words: where PVE's words are not corosync's
-    (b"debug: off", b"debug:off", {("PVE", 2)}),
-    (b"debug: off", b"debug : off", {("PVE", 2)}),
-    (b"debug: off", b"debug: on and off", {("PVE", 2)}),
-    (b"debug: off", b"debug: off # x", {("PVE", 2)}),
-    (b"debug: off", b"debug: off#x", {("PVE", 2)}),
-    (b"debug: off", b"debug:", {("PVE", 2)}),
-    (b"debug: off", b"de bug: off", {("corosync", 2), ("PVE", 2)}),
-    (b"debug: off", b": off", {("PVE", 2)}),
-    (b"logging {", b"logging{", {("PVE", 1)}),
-    (b"logging {", b"logging: {", {("PVE", 1)}),
-    # corosync alone
-    (b"debug: off", b"debug: of{f", {("corosync", 2)}),
-    (b"debug: off", b"debug off", {("corosync", 2)}),
-    (b"debug: off", b"debug: " + b"x" * 502, {("corosync", 2)}),
-    (b"debug: off", b"debug: " + b"x" * 1900, {("corosync", 2)}),
-    (b"debug: off", b"debug: " + b"x" * 600 + b"\n  y : 1", {("corosync", 2), ("PVE", 3)}),
-    (b"logging {", b"logging\n{", {("corosync", 1), ("corosync", 2)}),
-    (b"logging {", b"foo { b: c }\nlogging {", {("corosync", 1)}),
-    (b"  secauth: on\n", b"  secauth: on\n  token: 3000 # ms\n", {("corosync", 34), ("PVE", 34)}),
-    (b"  version: 2\n}", b"  version: 2\n", {("corosync", 36)}),
-    (b"nodeid: 2", b"nodeid: two", {("corosync", 15)}),
-    (b"nodeid: 2", b"nodeid: 0", {("corosync", 13)}),
-    (b"    nodeid: 2\n", b"", {("corosync", 13)}),
-    (b"nodeid: 2", b"nodeid: 1", {("corosync", None)}),
-    (b"  version: 2", b"  version: 3", {("corosync", 34)}),
-    (b"  version: 2\n", b"", {("corosync", None)}),
-    (b"link_mode: passive", b"link_mode: foo", {("corosync", 32)}),
-    (b"link_mode: passive", b"transport: foo", {("corosync", 32)}),
-    (b"    ring0_addr: 10.66.0.2\n", b"", {("corosync", 13)}),
-    (b"ring0_addr: 10.66.0.2", b"ring0_addr: 10.66.0.2\n    ring1_addr: 10.1.0.2",
-     {("corosync", 7), ("PVE", None)}),
-    (b"ring0_addr: 10.66.0.2", b"ring0_addr: 10.66.0.2\n    ring8_addr: 10.1.0.2",
-     {("corosync", 18), ("corosync", 7)}),
-    (b"ring0_addr: 10.66.0.2", b"ring0_addr: 10.66.0.2\n    link1_addr: 10.1.0.2", {("corosync", 18)}),
-    (b"ring0_addr: 10.66.0.2", b"ring0_addr:", {("corosync", 17), ("PVE", 17)}),
-    (b"    name: pve1\n", b"    a {\n    }\n    name: pve1\n", {("corosync", 8)}),
-    # sections
-    (b"quorum {", b"quorum {\n}\nquorum {", {("PVE", 23)}),
-    (b"  provider", b"  device: 1\n  device {\n  }\n  provider", {("PVE", 23)}),
-    (b"quorum {", b"totem.interface {\n}\nquorum {", {("PVE", 21), ("PVE", 30)}),
-    (b"    linknumber: 0\n", b"", {("PVE", 28)}),
-    (b"    linknumber: 0\n", b"    ringnumber: 1\n", {("PVE", 28)}),
-    (b"    linknumber: 0\n", b"    linknumber: 00\n", {("PVE", 28)}),
-    (b"  ip_version", b"  interface {\n    linknumber: 0\n  }\n  ip_version", {("PVE", 31)}),
-    (b"  ip_version", b"  interface {\n    linknumber: 3\n  }\n  ip_version", {("PVE", 31)}),
-    (b"  ip_version", b"  interface {\n    linknumber: 3\n    bindnetaddr: 10.0.0.0\n  }\n  ip_version",
-     {("PVE", 31), ("corosync", 31)}),
-    (b"name: pve2", b"name: pve1", {("PVE", None)}),
-    # the version
-    (b"  config_version: 5\n", b"", {("pmxcfs", None)}),
-    (b"config_version: 5", b"config_version: -5", {("pmxcfs", 27)}),
-    (b"config_version: 5", b"config_version: five", {("corosync", 27), ("pmxcfs", 27)}),
-    (b"config_version: 5", b"config_version: 18446744073709551616", {("corosync", 27)}),
-    (b"config_version: 5", b"config_version: 4\n  config_version: 5", {("pmxcfs", 27)}),
-    (b"logging {", b"# config_version: 9\nlogging {", {("pmxcfs", 1)}),
-    (b"logging {", b"# config_version: 5\nlogging {", {("pmxcfs", 1)}),
-    (b"logging {", b"# config_version\n:7\nlogging {", {("corosync", 2), ("pmxcfs", 1), ("PVE", 2)}),
-    # bytes
-    (b"logging {", b"# caf\xe9\nlogging {", {("pmxcfs", 1)}),
-    (b"cluster_name: prod", b"cluster_name: prod\xa0", {("corosync", 26), ("pmxcfs", 26)}),
-    (b"logging {", b"\xef\xbb\xbflogging {", {("corosync", 2), ("corosync", 3)}),
-    (b"debug: off", b"debug: off\0", {("corosync", 2)}),
-])
+@pytest.mark.parametrize(
+    "old, new, wanted",
+    [
+        # words: where PVE's words are not corosync's
+        (b"debug: off", b"debug:off", {("PVE", 2)}),
+        (b"debug: off", b"debug : off", {("PVE", 2)}),
+        (b"debug: off", b"debug: on and off", {("PVE", 2)}),
+        (b"debug: off", b"debug: off # x", {("PVE", 2)}),
+        (b"debug: off", b"debug: off#x", {("PVE", 2)}),
+        (b"debug: off", b"debug:", {("PVE", 2)}),
+        (b"debug: off", b"de bug: off", {("corosync", 2), ("PVE", 2)}),
+        (b"debug: off", b": off", {("PVE", 2)}),
+        (b"logging {", b"logging{", {("PVE", 1)}),
+        (b"logging {", b"logging: {", {("PVE", 1)}),
+        # corosync alone
+        (b"debug: off", b"debug: of{f", {("corosync", 2)}),
+        (b"debug: off", b"debug off", {("corosync", 2)}),
+        (b"debug: off", b"debug: " + b"x" * 502, {("corosync", 2)}),
+        (b"debug: off", b"debug: " + b"x" * 1900, {("corosync", 2)}),
+        (b"debug: off", b"debug: " + b"x" * 600 + b"\n  y : 1", {("corosync", 2), ("PVE", 3)}),
+        (b"logging {", b"logging\n{", {("corosync", 1), ("corosync", 2)}),
+        (b"logging {", b"foo { b: c }\nlogging {", {("corosync", 1)}),
+        (b"  secauth: on\n", b"  secauth: on\n  token: 3000 # ms\n", {("corosync", 34), ("PVE", 34)}),
+        (b"  version: 2\n}", b"  version: 2\n", {("corosync", 36)}),
+        (b"nodeid: 2", b"nodeid: two", {("corosync", 15)}),
+        (b"nodeid: 2", b"nodeid: 0", {("corosync", 13)}),
+        (b"    nodeid: 2\n", b"", {("corosync", 13)}),
+        (b"nodeid: 2", b"nodeid: 1", {("corosync", None)}),
+        (b"  version: 2", b"  version: 3", {("corosync", 34)}),
+        (b"  version: 2\n", b"", {("corosync", None)}),
+        (b"link_mode: passive", b"link_mode: foo", {("corosync", 32)}),
+        (b"link_mode: passive", b"transport: foo", {("corosync", 32)}),
+        (b"    ring0_addr: 10.66.0.2\n", b"", {("corosync", 13)}),
+        (
+            b"ring0_addr: 10.66.0.2",
+            b"ring0_addr: 10.66.0.2\n    ring1_addr: 10.1.0.2",
+            {("corosync", 7), ("PVE", None)},
+        ),
+        (
+            b"ring0_addr: 10.66.0.2",
+            b"ring0_addr: 10.66.0.2\n    ring8_addr: 10.1.0.2",
+            {("corosync", 18), ("corosync", 7)},
+        ),
+        (b"ring0_addr: 10.66.0.2", b"ring0_addr: 10.66.0.2\n    link1_addr: 10.1.0.2", {("corosync", 18)}),
+        (b"ring0_addr: 10.66.0.2", b"ring0_addr:", {("corosync", 17), ("PVE", 17)}),
+        (b"    name: pve1\n", b"    a {\n    }\n    name: pve1\n", {("corosync", 8)}),
+        # sections
+        (b"quorum {", b"quorum {\n}\nquorum {", {("PVE", 23)}),
+        (b"  provider", b"  device: 1\n  device {\n  }\n  provider", {("PVE", 23)}),
+        (b"quorum {", b"totem.interface {\n}\nquorum {", {("PVE", 21), ("PVE", 30)}),
+        (b"    linknumber: 0\n", b"", {("PVE", 28)}),
+        (b"    linknumber: 0\n", b"    ringnumber: 1\n", {("PVE", 28)}),
+        (b"    linknumber: 0\n", b"    linknumber: 00\n", {("PVE", 28)}),
+        (b"  ip_version", b"  interface {\n    linknumber: 0\n  }\n  ip_version", {("PVE", 31)}),
+        (b"  ip_version", b"  interface {\n    linknumber: 3\n  }\n  ip_version", {("PVE", 31)}),
+        (
+            b"  ip_version",
+            b"  interface {\n    linknumber: 3\n    bindnetaddr: 10.0.0.0\n  }\n  ip_version",
+            {("PVE", 31), ("corosync", 31)},
+        ),
+        (b"name: pve2", b"name: pve1", {("PVE", None)}),
+        # the version
+        (b"  config_version: 5\n", b"", {("pmxcfs", None)}),
+        (b"config_version: 5", b"config_version: -5", {("pmxcfs", 27)}),
+        (b"config_version: 5", b"config_version: five", {("corosync", 27), ("pmxcfs", 27)}),
+        (b"config_version: 5", b"config_version: 18446744073709551616", {("corosync", 27)}),
+        (b"config_version: 5", b"config_version: 4\n  config_version: 5", {("pmxcfs", 27)}),
+        (b"logging {", b"# config_version: 9\nlogging {", {("pmxcfs", 1)}),
+        (b"logging {", b"# config_version: 5\nlogging {", {("pmxcfs", 1)}),
+        (b"logging {", b"# config_version\n:7\nlogging {", {("corosync", 2), ("pmxcfs", 1), ("PVE", 2)}),
+        # bytes
+        (b"logging {", b"# caf\xe9\nlogging {", {("pmxcfs", 1)}),
+        (b"cluster_name: prod", b"cluster_name: prod\xa0", {("corosync", 26), ("pmxcfs", 26)}),
+        (b"logging {", b"\xef\xbb\xbflogging {", {("corosync", 2), ("corosync", 3)}),
+        (b"debug: off", b"debug: off\0", {("corosync", 2)}),
+    ],
+)
 def test_each_difference_is_found_in_its_line(old, new, wanted):
     data = PVE.replace(old, new, 1)
     assert data != PVE
@@ -117,9 +149,18 @@ def test_an_empty_file_and_rubbish_are_refused():
     assert ring_conf.lint(b"") and ring_conf.lint(b"\0\xff{}:\n" * 3)
 
 
-@pytest.mark.parametrize("data, version", [
-    (b"", 0), (PVE, 5), (b"#config_version:12x\nconfig_version: 9", 12), (b"config_version \n : 7", 7),
-    (b"config_version: -3", 0), (b"my_config_version: 3", 3), (b"config_version: 99999999999999999999", 2 ** 64 - 1)])
+@pytest.mark.parametrize(
+    "data, version",
+    [
+        (b"", 0),
+        (PVE, 5),
+        (b"#config_version:12x\nconfig_version: 9", 12),
+        (b"config_version \n : 7", 7),
+        (b"config_version: -3", 0),
+        (b"my_config_version: 3", 3),
+        (b"config_version: 99999999999999999999", 2**64 - 1),
+    ],
+)
 def test_pmxcfs_takes_the_first_version_in_the_text(data, version):
     assert ring_conf.pmxcfs_version(data) == version == ring_conf.pmxcfs_version(data.decode("latin-1"))
 

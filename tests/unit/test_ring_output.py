@@ -22,63 +22,114 @@ LINK ID 1 sctp
 
 
 def test_cfgtool_status():
-    assert ring_output.cfgtool_status(STATUS) == {"nodeid": 1, "transport": "knet", "links": {
-        0: {"transport": "udp", "address": "10.66.0.1", "nodes": {1: "localhost", 2: "connected"}},
-        1: {"transport": "sctp", "address": "10.67.0.1", "nodes": {1: "localhost", 4294967295: "disconnected"}}}}
+    assert ring_output.cfgtool_status(STATUS) == {
+        "nodeid": 1,
+        "transport": "knet",
+        "links": {
+            0: {"transport": "udp", "address": "10.66.0.1", "nodes": {1: "localhost", 2: "connected"}},
+            1: {
+                "transport": "sctp",
+                "address": "10.67.0.1",
+                "nodes": {1: "localhost", 4294967295: "disconnected"},
+            },
+        },
+    }
     assert ring_output.cfgtool_status("Local node ID 3, transport knet\n") == {
-        "nodeid": 3, "transport": "knet", "links": {}}
+        "nodeid": 3,
+        "transport": "knet",
+        "links": {},
+    }
 
 
 @pytest.mark.parametrize("onwire", ["", "   onwire (min/max/cur): 0, 1, 1"])
 def test_cfgtool_nodes(onwire):
-    text = (f"Local node ID 1, transport knet\nnodeid: 2 reachable{onwire}\n"
-            "   LINK: 0 udp (10.66.0.1->10.66.0.2) enabled connected mtu: 1397\n"
-            "   LINK: 1 udp (fd00::1->fd00::2) enabled mtu: 469\n\n"
-            f"nodeid: 3 reachable{onwire}\n   LINK: 0 udp (10.66.0.1->10.66.0.3) enabled connected dynconnected mtu: 9\n\n")
-    assert ring_output.cfgtool_nodes(text) == {"nodeid": 1, "transport": "knet", "nodes": {
-        2: {0: {"transport": "udp", "local": "10.66.0.1", "remote": "10.66.0.2", "enabled": True, "connected": True,
-                "mtu": 1397},
-            1: {"transport": "udp", "local": "fd00::1", "remote": "fd00::2", "enabled": True, "connected": False,
-                "mtu": 469}},
-        3: {0: {"transport": "udp", "local": "10.66.0.1", "remote": "10.66.0.3", "enabled": True, "connected": True,
-                "mtu": 9}}}}
+    text = (
+        f"Local node ID 1, transport knet\nnodeid: 2 reachable{onwire}\n"
+        "   LINK: 0 udp (10.66.0.1->10.66.0.2) enabled connected mtu: 1397\n"
+        "   LINK: 1 udp (fd00::1->fd00::2) enabled mtu: 469\n\n"
+        f"nodeid: 3 reachable{onwire}\n   "
+        "LINK: 0 udp (10.66.0.1->10.66.0.3) enabled connected dynconnected mtu: 9\n\n"
+    )
+    assert ring_output.cfgtool_nodes(text) == {
+        "nodeid": 1,
+        "transport": "knet",
+        "nodes": {
+            2: {
+                0: {
+                    "transport": "udp",
+                    "local": "10.66.0.1",
+                    "remote": "10.66.0.2",
+                    "enabled": True,
+                    "connected": True,
+                    "mtu": 1397,
+                },
+                1: {
+                    "transport": "udp",
+                    "local": "fd00::1",
+                    "remote": "fd00::2",
+                    "enabled": True,
+                    "connected": False,
+                    "mtu": 469,
+                },
+            },
+            3: {
+                0: {
+                    "transport": "udp",
+                    "local": "10.66.0.1",
+                    "remote": "10.66.0.3",
+                    "enabled": True,
+                    "connected": True,
+                    "mtu": 9,
+                }
+            },
+        },
+    }
 
 
-@pytest.mark.parametrize("parser, text", [
-    (ring_output.cfgtool_status, ""),
-    (ring_output.cfgtool_status, STATUS.replace("connected\n", "happy\n")),
-    (ring_output.cfgtool_status, "\tstatus:\n"),
-    (ring_output.cfgtool_nodes, "nodeid: 2 reachable\n"),
-    (ring_output.cfgtool_nodes, "Local node ID 1, transport knet\n   LINK: 0 udp (a->b) enabled mtu: 1\n"),
-    (ring_output.cfgtool_nodes, ""),
-    (ring_output.cmap, "totem.token = 1\n"),
-    (ring_output.cmap, "totem.token (u32) = x\n"),
-    (ring_output.cmap, "totem.token (u32) =\n"),
-    (ring_output.quorum, ""),
-    (ring_output.quorum, "Cannot initialize CMAP service\n"),
-    (ring_output.quorum, "Quorum information\nQuorate:          Maybe\n"),
-    (ring_output.quorum, "Quorum information\nQuorate:   Yes\nExpected votes: many\n"),
-    (ring_output.quorum, "Quorate: Yes\n\nMembership information\n    Nodeid      Votes Name\nwho knows\n"),
-    (ring_output.members, ""),
-    (ring_output.members, "Membership information\n-----\nx\n"),
-    (ring_output.pvecm_status, ""),
-    (ring_output.pvecm_status, "Cluster information\n-----\nName:   x\n"),
-    (ring_output.pvecm_nodes, ""),
-    (ring_output.pmxcfs_members, ""),
-    (ring_output.pmxcfs_members, "[]"),
-    (ring_output.pmxcfs_members, "{}"),
-    (ring_output.pmxcfs_members, '{"nodename": "a", "version": 1, "nodelist": {"a": {}}}'),
-    (ring_output.pvesr_list, "rubbish\n"),
-    (ring_output.pvesr_list, "100-0 local/pve2 */15\n"),
-    (ring_output.pvesr_status, "100-0 Yes local/pve2 now then 1 0 OK\n"),
-    (ring_output.ha_status, ""),
-    (ring_output.ha_status, "quorum OK\nwhat is this\n"),
-    (ring_output.corosync_version, "bash: corosync: command not found"),
-    (ring_output.ip_addresses, "Object \"adr\" is unknown"),
-    (ring_output.ip_addresses, '[{"addr_info": []}]'),
-    (ring_output.ip_addresses, '[{"ifname": "a", "addr_info": [{"local": "x", "prefixlen": 24}]}]'),
-    (ring_output.ip_addresses, "7"),
-])
+@pytest.mark.parametrize(
+    "parser, text",
+    [
+        (ring_output.cfgtool_status, ""),
+        (ring_output.cfgtool_status, STATUS.replace("connected\n", "happy\n")),
+        (ring_output.cfgtool_status, "\tstatus:\n"),
+        (ring_output.cfgtool_nodes, "nodeid: 2 reachable\n"),
+        (
+            ring_output.cfgtool_nodes,
+            "Local node ID 1, transport knet\n   LINK: 0 udp (a->b) enabled mtu: 1\n",
+        ),
+        (ring_output.cfgtool_nodes, ""),
+        (ring_output.cmap, "totem.token = 1\n"),
+        (ring_output.cmap, "totem.token (u32) = x\n"),
+        (ring_output.cmap, "totem.token (u32) =\n"),
+        (ring_output.quorum, ""),
+        (ring_output.quorum, "Cannot initialize CMAP service\n"),
+        (ring_output.quorum, "Quorum information\nQuorate:          Maybe\n"),
+        (ring_output.quorum, "Quorum information\nQuorate:   Yes\nExpected votes: many\n"),
+        (
+            ring_output.quorum,
+            "Quorate: Yes\n\nMembership information\n    Nodeid      Votes Name\nwho knows\n",
+        ),
+        (ring_output.members, ""),
+        (ring_output.members, "Membership information\n-----\nx\n"),
+        (ring_output.pvecm_status, ""),
+        (ring_output.pvecm_status, "Cluster information\n-----\nName:   x\n"),
+        (ring_output.pvecm_nodes, ""),
+        (ring_output.pmxcfs_members, ""),
+        (ring_output.pmxcfs_members, "[]"),
+        (ring_output.pmxcfs_members, "{}"),
+        (ring_output.pmxcfs_members, '{"nodename": "a", "version": 1, "nodelist": {"a": {}}}'),
+        (ring_output.pvesr_list, "rubbish\n"),
+        (ring_output.pvesr_list, "100-0 local/pve2 */15\n"),
+        (ring_output.pvesr_status, "100-0 Yes local/pve2 now then 1 0 OK\n"),
+        (ring_output.ha_status, ""),
+        (ring_output.ha_status, "quorum OK\nwhat is this\n"),
+        (ring_output.corosync_version, "bash: corosync: command not found"),
+        (ring_output.ip_addresses, 'Object "adr" is unknown'),
+        (ring_output.ip_addresses, '[{"addr_info": []}]'),
+        (ring_output.ip_addresses, '[{"ifname": "a", "addr_info": [{"local": "x", "prefixlen": 24}]}]'),
+        (ring_output.ip_addresses, "7"),
+    ],
+)
 def test_what_is_not_understood_is_an_error(parser, text):
     with pytest.raises(ring_output.OutputError) as caught:
         parser(text)
@@ -90,20 +141,43 @@ def test_the_line_that_does_not_fit_is_named():
         ring_output.cmap("a.b (u8) = 1\nwhat? no\n")
 
 
-@pytest.mark.parametrize("out, err, rc, ok, error", [
-    ("Reloading corosync.conf...\nDone\n", "", 0, True, ""),
-    ("Reloading corosync.conf...\n", "Could not reload configuration. Error CS_ERR_INVALID_PARAM\n", 7, False,
-     "Could not reload configuration. Error CS_ERR_INVALID_PARAM"),
-    ("Reloading corosync.conf...\n", "Could not reload configuration. Error CS_ERR_INVALID_PARAM\n", 0, False,
-     "Could not reload configuration. Error CS_ERR_INVALID_PARAM"),
-    ("Reloading corosync.conf...\nDone\nERROR from reload: x - see syslog for more information\n",
-     "Errors in appying config, corosync.conf might not match the running system\n", 1, False, "ERROR from reload: x"),
-    ("Reloading corosync.conf...\n", "Could not initialize corosync configuration API error CS_ERR_LIBRARY\n", 1, False,
-     "CS_ERR_LIBRARY"),
-    ("Reloading corosync.conf...\n", "", 0, False, "did not print Done"),
-    ("Reloading corosync.conf...\nDone\n", "", 1, False, "exit code 1"),
-    ("", "", 0, False, "did not print Done"),
-])
+@pytest.mark.parametrize(
+    "out, err, rc, ok, error",
+    [
+        ("Reloading corosync.conf...\nDone\n", "", 0, True, ""),
+        (
+            "Reloading corosync.conf...\n",
+            "Could not reload configuration. Error CS_ERR_INVALID_PARAM\n",
+            7,
+            False,
+            "Could not reload configuration. Error CS_ERR_INVALID_PARAM",
+        ),
+        (
+            "Reloading corosync.conf...\n",
+            "Could not reload configuration. Error CS_ERR_INVALID_PARAM\n",
+            0,
+            False,
+            "Could not reload configuration. Error CS_ERR_INVALID_PARAM",
+        ),
+        (
+            "Reloading corosync.conf...\nDone\nERROR from reload: x - see syslog for more information\n",
+            "Errors in appying config, corosync.conf might not match the running system\n",
+            1,
+            False,
+            "ERROR from reload: x",
+        ),
+        (
+            "Reloading corosync.conf...\n",
+            "Could not initialize corosync configuration API error CS_ERR_LIBRARY\n",
+            1,
+            False,
+            "CS_ERR_LIBRARY",
+        ),
+        ("Reloading corosync.conf...\n", "", 0, False, "did not print Done"),
+        ("Reloading corosync.conf...\nDone\n", "", 1, False, "exit code 1"),
+        ("", "", 0, False, "did not print Done"),
+    ],
+)
 def test_reload_result(out, err, rc, ok, error):
     seen = ring_output.reload_result(out, err, rc)
     assert seen["ok"] == ok and error in seen["error"] and bool(seen["error"]) != ok
@@ -153,7 +227,7 @@ stats.srp.time_since_token_last_received (u64) = 3
 
 def test_cmap_values_have_their_types():
     seen = ring_output.cmap(CMAP)
-    assert seen["totem.config_version"] == 2 ** 64 - 1 and seen["config.reload_status"] == 1
+    assert seen["totem.config_version"] == 2**64 - 1 and seen["config.reload_status"] == 1
     assert seen["some.binary"] is None and seen["some.double"] == 0.5 and seen["some.empty"] == ""
     assert seen["runtime.members.2.ip"] == "r(0) ip(10.66.0.2) "
     assert ring_output.cmap("") == {} and ring_output.cmap("a.b (str) =") == {"a.b": ""}
@@ -162,29 +236,51 @@ def test_cmap_values_have_their_types():
 
 def test_runtime():
     assert ring_output.runtime(ring_output.cmap(CMAP)) == {
-        "version": 2 ** 64 - 1, "cluster_name": "prod", "reload_status": 1, "nodeid": 2, "token": 3000,
+        "version": 2**64 - 1,
+        "cluster_name": "prod",
+        "reload_status": 1,
+        "nodeid": 2,
+        "token": 3000,
         "consensus": 3600,
-        "nodes": {"pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}},
-                  "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2", 2: "203.0.113.20"}},
-                  "10.66.0.7": {"nodeid": 7, "addresses": {0: "10.66.0.7"}}},
-        "interfaces": {0: {"knet_link_priority": "10", "knet_ping_interval": "750"}, 2: {"knet_transport": "udp"}}}
+        "nodes": {
+            "pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}},
+            "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2", 2: "203.0.113.20"}},
+            "10.66.0.7": {"nodeid": 7, "addresses": {0: "10.66.0.7"}},
+        },
+        "interfaces": {
+            0: {"knet_link_priority": "10", "knet_ping_interval": "750"},
+            2: {"knet_transport": "udp"},
+        },
+    }
 
 
 def test_runtime_after_a_refused_reload_and_of_nothing():
-    found = ring_output.cmap(CMAP.replace("nodelist.local_node_pos (u32) = 1\n",
-                                          "runtime.votequorum.this_node_id (u32) = 2\n"))
+    found = ring_output.cmap(
+        CMAP.replace("nodelist.local_node_pos (u32) = 1\n", "runtime.votequorum.this_node_id (u32) = 2\n")
+    )
     assert ring_output.runtime(found)["nodeid"] == 2
-    assert ring_output.runtime({}) == {"version": 0, "cluster_name": None, "reload_status": None, "nodeid": None,
-                                       "token": None, "consensus": None, "nodes": {}, "interfaces": {}}
+    assert ring_output.runtime({}) == {
+        "version": 0,
+        "cluster_name": None,
+        "reload_status": None,
+        "nodeid": None,
+        "token": None,
+        "consensus": None,
+        "nodes": {},
+        "interfaces": {},
+    }
 
 
 def test_link_stats_are_of_other_nodes_by_name():
     running = ring_output.runtime(ring_output.cmap(CMAP))
     none = {"mtu": None, "latency_us": None, "down_count": None}
     assert ring_output.link_stats(ring_output.cmap(STATS), running) == {
-        "pve1": {0: {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 2},
-                 2: {"connected": False, "enabled": True, **none}},
-        "#9": {0: {"connected": False, "enabled": False, **none}}}
+        "pve1": {
+            0: {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 2},
+            2: {"connected": False, "enabled": True, **none},
+        },
+        "#9": {0: {"connected": False, "enabled": False, **none}},
+    }
 
 
 QUORUM = """\
@@ -210,34 +306,57 @@ Membership information
 {rows}"""
 
 
-@pytest.mark.parametrize("node, rows", [
-    ("10", "    Nodeid      Votes    Qdevice Name\n        10          1    A,V,NMW pve1 (local)\n"
-           "        11          1         NR 10.66.0.2\n         0          1            Qdevice\n"),
-    ("0x0000000a", "    Nodeid      Votes    Qdevice Name\n0x0000000a          1    A,V,NMW 10.66.0.1 (local)\n"
-                   "0x0000000b          1  NA,NV,NMW 10.66.0.2, 198.51.100.2\n"
-                   "0x00000000          1            Qdevice (votes 1)\n"),
-])
+@pytest.mark.parametrize(
+    "node, rows",
+    [
+        (
+            "10",
+            "    Nodeid      Votes    Qdevice Name\n        10          1    A,V,NMW pve1 (local)\n"
+            "        11          1         NR 10.66.0.2\n         0          1            Qdevice\n",
+        ),
+        (
+            "0x0000000a",
+            "    Nodeid      Votes    Qdevice Name\n0x0000000a          1    A,V,NMW 10.66.0.1 (local)\n"
+            "0x0000000b          1  NA,NV,NMW 10.66.0.2, 198.51.100.2\n"
+            "0x00000000          1            Qdevice (votes 1)\n",
+        ),
+    ],
+)
 def test_quorum_decimal_and_hexadecimal_with_a_qdevice(node, rows):
     assert ring_output.quorum(QUORUM.format(node=node, rows=rows)) == {
-        "quorate": True, "ring_id": "a.1e", "expected": 3, "highest_expected": 3, "total": 3, "quorum": 2,
-        "flags": ["2Node", "Quorate", "WaitForAll", "Qdevice"], "members": [10, 11], "nodeid": 10,
-        "votes": {10: 1, 11: 1}, "qdevice_votes": 1}
+        "quorate": True,
+        "ring_id": "a.1e",
+        "expected": 3,
+        "highest_expected": 3,
+        "total": 3,
+        "quorum": 2,
+        "flags": ["2Node", "Quorate", "WaitForAll", "Qdevice"],
+        "members": [10, 11],
+        "nodeid": 10,
+        "votes": {10: 1, 11: 1},
+        "qdevice_votes": 1,
+    }
 
 
 def test_members_with_and_without_a_qdevice():
     head = "\nMembership information\n----------------------\n    Nodeid      Votes Name\n"
     assert ring_output.members(head + "         1          1 pve1 (local)\n         2          0 \n") == {
         1: {"name": "pve1", "votes": 1, "local": True, "qdevice": None},
-        2: {"name": "", "votes": 0, "local": False, "qdevice": None}}
-    seen = ring_output.members(head + "         1          1    A,V,NMW pve1 (local)\n         2          1         NR pve2\n"
-                                      "         0          0            Qdevice (votes 1)\n")
+        2: {"name": "", "votes": 0, "local": False, "qdevice": None},
+    }
+    seen = ring_output.members(
+        head + "         1          1    A,V,NMW pve1 (local)\n         2          1         NR pve2\n"
+        "         0          0            Qdevice (votes 1)\n"
+    )
     assert {node: row["qdevice"] for node, row in seen.items()} == {1: "A,V,NMW", 2: "NR"}
     assert [row["name"] for row in seen.values()] == ["pve1", "pve2"]
 
 
 def test_quorum_without_votequorum():
-    seen = ring_output.quorum("Quorum information\n------------------\nDate:             x\nQuorum provider:  y\n"
-                              "Nodes:            1\nNode ID:          1\nRing ID:          1e\nQuorate:          No\n")
+    seen = ring_output.quorum(
+        "Quorum information\n------------------\nDate:             x\nQuorum provider:  y\n"
+        "Nodes:            1\nNode ID:          1\nRing ID:          1e\nQuorate:          No\n"
+    )
     assert seen["expected"] is None and seen["quorate"] is False and seen["members"] == []
 
 
@@ -248,8 +367,10 @@ def test_version_and_check_of_the_installed_corosync(tmp_path):
 
     assert ring_output.corosync_version(ran("-v")[1]).startswith("3.")
     good = tmp_path / "good.conf"
-    good.write_text("totem {\n version: 2\n interface {\n  bindnetaddr: 127.0.0.1\n }\n}\nnodelist {\n node {\n"
-                    "  nodeid: 1\n  name: a\n  ring0_addr: 127.0.0.1\n }\n}\n")
+    good.write_text(
+        "totem {\n version: 2\n interface {\n  bindnetaddr: 127.0.0.1\n }\n}\nnodelist {\n node {\n"
+        "  nodeid: 1\n  name: a\n  ring0_addr: 127.0.0.1\n }\n}\n"
+    )
     seen = ring_output.check_result(*ran("-t", "-c", str(good)))
     assert seen["ok"] and seen["errors"] == [] and "bindnetaddr" in seen["warnings"][0]
     bad = tmp_path / "bad.conf"
@@ -258,54 +379,117 @@ def test_version_and_check_of_the_installed_corosync(tmp_path):
     assert not seen["ok"] and seen["line"] == 2 and "Line is not" in seen["errors"][0]
     bad.write_text("totem {\n version: 2\n}\nnodelist {\n node {\n  ring0_addr: 127.0.0.1\n }\n}\n")
     seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
-    assert not seen["ok"] and seen["line"] is None and "nodeid" in seen["errors"][0] and len(seen["errors"]) == 1
+    assert (
+        not seen["ok"]
+        and seen["line"] is None
+        and "nodeid" in seen["errors"][0]
+        and len(seen["errors"]) == 1
+    )
 
 
 def test_check_result_of_an_abort_and_of_silence():
-    seen = ring_output.check_result(-6, "", "corosync: coroparse.c:1477: main_config_parser_cb: Assertion `x' failed.\n")
+    seen = ring_output.check_result(
+        -6, "", "corosync: coroparse.c:1477: main_config_parser_cb: Assertion `x' failed.\n"
+    )
     assert not seen["ok"] and "config_version" in seen["errors"][-1]
     assert ring_output.check_result(8, "", "")["errors"] == ["corosync -t ended with exit code 8"]
 
 
 def test_ip_addresses_are_canonical():
-    text = ('[{"ifname":"lo","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},{},{"ifname":"eth0","operstate":"DOWN",'
-            '"addr_info":[{"local":"10.66.0.1","prefixlen":24},{"local":"FD00:0::1","prefixlen":64},{"broadcast":"x"}]},'
-            '{"ifname":"eth1"}]')
-    assert ring_output.ip_addresses(text) == {"lo": ["127.0.0.1/8"], "eth0": ["10.66.0.1/24", "fd00::1/64"], "eth1": []}
+    text = (
+        '[{"ifname":"lo","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},'
+        '{},{"ifname":"eth0","operstate":"DOWN",'
+        '"addr_info":[{"local":"10.66.0.1","prefixlen":24},'
+        '{"local":"FD00:0::1","prefixlen":64},{"broadcast":"x"}]},'
+        '{"ifname":"eth1"}]'
+    )
+    assert ring_output.ip_addresses(text) == {
+        "lo": ["127.0.0.1/8"],
+        "eth0": ["10.66.0.1/24", "fd00::1/64"],
+        "eth1": [],
+    }
     assert ring_output.ip_addresses("[]\n") == {} == ring_output.ip_addresses("")
 
 
 def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines():
     head = "JobID                Target                 Schedule  Rate  Enabled\n"
-    assert ring_output.pvesr_list(head + "100-0                local/pve2           mon..fri 22:30    10      yes\n") == {
-        "100-0": {"target": "pve2", "schedule": "mon..fri 22:30", "rate": "10", "enabled": True}}
-    head = "JobID      Enabled    Target                           LastSync             NextSync   Duration  FailCount State\n"
+    assert ring_output.pvesr_list(
+        head + "100-0                local/pve2           mon..fri 22:30    10      yes\n"
+    ) == {"100-0": {"target": "pve2", "schedule": "mon..fri 22:30", "rate": "10", "enabled": True}}
+    head = (
+        "JobID      Enabled    Target                           "
+        "LastSync             NextSync   Duration  FailCount State\n"
+    )
     seen = ring_output.pvesr_status(
-        head + "100-0      Yes        local/pve2            2026-11-23_09:34:03  2026-11-23_09:39:08   7.1e-05         12 "
-               "command 'ssh' failed\nsecond line: 7\n\n101-2      Yes        local/pve3                              -"
-               "              pending          -          0 SYNCING\n")
-    assert seen["100-0"]["state"] == "command 'ssh' failed\nsecond line: 7" and seen["100-0"]["fail_count"] == 12
-    assert seen["101-2"] == {"enabled": True, "target": "pve3", "last_sync": None, "next_sync": "pending",
-                             "duration_s": None, "fail_count": 0, "state": "SYNCING"}
+        head
+        + "100-0      Yes        local/pve2            "
+        "2026-11-23_09:34:03  2026-11-23_09:39:08   7.1e-05         12 "
+        "command 'ssh' failed\nsecond line: 7\n\n101-2      "
+        "Yes        local/pve3                              -"
+        "              pending          -          0 SYNCING\n"
+    )
+    assert (
+        seen["100-0"]["state"] == "command 'ssh' failed\nsecond line: 7"
+        and seen["100-0"]["fail_count"] == 12
+    )
+    assert seen["101-2"] == {
+        "enabled": True,
+        "target": "pve3",
+        "last_sync": None,
+        "next_sync": "pending",
+        "duration_s": None,
+        "fail_count": 0,
+        "state": "SYNCING",
+    }
 
 
-@pytest.mark.parametrize("text, armed, certain", [
-    # before pve-ha-manager 5.1.3
-    ("master pve1 (active, Tue Nov 18 10:00:00 2025)\nlrm pve1 (active, Tue Nov 18 10:00:02 2025)\n", True, True),
-    ("master pve1 (idle, Tue Nov  8 10:00:00 2025)\nlrm pve1 (idle, Tue Nov  8 10:00:02 2025)\n", False, True),
-    ("master pve1 (idle, Tue Nov  8 10:00:00 2025)\nlrm pve1 (maintenance mode, Tue Nov  8 10:00:02 2025)\n", True, True),
-    ("master pve1 (old timestamp - dead?, Tue Nov 18 10:00:00 2025)\n", True, False),
-    ("", False, True),
-    # from it on
-    ("master pve1 (active, Tue Nov 18 10:00:00 2025) - disarmed, resource mode: freeze - static load CRS\n"
-     "fencing disarmed, resource mode: freeze (CRM watchdog released)\n"
-     "lrm pve1 (disarm mode, watchdog released, Tue Nov 18 10:00:02 2025)\n", False, True),
-    ("fencing disarming, resource mode: ignore (CRM watchdog active)\n", True, True),
-    ("fencing standby (CRM watchdog standby)\nlrm pve1 (idle, watchdog active, Tue Nov 18 10:00:02 2025)\n", True, True),
-    ("fencing standby (CRM watchdog standby)\nlrm pve1 (unable to read lrm status)\n", True, False),
-    ("fencing standby (CRM watchdog standby)\nlrm pve1 (detected time drift!, watchdog standby, "
-     "Tue Nov 18 10:00:02 2025)\n", True, False),
-])
+@pytest.mark.parametrize(
+    "text, armed, certain",
+    [
+        # before pve-ha-manager 5.1.3
+        (
+            "master pve1 (active, Tue Nov 18 10:00:00 2025)\nlrm pve1 (active, Tue Nov 18 10:00:02 2025)\n",
+            True,
+            True,
+        ),
+        (
+            "master pve1 (idle, Tue Nov  8 10:00:00 2025)\nlrm pve1 (idle, Tue Nov  8 10:00:02 2025)\n",
+            False,
+            True,
+        ),
+        (
+            "master pve1 (idle, Tue Nov  8 10:00:00 2025)\n"
+            "lrm pve1 (maintenance mode, Tue Nov  8 10:00:02 2025)\n",
+            True,
+            True,
+        ),
+        ("master pve1 (old timestamp - dead?, Tue Nov 18 10:00:00 2025)\n", True, False),
+        ("", False, True),
+        # from it on
+        (
+            "master pve1 (active, Tue Nov 18 10:00:00 2025) - disarmed, "
+            "resource mode: freeze - static load CRS\n"
+            "fencing disarmed, resource mode: freeze (CRM watchdog released)\n"
+            "lrm pve1 (disarm mode, watchdog released, Tue Nov 18 10:00:02 2025)\n",
+            False,
+            True,
+        ),
+        ("fencing disarming, resource mode: ignore (CRM watchdog active)\n", True, True),
+        (
+            "fencing standby (CRM watchdog standby)\nlrm pve1 (idle, "
+            "watchdog active, Tue Nov 18 10:00:02 2025)\n",
+            True,
+            True,
+        ),
+        ("fencing standby (CRM watchdog standby)\nlrm pve1 (unable to read lrm status)\n", True, False),
+        (
+            "fencing standby (CRM watchdog standby)\nlrm pve1 (detected time drift!, watchdog standby, "
+            "Tue Nov 18 10:00:02 2025)\n",
+            True,
+            False,
+        ),
+    ],
+)
 def test_who_may_hold_a_watchdog(text, armed, certain):
     seen = ring_output.ha_status("quorum OK\n" + text + "service vm:100 (pve1, request_stop)\n")
     assert (seen["armed"], seen["certain"]) == (armed, certain)
@@ -314,17 +498,27 @@ def test_who_may_hold_a_watchdog(text, armed, certain):
 
 def test_ha_lines_in_detail():
     seen = ring_output.ha_status(
-        "quorum No quorum on node 'pve1'!\nmaster pve1 (active, Tue Nov 18 10:00:00 2025) - disarmed, resource mode: freeze\n"
+        "quorum No quorum on node 'pve1'!\nmaster pve1 (active, "
+        "Tue Nov 18 10:00:00 2025) - disarmed, resource mode: freeze\n"
         "fencing disarmed, resource mode: freeze (CRM watchdog released)\n"
-        "lrm pve1 (disarm mode, watchdog released, Tue Nov 18 10:00:02 2025)\n")
+        "lrm pve1 (disarm mode, watchdog released, Tue Nov 18 10:00:02 2025)\n"
+    )
     assert seen["quorate"] is False and seen["fencing"] == "disarmed" and seen["resource_mode"] == "freeze"
     assert seen["master"] == {"node": "pve1", "status": "active", "time": "Tue Nov 18 10:00:00 2025"}
-    assert seen["lrms"] == {"pve1": {"status": "disarm mode", "watchdog": "released", "time": "Tue Nov 18 10:00:02 2025"}}
+    assert seen["lrms"] == {
+        "pve1": {"status": "disarm mode", "watchdog": "released", "time": "Tue Nov 18 10:00:02 2025"}
+    }
 
 
-@pytest.mark.parametrize("text, state", [
-    ("Cannot initialize CMAP service", "corosync-stopped"), ("Cannot initialize QUORUM service", "corosync-stopped"),
-    ("pve configuration filesystem (pmxcfs) not mounted", "pmxcfs-stopped"),
-    ("cluster not ready - no quorum?", "no-quorum"), ("please run as root", "")])
+@pytest.mark.parametrize(
+    "text, state",
+    [
+        ("Cannot initialize CMAP service", "corosync-stopped"),
+        ("Cannot initialize QUORUM service", "corosync-stopped"),
+        ("pve configuration filesystem (pmxcfs) not mounted", "pmxcfs-stopped"),
+        ("cluster not ready - no quorum?", "no-quorum"),
+        ("please run as root", ""),
+    ],
+)
 def test_pve_state(text, state):
     assert ring_output.pve_state(text) == state

@@ -11,16 +11,22 @@ FOLDER = Path(__file__).parents[1] / "captures"
 
 def read(path):
     """Return (command, rc, stdout, stderr) of a capture."""
-    match = re.fullmatch(r"node: \S+\ncommand: (.*)\nexit: (\d+)\nwall: \S+\n--stdout--\n(.*)--stderr--\n(.*)--end--\n",
-                         path.read_text(), re.DOTALL)
+    match = re.fullmatch(
+        r"node: \S+\ncommand: (.*)\nexit: (\d+)\nwall: \S+\n--stdout--\n(.*)--stderr--\n(.*)--end--\n",
+        path.read_text(),
+        re.DOTALL,
+    )
     assert match, f"{path} is no capture"
     return match[1], int(match[2]), match[3], match[4]
 
 
 def of(command):
     """Return the captures of one command as pytest parameters."""
-    found = [pytest.param(*read(path)[1:], id=path.stem) for path in sorted(FOLDER.glob("*.txt"))
-             if re.fullmatch(command, read(path)[0])]
+    found = [
+        pytest.param(*read(path)[1:], id=path.stem)
+        for path in sorted(FOLDER.glob("*.txt"))
+        if re.fullmatch(command, read(path)[0])
+    ]
     assert found, f"no capture of {command}"
     return found
 
@@ -28,8 +34,12 @@ def of(command):
 @pytest.mark.parametrize("rc, out, err", of("pvecm status"))
 def test_pvecm_status(rc, out, err):
     seen = ring_output.pvecm_status(out, err, rc)
-    expected = {0: "quorate", 1: "corosync-stopped", 111: "pmxcfs-stopped",
-                2: "no-quorum" if out else "not-in-cluster"}[rc]
+    expected = {
+        0: "quorate",
+        1: "corosync-stopped",
+        111: "pmxcfs-stopped",
+        2: "no-quorum" if out else "not-in-cluster",
+    }[rc]
     assert seen["state"] == expected
     if seen["quorum"]:
         assert seen["quorum"]["quorate"] == (rc == 0)
@@ -51,7 +61,9 @@ def test_pvecm_nodes(rc, out, err):
     seen = ring_output.pvecm_nodes(out, err, rc)
     assert seen["state"] == {0: "ok", 1: "corosync-stopped", 2: "not-in-cluster", 111: "pmxcfs-stopped"}[rc]
     assert len(seen["nodes"]) == len(re.findall(r"qve\d", out))
-    assert all(node["name"] == f"qve{nodeid}" and node["votes"] == 1 for nodeid, node in seen["nodes"].items())
+    assert all(
+        node["name"] == f"qve{nodeid}" and node["votes"] == 1 for nodeid, node in seen["nodes"].items()
+    )
     assert sum(node["local"] for node in seen["nodes"].values()) == (1 if rc == 0 else 0)
 
 
@@ -80,7 +92,9 @@ def test_pvesr_list(rc, out, err):
 @pytest.mark.parametrize("rc, out, err", of("pvesr status"))
 def test_pvesr_status(rc, out, err):
     if rc:
-        with pytest.raises(ring_output.OutputError, match="no quorum!" if rc == 13 else "Connection refused"):
+        with pytest.raises(
+            ring_output.OutputError, match="no quorum!" if rc == 13 else "Connection refused"
+        ):
             ring_output.pvesr_status(out, err, rc)
         assert ring_output.pve_state(err) == {13: "no-quorum", 111: "pmxcfs-stopped"}[rc]
         return
@@ -90,7 +104,9 @@ def test_pvesr_status(rc, out, err):
         assert job["target"] == "qve2" and job["enabled"] == (" Yes " in out)
         assert (job["state"] == "OK") == (job["fail_count"] == 0)
         if job["fail_count"]:
-            assert job["state"].startswith("command '/usr/bin/ssh -e none") and "exit code 255" in job["state"]
+            assert (
+                job["state"].startswith("command '/usr/bin/ssh -e none") and "exit code 255" in job["state"]
+            )
             assert job["duration_s"] > 0
         assert (job["last_sync"] is None) == (" pending " in out)
 
@@ -107,7 +123,8 @@ def test_ha_status(rc, out, err):
     assert list(seen["lrms"]) == re.findall(r"^lrm (\S+)", out, re.MULTILINE)
     assert seen["configured"] == ("master" in out or "service" in out)
     assert {node for node, lrm in seen["lrms"].items() if lrm["watchdog"] == "active"} == set(
-        re.findall(r"lrm (\S+) \(\w+, watchdog active", out))
+        re.findall(r"lrm (\S+) \(\w+, watchdog active", out)
+    )
     assert len(seen["services"]) == out.count("service ")
     if "watchdog active" in out:
         assert seen["armed"] and seen["certain"]
