@@ -1,0 +1,324 @@
+"""
+The firewall between the nodes: corosync's UDP ports and ssh open to peers, closed to everyone else.
+
+Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`ring_firewall`); where it is off, a table of
+nftables of our own does it (:mod:`ring_nft`), kept in ``/etc/pve-corosync/firewall.nft`` and loaded at boot by a unit.
+
+:depends: nftables or pve-firewall, pmxcfs, pve_node
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+    that directory. It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import base64
+import difflib
+import json
+import logging
+import os
+import socket
+import time
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_children
+    import ring_files
+    import ring_firewall
+    import ring_nft
+    import ring_pmxcfs
+    import ring_pmxcfs_file
+    import ring_replication
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_children,
+        ring_files,
+        ring_firewall,
+        ring_nft,
+        ring_pmxcfs,
+        ring_pmxcfs_file,
+        ring_replication,
+    )
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pve_firewall"
+
+CLUSTER_FW = "firewall/cluster.fw"
+LOCK = "firewall-cluster"
+UNIT_FOLDER = "/etc/systemd/system"
+#: pve-firewall looks at its files every 10 s.
+SETTLE = 25.0
+
+
+def __virtual__():
+    if salt.utils.path.which("pve-firewall") or salt.utils.path.which("nft"):
+        return __virtualname__
+    return (False, "neither pve-firewall nor nft is installed")
+
+
+def state():
+    """
+    Return which firewall holds the node's ports and what it lets through now.
+
+    Returns ``{"backend": "pve-firewall"|"nftables", "cluster_fw": {"enabled", "policy_in", "ours"} | None, "service":
+    text, "nft": {"peers", "management", "ssh", "ports"} | None, "dropped": {text: packets}, "persistent": bool,
+    "notes": [text]}``: ``service`` is the state of pve-firewall, ``nft`` what the loaded table of ours holds, ``dropped``
+    its counters, ``persistent`` whether it comes back at boot.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_firewall.state
+    """
+    units = __salt__["pve_node.units"](["pve-firewall", ring_nft.UNIT])
+    service = units.get("pve-firewall") or {}
+    found = _cluster_fw()
+    told = ring_firewall.options(found or b"")
+    listing = _nft_listing()
+    notes = []
+    if told["enabled"] and not service.get("active"):
+        notes.append("cluster.fw says enable: 1, but pve-firewall does not run, so it protects nothing")
+    if told["enabled"] and _host_uses_nft():
+        notes.append("proxmox-firewall (nftables: 1 in host.fw) accepts UDP 5405-5412 from everywhere by itself")
+    return {
+        "backend": "pve-firewall" if told["enabled"] and service.get("active") else "nftables",
+        "cluster_fw": None if found is None else told,
+        "service": service.get("state") or "not-found",
+        "nft": ring_nft.listed(listing),
+        "dropped": ring_nft.counters(listing),
+        "persistent": os.path.exists(_path(ring_nft.NFT_FILE)) and os.path.lexists(_wanted_link()),
+        "notes": notes,
+    }
+
+
+def apply(networks, management=None, ssh="peers", test=False):
+    """
+    Let the nodes' corosync and ssh in and everyone else's not, through the firewall that this node uses.
+
+    networks
+        ``{network: {node: IP address}}``: every network in use, also the one about to be used.
+
+    management
+        Addresses and CIDRs from which ssh stays possible. Default: those of the last time; the first time the Salt
+        master and the peers of ssh sessions that are open now.
+
+    ssh
+        ``peers``: ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from others is left
+        alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its set ``management``.
+
+    test
+        Only tell what would change.
+
+    Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text]}``; ``seen`` is
+    what is in force afterwards, read back from the kernel or from cluster.fw. Raises CommandExecutionError with
+    nothing changed, if the rules do not pass their check.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' management='[192.0.2.0/24]' test=true
+    """
+    if not isinstance(networks, dict) or not all(isinstance(nodes, dict) for nodes in networks.values()):
+        raise SaltInvocationError("networks: {network: {node: IP address}} is needed")
+    now = state()
+    try:
+        if now["backend"] == "pve-firewall":
+            done = _apply_cluster_fw(networks, management or [], test)
+            done["ssh"] = f"policy {now['cluster_fw']['policy_in']} of cluster.fw"
+            if now["nft"] and not test:
+                _remove_nft()
+                done["notes"].append("the table of nftables was removed: PVE's firewall is on now")
+        else:
+            done = _apply_nft(networks, management, ssh, now, test)
+    except ring_firewall.FirewallError as exc:
+        raise SaltInvocationError(str(exc)) from exc
+    done["notes"] += now["notes"]
+    return dict(done, backend=now["backend"])
+
+
+def remove(test=False):
+    """
+    Take everything of ours out again: from cluster.fw (others' lines stay), the nftables table, its file and unit.
+
+    test
+        Only tell what would change.
+
+    Returns ``{"changed": bool, "removed": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_firewall.remove
+    """
+    removed = []
+    old = _cluster_fw()
+    new = None if old is None else ring_firewall.remove(old)
+    if new != old:
+        removed.append(CLUSTER_FW)
+        if not test:
+            _write_cluster_fw(old, new or None)
+    if os.path.exists(_path(ring_nft.NFT_FILE)) or ring_nft.listed(_nft_listing()):
+        removed += [ring_nft.NFT_FILE, ring_nft.UNIT, f"table {ring_nft.FAMILY} {ring_nft.TABLE}"]
+        if not test:
+            _remove_nft()
+    return {"changed": bool(removed), "removed": removed}
+
+
+def _path(path):
+    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _wanted_link():
+    return _path(f"{UNIT_FOLDER}/multi-user.target.wants/{ring_nft.UNIT}")
+
+
+def _cluster_fw():
+    try:
+        text = __salt__["pmxcfs.files"](CLUSTER_FW)[CLUSTER_FW]
+    except CommandExecutionError as exc:
+        log.info("cluster.fw could not be read: %s", exc)
+        return None
+    return None if text is None else text.encode("latin-1")
+
+
+def _host_uses_nft():
+    name = f"nodes/{socket.gethostname().split('.')[0]}/host.fw"
+    try:
+        text = __salt__["pmxcfs.files"](name)[name] or ""
+    except CommandExecutionError:
+        return False
+    return any(line.split("#")[0].replace(" ", "").strip() == "nftables:1" for line in text.splitlines())
+
+
+def _diff(old, new, name):
+    pair = [data.decode("latin-1").splitlines() for data in (old or b"", new)]
+    return "\n".join(difflib.unified_diff(*pair, name, name, lineterm=""))
+
+
+def _apply_cluster_fw(networks, management, test):
+    old = _cluster_fw()
+    new = ring_firewall.cluster_fw(old or b"", networks, management)
+    done = {"changed": new != old, "diff": _diff(old, new, CLUSTER_FW), "management": list(management), "seen": None,
+            "notes": []}
+    if done["changed"] and not test:
+        _write_cluster_fw(old, new)
+    if not test:
+        done["seen"] = {"cluster_fw": ring_firewall.options(_cluster_fw() or b""), "service": _wait_pve_firewall()}
+    return done
+
+
+def _write_cluster_fw(old, new):
+    if old is not None:
+        ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "cluster.fw", old)
+    coded = [None if data is None else base64.b64encode(data).decode() for data in (new, old)]
+    request = {"name": CLUSTER_FW, "data": coded[0], "expected": coded[1], "lock": LOCK, "base": _path(ring_pmxcfs.BASE)}
+    result = ring_children.run(ring_pmxcfs_file.command(), timeout=30.0, data=json.dumps(request).encode())
+    try:
+        answer = json.loads(result["out"])
+    except ValueError:
+        raise CommandExecutionError(f"writing {CLUSTER_FW}: {ring_children.complaint(result)}") from None
+    if not answer["ok"]:
+        raise CommandExecutionError(answer["error"])
+    log.info("%s replaced", CLUSTER_FW)
+
+
+def _wait_pve_firewall():
+    """
+    Return pve-firewall's own word, once it has nothing pending or the time is over.
+    """
+    end = time.monotonic() + SETTLE
+    while True:
+        result = ring_children.run(["pve-firewall", "status"], timeout=15.0)
+        said = ring_children.complaint(result)
+        if "pending" not in said or time.monotonic() >= end:
+            return said
+        time.sleep(1.0)
+
+
+def _nft_listing():
+    result = ring_children.run(["nft", "-j", "list", "table", ring_nft.FAMILY, ring_nft.TABLE], timeout=10.0)
+    return ring_children.text(result) if result["rc"] == 0 else ""
+
+
+def _apply_nft(networks, management, ssh, now, test):
+    peers = [address for nodes in networks.values() for address in nodes.values()]
+    notes = []
+    if management is None and ssh == "peers":
+        management = (now["nft"] or {}).get("management") or _first_management(peers)
+        if not management:
+            ssh = "open"
+            notes.append("ssh from others stays open: neither a management network, nor the master's address, nor an"
+                         " open ssh session is known; set firewall: {management: [CIDR]}")
+    wanted = ring_nft.wanted(peers, management or [], ssh)
+    text = ring_nft.text(peers, management or [], ssh).encode()
+    path = _path(ring_nft.NFT_FILE)
+    old = ring_files.read(path)
+    done = {"changed": old != text or now["nft"] != wanted or not now["persistent"],
+            "diff": _diff(old, text, ring_nft.NFT_FILE), "management": wanted["management"], "ssh": ssh, "seen": None,
+            "notes": notes}
+    if test:
+        return done
+    if done["changed"]:
+        _load_nft(path, old, text)
+    done["seen"] = ring_nft.listed(_nft_listing())
+    if done["seen"] != wanted:
+        raise CommandExecutionError(f"nft holds {done['seen']} and not {wanted} after it was loaded")
+    return done
+
+
+def _first_management(peers):
+    """
+    Return the addresses that must not be locked out: the master's, and those of the ssh sessions open now.
+    """
+    found = {str(__opts__.get("master_ip") or "")}
+    for table in ("tcp", "tcp6"):
+        data = ring_files.read(_path(f"/proc/net/{table}")) or b""
+        found |= {item["remote"] for item in ring_replication.sockets(data.decode("latin-1"))
+                  if item["local_port"] == ring_nft.SSH and item["state"] == "ESTABLISHED"}
+    return sorted(found - {"", "127.0.0.1", "::1"} - set(peers))
+
+
+def _load_nft(path, old, text):
+    """
+    Check the text, load it in one transaction, keep it; an error before or while loading leaves all as it was.
+    """
+    _nft(["-c", "-f", "-"], text)
+    _nft(["-f", "-"], text)
+    ring_files.ensure_folder(os.path.dirname(path), 0o755)
+    if old is not None and old != text:
+        ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "firewall.nft", old)
+    ring_files.replace(path, text, mode=0o644)
+    unit = _path(f"{UNIT_FOLDER}/{ring_nft.UNIT}")
+    wanted = ring_nft.unit(salt.utils.path.which("nft") or "/usr/sbin/nft", ring_nft.NFT_FILE).encode()
+    if ring_files.read(unit) != wanted:
+        ring_files.replace(unit, wanted, mode=0o644)
+        _systemctl("daemon-reload")
+    _systemctl("enable", "--now", ring_nft.UNIT)
+    log.info("nftables table %s loaded and kept in %s", ring_nft.TABLE, path)
+
+
+def _remove_nft():
+    if os.path.exists(_path(f"{UNIT_FOLDER}/{ring_nft.UNIT}")):
+        _systemctl("disable", "--now", ring_nft.UNIT)
+        os.unlink(_path(f"{UNIT_FOLDER}/{ring_nft.UNIT}"))
+        _systemctl("daemon-reload")
+    _nft(["-f", "-"], ring_nft.removal().encode())
+    if os.path.exists(_path(ring_nft.NFT_FILE)):
+        os.unlink(_path(ring_nft.NFT_FILE))
+
+
+def _nft(arguments, data):
+    result = ring_children.run(["nft", *arguments], timeout=10.0, data=data)
+    if result["rc"] != 0:
+        raise CommandExecutionError(f"nft {' '.join(arguments)}: {ring_children.complaint(result)}")
+
+
+def _systemctl(*arguments):
+    result = ring_children.run(["systemctl", *arguments], timeout=30.0)
+    if result["rc"] != 0:
+        raise CommandExecutionError(f"systemctl {' '.join(arguments)}: {ring_children.complaint(result)}")

@@ -1,0 +1,189 @@
+import os
+import pathlib
+import subprocess
+
+import pytest
+import ring_nft
+import salt.loader
+import salt.utils.templates
+import salt.utils.yaml
+from _pve_world import REPO, World
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+NETWORKS = {"vrack": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}, "public": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}}
+MANAGEMENT = ["192.0.2.0/24"]
+PEERS = ["10.66.0.1", "10.66.0.2", "198.51.100.10", "203.0.113.20"]
+CLUSTER_FW = "[OPTIONS]\nenable: 1\n\n[RULES]\nIN SSH(ACCEPT) -source 192.0.2.7 # mine\n"
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """A node whose ``nft`` is the real one, in a network namespace of its own."""
+    world = World(tmp_path, monkeypatch)
+    monkeypatch.setattr("socket.gethostname", lambda: "pve1")
+    world.mount()
+    world.units(pve_firewall="inactive")
+    world.file("etc/systemd/system/multi-user.target.wants/x", "")
+    world.file("proc/net/tcp", "")
+    systemctl = world.bin / "systemctl"
+    systemctl.rename(world.bin / "systemctl.units")
+    world.tool(
+        "systemctl",
+        """
+        wants="$WORLD/root/etc/systemd/system/multi-user.target.wants"
+        case "$1" in
+            enable) ln -sf x "$wants/$3" ;;
+            disable) rm -f "$wants/$3" ;;
+            daemon-reload) ;;
+            *) exec "$WORLD/bin/systemctl.units" "$@" ;;
+        esac
+        """,
+    )
+    world.path_units = tmp_path / "units"
+    space = f"pvefw-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", space], check=True)
+    world.tool("nft", f'exec ip netns exec {space} /usr/sbin/nft "$@"')
+    world.tool("pve-firewall", "echo 'Status: enabled/running'")
+    yield world
+    subprocess.run(["ip", "netns", "delete", space], check=True)
+
+
+def apply(node, **kwargs):
+    return node.salt["pve_firewall.apply"](NETWORKS, **{"management": MANAGEMENT, **kwargs})
+
+
+def test_nftables_is_loaded_kept_and_read_back(node):
+    done = apply(node)
+    wanted = ring_nft.wanted(PEERS, MANAGEMENT)
+    assert done["backend"] == "nftables" and done["changed"] and done["seen"] == wanted and done["notes"] == []
+    kept = pathlib.Path(node.root / "etc/pve-corosync/firewall.nft")
+    assert kept.read_text() == ring_nft.text(PEERS, MANAGEMENT)
+    assert "ExecStart=" in (node.root / f"etc/systemd/system/{ring_nft.UNIT}").read_text()
+    told = node.salt["pve_firewall.state"]()
+    assert told["nft"] == wanted and told["persistent"] and told["dropped"]["ssh from strangers"] == 0
+    assert apply(node)["changed"] is False
+
+
+def test_test_changes_nothing(node):
+    done = apply(node, test=True)
+    assert done["changed"] and "+table inet pve_corosync {" in done["diff"] and done["seen"] is None
+    told = node.salt["pve_firewall.state"]()
+    assert told["nft"] is None and not told["persistent"]
+    assert not (node.root / "etc/pve-corosync").exists()
+
+
+def test_a_table_that_was_flushed_is_loaded_again(node):
+    apply(node)
+    subprocess.run([node.bin / "nft", "flush", "ruleset"], check=True)
+    done = apply(node)
+    assert done["changed"] and done["diff"] == "" and done["seen"]["peers"]
+
+
+def test_rules_that_nft_refuses_leave_the_old_ones(node):
+    apply(node)
+    before = node.salt["pve_firewall.state"]()["nft"]
+    real = (node.bin / "nft").read_text()
+    node.tool("nft", 'case "$*" in "-c -f -") echo "Error: no" >&2; exit 1 ;; esac\n' + real.split("\n", 2)[2])
+    with pytest.raises(CommandExecutionError, match="Error: no"):
+        node.salt["pve_firewall.apply"](dict(NETWORKS, third={"pve1": "10.67.0.1"}), management=MANAGEMENT)
+    assert node.salt["pve_firewall.state"]()["nft"] == before
+    assert "10.67.0.1" not in (node.root / "etc/pve-corosync/firewall.nft").read_text()
+
+
+def test_the_administrator_is_not_locked_out(node):
+    # nobody known: ssh is left open, and the answer says so
+    done = apply(node, management=None)
+    assert done["ssh"] == "open" and done["seen"]["ssh"] == "open" and "stays open" in done["notes"][0]
+    # a session from 192.0.2.55 to port 22 is open
+    node.file("proc/net/tcp", "  1: 0A6433C6:0016 370200C0:D431 01 0:0 0:0 0 0 0 4242 1\n")
+    done = apply(node, management=None)
+    assert done["ssh"] == "peers" and done["management"] == ["192.0.2.55"]
+    # it is kept when the session is over
+    node.file("proc/net/tcp", "")
+    again = apply(node, management=None)
+    assert not again["changed"] and again["management"] == ["192.0.2.55"]
+    # and the master's address is one of them
+    apply(node, ssh="open")
+    node.salt["pve_firewall.apply"].__globals__["__opts__"]["master_ip"] = "192.0.2.9"
+    assert apply(node, management=None)["management"] == ["192.0.2.9"]
+
+
+def test_cluster_fw_is_used_where_pve_firewall_runs(node):
+    node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    done = apply(node)
+    text = (node.pve / "firewall/cluster.fw").read_text()
+    assert done["backend"] == "pve-firewall" and done["changed"] and "IN SSH(ACCEPT) -source 192.0.2.7 # mine" in text
+    assert "192.0.2.0/24 # pve-corosync: management" in text and "-dport 5405:5412" in text
+    assert done["seen"] == {"cluster_fw": {"enabled": True, "policy_in": "DROP", "ours": True}, "service": "Status: enabled/running"}
+    assert apply(node)["changed"] is False
+    assert os.listdir(node.pve / "firewall") == ["cluster.fw"] and os.listdir(node.pve / "priv/lock") == []
+    assert node.salt["pve_firewall.remove"](test=True)["removed"] == ["firewall/cluster.fw"]
+    node.salt["pve_firewall.remove"]()
+    assert (node.pve / "firewall/cluster.fw").read_text() == CLUSTER_FW
+    assert node.salt["pve_firewall.remove"]()["changed"] is False
+
+
+def test_turning_pve_firewall_on_takes_the_table_out(node):
+    apply(node)
+    node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    assert "protects nothing" in node.salt["pve_firewall.state"]()["notes"][0]
+    (node.path_units / "pve-firewall").write_text("active")
+    node.file("etc/pve/nodes/pve1/host.fw", "[OPTIONS]\nnftables: 1\n")
+    done = apply(node)
+    assert any("was removed" in note for note in done["notes"]) and any("proxmox-firewall" in note for note in done["notes"])
+    assert node.salt["pve_firewall.state"]()["nft"] is None and not (node.root / "etc/pve-corosync/firewall.nft").exists()
+
+
+def test_what_cannot_be_edited_safely_stays(node):
+    node.file("etc/pve/firewall/cluster.fw", "oops\n" + CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    with pytest.raises(SaltInvocationError, match="before the first"):
+        apply(node)
+    with pytest.raises(SaltInvocationError, match="networks"):
+        node.salt["pve_firewall.apply"](["x"])
+    assert (node.pve / "firewall/cluster.fw").read_text() == "oops\n" + CLUSTER_FW
+
+
+def test_remove_takes_table_file_and_unit(node):
+    apply(node)
+    done = node.salt["pve_firewall.remove"]()
+    assert done["changed"] and ring_nft.NFT_FILE in done["removed"]
+    told = node.salt["pve_firewall.state"]()
+    assert told["nft"] is None and not told["persistent"]
+    assert not (node.root / f"etc/systemd/system/{ring_nft.UNIT}").exists()
+
+
+def states(node, test=False):
+    opts = dict(node.salt.opts, test=test, states_dirs=[str(REPO / "_states")])
+    return salt.loader.states(opts, node.salt, {}, {})
+
+
+def test_state_tells_then_changes_then_has_nothing_to_do(node):
+    ret = states(node, test=True)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert ret["result"] is None and ret["changes"]
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert ret["result"] is True and ret["changes"] and "read back" in ret["comment"]
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert ret["result"] is True and ret["changes"] == {}
+    ret = states(node)["pve_firewall.managed"]("x", {"vrack": {"pve1": "nonsense"}})
+    assert ret["result"] is False and "nonsense" in ret["comment"]
+    assert states(node, test=True)["pve_firewall.absent"]("x")["result"] is None
+    assert states(node)["pve_firewall.absent"]("x")["changes"]["removed"]
+    assert states(node)["pve_firewall.absent"]("x")["changes"] == {}
+
+
+@pytest.mark.parametrize("firewall, extra", [({}, {}), ({"ssh": "open", "management": MANAGEMENT}, {"management": MANAGEMENT})])
+def test_the_sls_hands_every_network_of_the_pillar_over(node, firewall, extra):
+    pillar = {"corosync": {"firewall": firewall, "nodes": {
+        "pve1": {"nodeid": 1, "addresses": {"vrack": "10.66.0.1", "public": "198.51.100.10"}},
+        "pve2": {"nodeid": 2, "addresses": {"vrack": "10.66.0.2", "public": "203.0.113.20"}},
+    }}}
+    text = (REPO / "states/corosync/firewall.sls").read_text()
+    told = salt.utils.templates.JINJA(
+        text, from_str=True, to_str=True, opts=node.salt.opts, saltenv="base", salt=node.salt, grains={}, pillar=pillar
+    )
+    told = salt.utils.yaml.safe_load(told["data"])
+    (arguments,) = told["corosync-firewall"].values()
+    arguments = {key: value for argument in arguments for key, value in argument.items()}
+    assert arguments == {"networks": NETWORKS, "ssh": firewall.get("ssh", "peers"), **extra}

@@ -1,0 +1,59 @@
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+import ring_pmxcfs
+import ring_pmxcfs_file as writer
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "local").symlink_to("nodes/pve1")
+    return tmp_path
+
+
+def replace(base, data, expected, **kwargs):
+    return writer.replace("firewall/cluster.fw", data, expected, "firewall-cluster", base=str(base), **kwargs)
+
+
+def test_create_replace_and_remove(base):
+    path = base / "firewall/cluster.fw"
+    assert replace(base, b"one", None) is True and path.read_bytes() == b"one"
+    assert replace(base, b"one", b"other") is False  # it holds what is wanted, whoever wrote it
+    assert replace(base, b"two", b"one") is True and path.read_bytes() == b"two"
+    assert replace(base, None, b"two") is True and not path.exists()
+    assert list((base / "firewall").iterdir()) == [] and list((base / "priv/lock").iterdir()) == []
+
+
+def test_a_file_changed_by_others_stays_and_the_lock_is_given_back(base):
+    replace(base, b"theirs", None)
+    with pytest.raises(ring_pmxcfs.Refused, match="changed by somebody else"):
+        replace(base, b"ours", b"old")
+    assert (base / "firewall/cluster.fw").read_bytes() == b"theirs" and list((base / "priv/lock").iterdir()) == []
+
+
+def test_a_held_lock_is_waited_for_and_left_alone(base):
+    (base / "priv/lock/firewall-cluster").mkdir(parents=True)
+    with pytest.raises(ring_pmxcfs.Refused, match="is held"):
+        replace(base, b"x", None, lock_wait=0.2)
+    assert (base / "priv/lock/firewall-cluster").exists() and not (base / "firewall").exists()
+
+
+def test_not_mounted_writes_nothing(tmp_path):
+    with pytest.raises(ring_pmxcfs.Refused, match="not mounted"):
+        replace(tmp_path, b"x", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_program_answers_in_json(base):
+    def ask(data, expected=None, name="firewall/cluster.fw"):
+        request = {"name": name, "data": base64.b64encode(data).decode(), "expected": expected, "lock": "x", "base": str(base)}
+        done = subprocess.run(writer.command(sys.executable), input=json.dumps(request).encode(), capture_output=True, timeout=10, check=True)
+        return json.loads(done.stdout)
+
+    assert ask(b"one") == {"ok": True, "changed": True}
+    assert "somebody else" in ask(b"two")["error"]
+    (base / "file").write_text("")
+    assert ask(b"two", name="file/x")["ok"] is False
