@@ -373,10 +373,15 @@ def test_version_and_check_of_the_installed_corosync(tmp_path):
     )
     seen = ring_output.check_result(*ran("-t", "-c", str(good)))
     assert seen["ok"] and seen["errors"] == [] and "bindnetaddr" in seen["warnings"][0]
+    assert not seen["not_local"]
+    good.write_text(good.read_text().replace("ring0_addr", "ring1_addr"))
+    seen = ring_output.check_result(*ran("-t", "-c", str(good)))
+    assert not seen["ok"] and seen["not_local"] and len(seen["errors"]) == 1
     bad = tmp_path / "bad.conf"
     bad.write_text("totem {\n version two\n}\n")
     seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
     assert not seen["ok"] and seen["line"] == 2 and "Line is not" in seen["errors"][0]
+    assert not seen["not_local"]
     bad.write_text("totem {\n version: 2\n}\nnodelist {\n node {\n  ring0_addr: 127.0.0.1\n }\n}\n")
     seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
     assert (
