@@ -32,35 +32,6 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def status():
-    """
-    Return a short picture of this node: versions of the copies, links, quorum, ``/etc/pve``, what is in the
-    way.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call --local corosync.status
-    """
-    told = __salt__["corosync.facts"]()
-    return {
-        "node": told["node"],
-        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
-        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
-        "links": {
-            peer: {
-                number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())
-            }
-            for peer, rows in sorted(told["links"].items())
-        },
-        "quorate": bool(told["quorum"] and told["quorum"]["quorate"]),
-        "pve_writable": told["pmxcfs"]["writable"],
-        "busy": told["busy"],
-        "problems": told["problems"],
-    }
-
-
 def backups():
     """
     Return the copies of replaced files, oldest first: ``{"corosync.conf.local": [{"path", "version"}], …}``.

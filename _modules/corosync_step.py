@@ -55,7 +55,8 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
     txn
         The run, as given to ``corosync.stage``.
 
-    step The step as the plan has it: ``number``, ``act``, ``version``, ``conf``, ``wait``, ``deadline_s``,
+    step
+        The step as the plan has it: ``number``, ``act``, ``version``, ``conf``, ``wait``, ``deadline_s``,
         ``remove``. ``act`` is ``local`` (write the local file, reload the partition), ``cluster`` (the writer
         replaces the cluster file, pmxcfs distributes and reloads), ``publish`` (the writer puts the bytes of
         the local files into the cluster file, nothing reloads) or ``restart``.
@@ -63,13 +64,14 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
     writer
         The corosync name of the node that writes the cluster file.
 
-    phase For ``restart``: ``files`` writes the local file only, ``restart`` restarts corosync. May be in the
+    phase
+        For ``restart``: ``files`` writes the local file only, ``restart`` restarts corosync. May be in the
         step too.
 
-    Returns ``{"node", "txn", "number", "act", "ok", "error", "seen", "missing", "notes", "log", "started",
-    "seconds"}``; ``seconds`` count from the start of this call. Asked again for the same step, it returns the
-    stored outcome and does nothing. Raises CommandExecutionError, before anything is written, if the run is
-    not staged here.
+    Returns ``{"node", "txn", "number", "act", "ok", "error", "seen", "missing", "notes", "backups", "log",
+    "started", "seconds"}``; ``seconds`` count from the start of this call. Asked again for the same step, it
+    returns the stored outcome and does nothing. Raises CommandExecutionError, before anything is written, if
+    the run is not staged here.
 
     CLI Example:
 
@@ -149,6 +151,7 @@ class _Work:
             "seen": {},
             "missing": [],
             "notes": [],
+            "backups": [],
             "log": [],
             "started": time.time(),
             "seconds": {},
@@ -194,6 +197,9 @@ class _Work:
         """
         The writer replaces the cluster file; every node waits until its own daemon runs the version.
         """
+        before = ring_files.read(_local_conf())
+        if before not in (None, self.data):
+            self.back_up(before)  # pmxcfs is about to replace it
         if self.is_writer:
             self.write_cluster()
         arrived = None
@@ -257,12 +263,15 @@ class _Work:
         if result["rc"]:
             raise CommandExecutionError(f"systemctl restart corosync: {ring_children.complaint(result)}")
         self.end = max(self.end, time.monotonic() + 1.0)
-        self.wait()
-        state = __salt__["corosync.unit"]()["state"]
-        if state != "active":
+        while True:
+            self.wait(limit=2.0)
+            state = __salt__["corosync.unit"]()["state"]
+            if not self.outcome["missing"] or state not in ("active", "activating") or self.left() <= 0:
+                break
+        if state not in ("active", "activating"):
             self.fail(
-                f"corosync is {state} after the restart. It exits, with status 0, when a peer announces a"
-                " higher config_version: compare the local files of all nodes, write the newest here, then start it"
+                f"corosync is {state} after the restart. It exits when a peer announces a higher config_version:"
+                " compare the local files of all nodes, write the newest here, then start it"
             )
 
     def write_local(self):
@@ -281,18 +290,27 @@ class _Work:
                 " again with a version above every copy"
             )
         if before is not None:
-            folder = _path(f"{ring_files.STATE_DIR}/backups")
-            self.outcome["backup"] = ring_files.keep_backup(folder, "corosync.conf.local", before)
+            self.back_up(before)
         ring_files.ensure_folder(os.path.dirname(path), 0o755)
         ring_files.replace(path, self.data)
         self.note_time("write")
         return before
 
+    def back_up(self, before):
+        """
+        Keep the local file's bytes.
+        """
+        folder = _path(f"{ring_files.STATE_DIR}/backups")
+        self.outcome["backups"].append(ring_files.keep_backup(folder, "corosync.conf.local", before))
+
     def write_cluster(self):
+        """
+        Replace the cluster file as PVE does; its own bytes are kept too.
+        """
         told = __salt__["pmxcfs.write_conf"](self.step["conf"], wait=max(0.0, self.left()))
         self.note_time("write")
         if told["backup"]:
-            self.outcome["backup"] = told["backup"]
+            self.outcome["backups"].append(told["backup"])
         if not told["changed"]:
             self.outcome["notes"].append("the cluster file had these bytes already")
 
@@ -308,7 +326,7 @@ class _Work:
             told = __salt__["corosync.reload"](timeout=min(30.0, max(1.0, self.left())))
             self.last_reload = told["text"] or "the reload was accepted"
             self.note_time("reload")
-            pause = time.monotonic() + (0.25 if told["refused"] else 1.0)
+            pause = time.monotonic() + (0.25 if told["refused"] else 1.0 if told["running"] else 0.0)
             while True:
                 if self.runs():
                     if told["text"]:
@@ -345,7 +363,7 @@ class _Work:
             " Peers may run the refused version: gather the facts and plan again"
         )
 
-    def wait(self):
+    def wait(self, limit=600.0):
         """
         Wait for what the step names, as far as this node is concerned.
         """
@@ -357,7 +375,7 @@ class _Work:
             gone=self.removed(),
             quorate=bool(wanted.get("quorate")),
             writable=bool(wanted.get("writable")),
-            deadline=max(0.0, self.left()),
+            deadline=max(0.0, min(limit, self.left())),
         )
         self.outcome["seen"] = told["seen"]
         self.outcome["missing"] = told["missing"]

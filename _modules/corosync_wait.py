@@ -49,8 +49,9 @@ def reload(timeout=RELOAD_TIMEOUT):
     """
     Have every node of this partition read its own local file again, and return what the tool said.
 
-    timeout Seconds; the tool itself waits without end. A reload that was sent is not taken back when the tool
-        is ended.
+    timeout
+        Seconds; the tool itself waits without end. A reload that was sent is not taken back when the tool is
+        ended.
 
     Returns ``{"accepted": bool, "refused": bool, "running": bool, "text": text, "seconds": float}``.
     ``accepted`` is what this node's daemon answered, nothing more: wait for the version with

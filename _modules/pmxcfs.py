@@ -79,7 +79,8 @@ def files(*names):
     """
     Read files of ``/etc/pve`` and return ``{name: text|None}``, one character per byte (latin-1).
 
-    names Paths relative to ``/etc/pve``, e.g. ``corosync.conf`` or ``ha/resources.cfg``. Those with key
+    names
+        Paths relative to ``/etc/pve``, e.g. ``corosync.conf`` or ``ha/resources.cfg``. Those with key
         material (``priv/``, ``*.key``) are refused.
 
     Raises CommandExecutionError if ``/etc/pve`` is not mounted, hangs, or a file cannot be read.
@@ -169,7 +170,8 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
     """
     Replace ``/etc/pve/corosync.conf`` the way PVE does, and return what was seen.
 
-    conf The whole file, one character per byte (latin-1). It must pass ``corosync -t``, which is the caller's
+    conf
+        The whole file, one character per byte (latin-1). It must pass ``corosync -t``, which is the caller's
         part (``corosync.check``), and its version must be above that of the present cluster file.
 
     wait

@@ -99,7 +99,7 @@ def keep_backup(folder, name, data, keep=BACKUPS_KEPT):
     if copies and copies[-1].endswith(f".{digest}"):
         return os.path.join(folder, copies[-1])
     now = time.time()
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1000):03d}Z"
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1e6):06d}Z"
     path = os.path.join(folder, f"{name}.{stamp}.{digest}")
     replace(path, data, mode=0o600)
     for old in list_backups(folder, name)[:-keep]:
@@ -111,7 +111,7 @@ def list_backups(folder, name):
     """
     Return the file names of the copies of ``name``, oldest first.
     """
-    pattern = re.compile(re.escape(name) + r"\.\d{8}T\d{9}Z\.[0-9a-f]{8}$")
+    pattern = re.compile(re.escape(name) + r"\.\d{8}T\d{12}Z\.[0-9a-f]{8}$")
     try:
         return sorted(entry for entry in os.listdir(folder) if pattern.match(entry))
     except FileNotFoundError:

@@ -117,7 +117,7 @@ def test_local_writes_reloads_and_reads_back(staged):
     assert staged.local.read_text() == BOTH
     assert stat.S_IMODE(staged.local.stat().st_mode) == 0o644
     assert [backup.read_text() for backup in staged.backups] == [conf(5)]
-    assert told["backup"] == str(staged.backups[0])
+    assert told["backups"] == [str(staged.backups[0])]
     seconds = told["seconds"]
     assert (
         seconds["write"]
@@ -258,7 +258,10 @@ def test_cluster_the_writer_replaces_the_cluster_file(staged):
     assert told["ok"] and told["notes"] == [], told
     assert staged.cluster.read_text() == BOTH == staged.local.read_text()
     assert (staged.pve / "corosync.conf.bak").read_text() == conf(5)
-    assert "corosync.conf.cluster" in told["backup"]
+    assert [path.rsplit("/", 1)[1].split(".2")[0] for path in told["backups"]] == [
+        "corosync.conf.local",
+        "corosync.conf.cluster",
+    ]
     assert (
         not (staged.pve / "corosync.conf.new").exists()
         and not (staged.pve / "priv/lock/file-corosync_conf").exists()
