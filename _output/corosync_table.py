@@ -27,7 +27,7 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
     Return the text of a report.
 
     data
-        What a function of the runner ``corosync`` returned.
+        What a function of the runner ``corosync`` returned, or ``{minion: report}`` from a node.
 
     CLI Example:
 
@@ -35,9 +35,15 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
 
         salt-run corosync.status --out=corosync_table
     """
-    if not isinstance(data, dict) or "do" not in data:
+    if not isinstance(data, dict):
         return str(data)
-    return "\n".join(_shown().render(data))
+    if "do" in data:
+        return "\n".join(_shown().render(data))
+    parts = []
+    for name, report in data.items():
+        lines = _shown().render(report) if isinstance(report, dict) and "do" in report else [str(report)]
+        parts += lines if name == "local" else [f"{name}:", *lines]
+    return "\n".join(parts)
 
 
 def _shown():

@@ -1,0 +1,132 @@
+"""Asking other nodes from a node, over the ssh that PVE itself uses between nodes.
+
+This file does I/O on purpose: it starts ``ssh``, several at once, each with a deadline of its own. What runs on the
+peer only reads. PVE keeps a host key file for each node in ``/etc/pve/nodes/<node>/ssh_known_hosts``, and connects with
+``HostKeyAlias=<node>`` (PVE/SSHInfo.pm), so any address of a node will do.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+try:
+    import ring_addr
+    import ring_children
+    import ring_facts
+    import ring_files
+    import ring_output
+    import ring_pmxcfs
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import (
+        ring_addr,
+        ring_children,
+        ring_facts,
+        ring_files,
+        ring_output,
+        ring_pmxcfs,
+    )
+
+CONNECT_TIMEOUT = 5
+#: for one peer and one address: the connection, then 20 commands that a healthy node answers in half a second.
+ASK_TIMEOUT = 12.0
+CHECK_TIMEOUT = 25.0
+#: ssh ends with this when it is ssh that failed, not the command (ssh(1)).
+SSH_FAILED = 255
+
+
+def ssh(node: str, address: str, command: list[str], root=None) -> list[str]:
+    """Return the command line that runs a fixed command as root on another node.
+
+    :param node: its name: the alias of its host key.
+    :param address: where to connect.
+    :param command: words without blanks or anything that a shell reads.
+    :param root: directory below which ``/etc/pve`` is looked for; for tests.
+    """
+    known = ring_files.under(root, f"{ring_pmxcfs.BASE}/nodes/{node}/ssh_known_hosts")
+    options = ("BatchMode=yes", f"ConnectTimeout={CONNECT_TIMEOUT}", f"HostKeyAlias={node}",
+               f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none", "LogLevel=ERROR")
+    return ["ssh", "-T", "-e", "none", *(word for option in options for word in ("-o", option)),
+            f"root@{address}", "--", *command]
+
+
+def candidates(node: str, facts: dict, networks: dict) -> list[str]:
+    """Return the addresses of another node in the order to try them: PVE's own, then the pillar's; dead links last.
+
+    :param node: the other node.
+    :param facts: this node's facts.
+    :param networks: ``{network: {node: address}}``.
+    """
+    members = ((facts.get("pmxcfs") or {}).get("members") or {}).get("nodelist") or {}
+    found = [(members.get(node) or {}).get("ip"), *(row.get(node) for row in networks.values())]
+    found = list(dict.fromkeys(ring_addr.canonical(address) for address in found if address))
+    links = (facts.get("links") or {}).get(node) or {}
+    running = (((facts.get("runtime") or {}).get("nodes") or {}).get(node) or {}).get("addresses") or {}
+    seen = {ring_addr.canonical(address): bool((links.get(number) or {}).get("connected"))
+            for number, address in running.items()}
+    return sorted(found, key=lambda address: seen.get(address) is False)
+
+
+class Peers:
+    """The other nodes of a cluster; the address that answered is tried first the next time.
+
+    :param minions: ``{node: minion id}`` of the other nodes.
+    :param networks: ``{network: {node: address}}``.
+    :param root: for tests.
+    """
+
+    def __init__(self, minions: dict, networks: dict, root=None):
+        self.minions, self.networks, self.root = dict(minions), networks, root
+        self.addresses: dict[str, str] = {}
+        self.why: dict[str, str] = {}
+
+    def facts(self, own: dict, names=None) -> dict:
+        """Return ``{node: facts}`` of those that answer; ``why`` then says of each other one why not.
+
+        :param own: this node's facts.
+        :param names: nodes to ask; default all.
+        """
+        names = list(self.minions if names is None else names)
+        return {name: told for name, told in self._each(names, lambda name: self._facts(name, own)) if told}
+
+    def check(self, names, conf: str) -> dict:
+        """Return ``{node: "" or why its corosync refuses a configuration}`` of those that answer; nothing is written.
+
+        :param conf: the file, one character per byte.
+        """
+        return {name: told for name, told in self._each(names, lambda name: self._check(name, conf))
+                if told is not None}
+
+    def _each(self, names, work):
+        if not names:
+            return []
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            return list(zip(names, pool.map(work, names)))
+
+    def _facts(self, name, own):
+        known = self.addresses.get(name)
+        order = candidates(name, own, self.networks)
+        reasons = []
+        for address in [known, *(a for a in order if a != known)] if known else order:
+            result = ring_children.run(ssh(name, address, ["sh", "-s"], self.root), timeout=ASK_TIMEOUT,
+                                       data=ring_facts.SCRIPT.encode())
+            try:
+                told = ring_facts.parse(ring_children.text(result), self.minions[name])
+            except ring_facts.FactsError as exc:
+                reasons.append(f"{address}: {ring_children.complaint(result) if result['rc'] else exc}")
+                continue
+            self.addresses[name] = address
+            self.why.pop(name, None)
+            return told
+        self.addresses.pop(name, None)
+        self.why[name] = "; ".join(reasons) or "no address of it is known"
+        return None
+
+    def _check(self, name, conf):
+        if name not in self.addresses:
+            return None
+        command = ssh(name, self.addresses[name], ["corosync", "-t", "-c", "/dev/stdin"], self.root)
+        result = ring_children.run(command, timeout=CHECK_TIMEOUT, data=conf.encode("latin-1"))
+        if result["late"] or result["rc"] == SSH_FAILED:
+            return None
+        said = ring_output.check_result(result["rc"], ring_children.text(result), ring_children.text(result, "err"))
+        return "" if said["ok"] else "; ".join(said["errors"])
