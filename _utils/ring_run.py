@@ -364,10 +364,33 @@ def step_wait(step: dict, settings: dict) -> float:
     return float(step.get("deadline_s") or 20) + settings["step_margin"]
 
 
-def reached(seconds: dict) -> str:
-    """Return the summary of a run that reached its layout."""
+def reached(seconds: dict, rings: list[str]) -> str:
+    """Return the summary of a run that reached its layout.
+
+    :param seconds: when what was seen, since the start of the run.
+    :param rings: what :func:`rings` returned.
+    """
     words = [f"{key} after {seconds[key]:.1f} s" for key in ("quorate", "writable") if key in seconds]
+    if len(rings) == 1:
+        words.append("quorum and membership kept all the time")
     return ", ".join(["reached and verified", *words, f"all in {seconds['verified']:.1f} s"])
+
+
+def rings(before: dict, steps: list[dict], after: dict) -> list[str]:
+    """Return the ids of all memberships that were seen in a run, in that order; one means that it never changed.
+
+    :param before: what :func:`observe` returned before the first step.
+    :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
+    :param after: what :func:`observe` returned after the last step.
+    """
+    def told(observed):
+        return [(facts.get("quorum") or {}).get("ring_id") for facts in observed["nodes"].values()]
+
+    seen = told(before)
+    for row in steps:
+        seen += [(outcome.get("seen") or {}).get("ring_id") for outcome in row["outcomes"].values()
+                 if isinstance(outcome, dict)]
+    return list(dict.fromkeys(ring for ring in seen + told(after) if ring))
 
 
 def unmet(name: str, step: dict, outcome: dict, phase: str = "") -> list[str]:

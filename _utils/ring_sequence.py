@@ -167,7 +167,8 @@ class Run:
             failed = self._stage(made) or self._steps(made)
         finally:
             self.ports.ask(order.nodes, "corosync.finish", {"txn": self.jid}, self.settings["gather_timeout"])
-        self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
+        if ring_run.sick(ring_run.state_now(self.observed)):
+            self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
         if result == "failed":
             self._explain(failed, before)
@@ -221,6 +222,7 @@ class Run:
     def _verify(self, already=False):
         """Ask the exit checklist until it is true or its time is over; return the result of the run."""
         end = self.ports.passed() + self.settings["verify_timeout"]
+        first = self.observed
         if not already:
             self.observed = self.ports.gather()[0]
         items, findings = self.order.checklist(self.observed)
@@ -234,13 +236,14 @@ class Run:
         self.report["findings"] = ordered(self.report["findings"] + findings)
         ok = ring_verify.passed(items)
         self.report["checklist"] = items
+        self.report["rings"] = ring_run.rings(first, self.carried, self.observed)
         self.report["seconds"]["verified"] = self.ports.passed()
         self.ports.note("verified", ok=ok, items=[item for item in items if not item["ok"]])
         if ok and already:
             self.report["summary"] = f"reached already, nothing was changed, version {self.report['from_version']}"
             return "already"
         if ok:
-            self.report["summary"] = ring_run.reached(self.report["seconds"])
+            self.report["summary"] = ring_run.reached(self.report["seconds"], self.report["rings"])
             return "reached"
         bad = [item["item"] for item in items if not item["ok"]]
         done = "nothing was changed" if already else "the steps are done"

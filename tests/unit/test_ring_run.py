@@ -299,3 +299,15 @@ def test_a_lock_file_that_says_little(text):
 def test_a_lock_names_its_job():
     item = ring_run.under_way('{"jid": "2026", "pid": 42, "start": 1763900000}')
     assert "job 2026 (process 42)" in item["text"] and item["data"]["pid"] == 42
+
+
+def test_rings_in_the_order_seen():
+    def seen(ring):
+        return {"nodes": {"a": {"quorum": {"ring_id": ring}}, "b": {"quorum": None}}}
+
+    steps = [{"outcomes": {"a": {"seen": {"ring_id": "1.2"}}, "b": "error", "c": {"seen": {}}}}]
+    assert ring_run.rings(seen("1.1"), steps, seen("1.2")) == ["1.1", "1.2"]
+    assert ring_run.rings(seen("1.2"), steps, seen("1.2")) == ["1.2"]
+    assert "kept" in ring_run.reached({"verified": 1.0}, ["1.2"])
+    assert ring_run.reached({"verified": 1.0, "quorate": 0.5}, ["1.1", "1.2"]) == (
+        "reached and verified, quorate after 0.5 s, all in 1.0 s")

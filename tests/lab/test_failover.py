@@ -1,0 +1,215 @@
+"""Failover and return on real daemons: the runner, end to end."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from lab.cluster import Lab, wait_for
+
+PUBLIC = {"pve1": "198.51.101.10", "pve2": "198.51.102.10", "pve3": "198.51.103.10"}
+VRACK = {"pve1": "10.66.0.1", "pve2": "10.66.0.2", "pve3": "10.66.0.3"}
+
+
+@pytest.fixture
+def cluster(lab):
+    """The two nodes in their first state, with the modules of this tree."""
+    lab.sync()
+    return lab
+
+
+@pytest.fixture
+def three(lab_prefix):
+    """Three nodes, of the suite that the other tests use first."""
+    lab = Lab(f"{lab_prefix}-three", nodes=3)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+def run(lab, *words):
+    """Return exit code and report of a function of the runner."""
+    done = lab.salt_run("--out=json", *words, timeout=240)
+    assert done.stdout.startswith("{"), done
+    report = json.loads(done.stdout)
+    print(done.stderr)
+    return done.returncode, report
+
+
+def reach(lab, *words):
+    """Apply a layout, and insist that it was reached."""
+    code, report = run(lab, "corosync.apply", *words)
+    assert (code, report["result"]) == (0, "reached"), report
+    return report
+
+
+def files(lab, nodes=None):
+    """Return the distinct bytes of all local files and cluster files."""
+    return {lab.read(node, path) for node in nodes or lab.nodes
+            for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")}
+
+
+def addresses(lab, nodes=None):
+    """Return ``{link: {address}}`` of the one file that all nodes have."""
+    (text,) = files(lab, nodes)
+    found = {}
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(": ")
+        if key.startswith("ring") and key.endswith("_addr"):
+            found.setdefault(int(key[4]), set()).add(value)
+    return found
+
+
+def version(lab, node):
+    return int(lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"]).stdout.split()[-1])
+
+
+def cut_off(lab):
+    """Cut the vRack of all nodes and wait until the quorum is gone."""
+    lab.cut("vrack")
+    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 40, what="the nodes to lose quorum")
+
+
+def healthy(lab, nodes=None):
+    assert all(lab.quorate(node) and lab.writable(node) for node in nodes or lab.nodes)
+
+
+def codes(report):
+    return [item["code"] for item in report["findings"]]
+
+
+def test_failover_with_the_link_cut_and_return(cluster):
+    """The way of the guide, by the orchestrations; every second run changes nothing; nominal waits for the vRack."""
+    cut_off(cluster)
+    begun = time.monotonic()
+    done = cluster.salt_run("state.orchestrate", "orch.failover")
+    assert done.returncode == 0, done
+    assert time.monotonic() - begun < 30
+    assert "quorate" in done.stderr and "reached and verified" in done.stdout
+    healthy(cluster)
+    assert addresses(cluster) == {0: {PUBLIC["pve1"], PUBLIC["pve2"]}, 1: {VRACK["pve1"], VRACK["pve2"]}}
+
+    before = files(cluster)
+    done = cluster.salt_run("state.orchestrate", "orch.failover")
+    assert done.returncode == 0 and "reached already" in done.stdout, done
+    done = cluster.salt_run("state.orchestrate", "orch.nominal")
+    assert done.returncode == 1 and "goal-cannot-carry" in done.stdout, done
+    assert files(cluster) == before
+
+    cluster.heal()
+    wait_for(lambda: run(cluster, "corosync.status")[1]["matrix"]["pve1"]["pve2"]["1"] == "connected", 30, every=1,
+             what="link 1 to come back")
+    rings = {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
+             for node in cluster.nodes}
+    done = cluster.salt_run("state.orchestrate", "orch.nominal")
+    assert done.returncode == 0 and "membership kept" in done.stdout, done
+    assert rings == {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
+                     for node in cluster.nodes}
+    healthy(cluster)
+    assert addresses(cluster) == {0: {VRACK["pve1"], VRACK["pve2"]}}
+    before = files(cluster)
+    code, report = run(cluster, "corosync.apply")
+    assert (code, report["result"]) == (0, "already")
+    assert files(cluster) == before
+    assert run(cluster, "corosync.verify")[0] == 0
+
+
+def test_failover_with_the_card_gone(cluster):
+    """One node has lost its vRack card altogether, with the address."""
+    cluster.lose_card("pve2", "vrack")
+    wait_for(lambda: not any(map(cluster.quorate, cluster.nodes)), 40, what="the nodes to lose quorum")
+    report = reach(cluster, "degraded")
+    assert "link-dead" in codes(report)
+    assert report["seconds"]["quorate"] < 15
+    healthy(cluster)
+
+
+def test_failover_before_the_quorum_is_lost(cluster):
+    """The link is whole: the same layout is reached through the cluster file, without a change of membership."""
+    report = reach(cluster, "degraded")
+    assert {step["act"] for step in report["steps"]} == {"cluster"}
+    assert len(report["rings"]) == 1
+    healthy(cluster)
+
+
+def test_a_public_side_that_is_slow_to_come(cluster):
+    """Corosync's packets pass on one node's public side only some seconds after the failover has begun."""
+    cut_off(cluster)
+    rules = "table inet slow { chain in { type filter hook input priority 0; udp dport 5405-5412 drop; }; }"
+    cluster.exec("pve2", ["nft", "-f", "-"], stdin=rules, check=True)
+    opened = threading.Timer(7, lambda: cluster.exec("pve2", ["nft", "delete", "table", "inet", "slow"], check=True))
+    opened.start()
+    try:
+        report = reach(cluster, "degraded")
+    finally:
+        opened.join()
+    assert report["seconds"]["quorate"] > 5
+    healthy(cluster)
+
+
+def test_a_node_that_loses_the_master_in_a_step(cluster):
+    """Its answer cannot come back for some seconds: the outcome is asked for, and the run goes on."""
+    cut_off(cluster)
+    result = {}
+    thread = threading.Thread(target=lambda: result.update(done=cluster.salt_run("--out=json", "corosync.apply",
+                                                                                 "degraded", timeout=240)))
+    begin = version(cluster, "pve2")
+    thread.start()
+    rules = ("table inet lost { chain out { type filter hook output priority 0; tcp dport { 4505, 4506 } drop; };"
+             " chain in { type filter hook input priority 0; tcp sport { 4505, 4506 } drop; }; }")
+    wait_for(lambda: version(cluster, "pve2") == begin + 3, 60, every=0.05, what="the third reload on pve2")
+    cluster.exec("pve2", ["nft", "-f", "-"], stdin=rules, check=True)
+    time.sleep(9)
+    cluster.exec("pve2", ["nft", "delete", "table", "inet", "lost"], check=True)
+    thread.join(240)
+    done = result["done"]
+    assert done.returncode == 0, done
+    assert "asking for the outcome" in done.stderr, done
+    assert json.loads(done.stdout)["result"] == "reached"
+    healthy(cluster)
+
+
+def test_a_silent_node_is_refused_at_once(cluster):
+    """A minion that is down is named within the gathering's deadline, and nothing is written."""
+    before = files(cluster)
+    cluster.exec("pve2", ["systemctl", "stop", "salt-minion"], check=True)
+    try:
+        begun = time.monotonic()
+        code, report = run(cluster, "corosync.apply", "degraded")
+        assert (code, report["result"]) == (1, "refused")
+        assert codes(report)[0] == "node-silent"
+        assert time.monotonic() - begun < 12
+    finally:
+        cluster.exec("pve2", ["systemctl", "start", "salt-minion"], check=True)
+    assert files(cluster) == before
+
+
+def test_three_nodes_and_a_dead_third(three):
+    """Failover and return of three nodes; then the third is dead, and the others go without it."""
+    cut_off(three)
+    report = reach(three, "degraded")
+    assert len(report["done"][0]["nodes"]) == 3
+    healthy(three)
+    three.heal()
+    wait_for(lambda: run(three, "corosync.status")[0] == 0, 30, every=1, what="a whole cluster")
+    wait_for(lambda: all(links["1"] == "connected" for row in run(three, "corosync.status")[1]["matrix"].values()
+                         for links in row.values()), 30, every=1, what="link 1 on all pairs")
+    report = reach(three)
+    assert len(report["rings"]) == 1
+
+    three.crash("pve3")
+    left = ["pve1", "pve2"]
+    wait_for(lambda: three.members("pve1") == [1, 2], 40, what="pve3 to be missed")
+    before = files(three, left)
+    code, report = run(three, "corosync.apply", "degraded")
+    assert (code, report["result"]) == (1, "refused")
+    assert "node-silent" in codes(report)
+    assert files(three, left) == before
+    begun = time.monotonic()
+    reach(three, "degraded", "skip=pve3")
+    assert time.monotonic() - begun < 30
+    healthy(three, left)
+    assert addresses(three, left)[0] == set(PUBLIC.values())
