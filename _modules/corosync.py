@@ -2,7 +2,7 @@
 What corosync, its files and its surroundings look like on this node.
 
 The functions of this file change nothing. Those that do are in ``corosync_stage.py``, ``corosync_step.py``
-and ``corosync_wait.py``; Salt joins all of them under the name ``corosync``.
+and ``corosync_wait.py``; Salt joins all files with this virtual name into one module.
 
 :depends: corosync
 :configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that

@@ -270,8 +270,8 @@ class _Work:
                 break
         if state not in ("active", "activating"):
             self.fail(
-                f"corosync is {state} after the restart. It exits when a peer announces a higher config_version:"
-                " compare the local files of all nodes, write the newest here, then start it"
+                f"corosync is {state} after the restart. It exits when a peer announces a higher"
+                " config_version: compare the local files of all nodes, write the newest here, then start it"
             )
 
     def write_local(self):

@@ -141,8 +141,8 @@ def refuse_other(root, txn):
     if run and run["txn"] != txn:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run["since"]))
         raise Busy(
-            f"this node is being changed by run {run['txn']} (by {run['by'] or 'unknown'}, since {since}): wait"
-            f" for it, or give its lock back with corosync.finish {run['txn']}"
+            f"this node is being changed by run {run['txn']} (by {run['by'] or 'unknown'}, since {since}):"
+            f" wait for it, or give its lock back with corosync.finish {run['txn']}"
         )
 
 

@@ -29,6 +29,25 @@ def public_functions(path):
             yield node
 
 
+def test_no_function_is_defined_twice_under_one_name():
+    """Salt joins files of one virtual name; of two functions with one name, the file listing would decide."""
+    found = {}
+    for path in FILES:
+        name = next(
+            (
+                node.value.value
+                for node in ast.parse(path.read_text()).body
+                if isinstance(node, ast.Assign)
+                and node.targets[0].id == "__virtualname__"
+                and isinstance(node.value, ast.Constant)
+            ),
+            path.stem,
+        )
+        for node in public_functions(path):
+            found.setdefault((path.parent.name, name, node.name), []).append(path.name)
+    assert {key: files for key, files in found.items() if len(files) > 1} == {}
+
+
 def test_there_are_files_to_look_at():
     assert {"_modules", "_runners"} <= {path.parent.name for path in FILES}
     assert len(UTILS) > 10

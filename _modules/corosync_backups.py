@@ -1,8 +1,7 @@
 """
-This node as a person asks for it: a short picture, and the copies of files that changes left behind.
+The copies of files that changes left behind on this node.
 
-Part of the execution module ``corosync`` (Salt joins the files of one virtual name). It works on a node that
-has lost its master, its peers, or both.
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
 
 :depends: corosync
 :configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
@@ -34,7 +33,7 @@ def __virtual__():
 
 def backups():
     """
-    Return the copies of replaced files, oldest first: ``{"corosync.conf.local": [{"path", "version"}], …}``.
+    Return the copies of replaced files, oldest first: ``{"corosync.conf.local": [{"path", "version"}]}``.
 
     The last 20 of each are kept, outside ``/etc/pve``. Never put one back as it is: its version is below that
     of the other copies, pmxcfs refuses it, and a daemon that starts with it exits. Use its content with a
