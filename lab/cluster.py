@@ -67,6 +67,7 @@ class Lab:
                 self._start(machine)
             self._all(lambda machine: machine.wait_booted(), self.record.machines())
             self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
+            self._join()
             self.sync()
         except BaseException:
             note(f"{self.name}: gave up; what there is stays for a look, lab/lab --name {self.name} down removes it")
@@ -267,6 +268,13 @@ class Lab:
         empty.mkdir(exist_ok=True)
         binds += [(empty, f"{seed.SOURCE}/{path.name}") for path in host.REPO.glob(".*") if path.is_dir()]
         self.machine(name).start(binds)
+
+    def _join(self):
+        """Do what joining a PVE cluster leaves behind: keys and certificates; then remember this as the first state."""
+        if "pvecm" in seed.programs():
+            self._all(lambda machine: machine.exec(["pvecm", "updatecerts"], timeout=100, check=True), self.nodes)
+        if "pmxcfs" in seed.programs():
+            self._all(lambda machine: machine.exec(["lab-reset", "keep"], check=True), self.nodes)
 
     def _wait_healthy(self, node):
         wait_for(lambda: self.healthy(node), 60, what=f"{node} to be quorate with {len(self.nodes)} members, and "
