@@ -1,0 +1,194 @@
+"""
+Test the port of a link between the nodes before corosync uses it: both directions, latency, path MTU.
+
+All nodes run ``pve_probe.exchange`` at the same moment. The port is that of the *new* link (5405 + its
+number), free until the link exists; a port that corosync has already is not touched and reported as busy.
+
+.. versionadded:: 0.1.0
+"""
+
+import errno
+import ipaddress
+import json
+import logging
+import select
+import socket
+import time
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_children
+    import ring_probe
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_children, ring_probe
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pve_probe"
+
+MAX_SECONDS = 3.0
+#: ip(7), ipv6(7): set the Don't Fragment bit, and do not hold back what the known path MTU would not take.
+PMTUDISC_PROBE = 3
+IP_MTU_DISCOVER = getattr(socket, "IP_MTU_DISCOVER", 10)
+IPV6_MTU_DISCOVER = getattr(socket, "IPV6_MTU_DISCOVER", 23)
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def exchange(txn, local, peers, port, seconds=2.0):
+    """
+    Exchange packets with the peers on one port, and return what arrived.
+
+    txn
+        Any text, the same on all nodes of this run: packets of another run are ignored.
+
+    local
+        This node's address on the link's network.
+
+    peers
+        ``{node name: address}`` of the others there.
+
+    port
+        The link's UDP port, 5405 + its number.
+
+    seconds
+        At most 3. It ends earlier when everybody knows everything.
+
+    Returns ``{"local", "port", "busy": text, "peers": {name: {"in": bool, "out": bool, "latency_us":
+    int|None, "mtu": int|None, "answers": int}}, "interface_mtu": int, "seconds": float}``. ``busy`` names who
+    has the port (``peers`` is empty then). ``mtu`` is the largest of the sizes tried that arrived in one
+    piece. Raises CommandExecutionError if the address is not on this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pve_probe.exchange t1 198.51.100.10 '{pve2: 203.0.113.20}' 5406
+    """
+    local, peers, port, seconds = _checked(local, peers, port, seconds)
+    version = ipaddress.ip_address(local).version
+    mtu = _interface_mtu(local)
+    answer = {"local": local, "port": port, "busy": "", "peers": {}, "interface_mtu": mtu, "seconds": 0.0}
+    start = time.monotonic()
+    with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        _probe_mode(sock, version)
+        try:
+            sock.bind((local, port))
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise CommandExecutionError(f"UDP {port} on {local} cannot be used: {exc.strerror}") from exc
+            answer["busy"] = _owner(local, port)
+            return answer
+        session = ring_probe.Session(txn, peers, mtu, version)
+        _converse(sock, session, peers, port, time.monotonic_ns() + int(seconds * 1e9))
+    answer.update(peers=session.result(), seconds=round(time.monotonic() - start, 3))
+    return answer
+
+
+def _checked(local, peers, port, seconds):
+    wrong, good = [], {}
+    try:
+        local = str(ipaddress.ip_address(local))
+    except ValueError:
+        wrong.append(f"local {local!r} is no IP address")
+    for name, address in (peers or {}).items() if isinstance(peers, dict) else ():
+        try:
+            good[str(name)] = str(ipaddress.ip_address(address))
+        except ValueError:
+            wrong.append(f"peer {name}: {address!r} is no IP address")
+    if not good and not wrong:
+        wrong.append("peers: {node name: address} with at least one entry is needed")
+    if not wrong and len({ipaddress.ip_address(address).version for address in [local, *good.values()]}) > 1:
+        wrong.append("local and peers are of different IP versions")
+    try:
+        port, seconds = int(port), min(float(seconds), MAX_SECONDS)
+    except (TypeError, ValueError):
+        wrong.append(f"port {port!r} and seconds {seconds!r}: numbers are needed")
+    else:
+        if not 1024 <= port <= 65535:
+            wrong.append(f"port {port}: 1024 to 65535")
+    if wrong:
+        raise SaltInvocationError("; ".join(wrong))
+    return local, good, port, seconds
+
+
+def _interface_mtu(address):
+    result = ring_children.run(["ip", "-j", "address", "show"], timeout=5.0)
+    try:
+        rows = json.loads(result["out"] or b"[]")
+    except ValueError:
+        raise CommandExecutionError(f"ip address show: {ring_children.complaint(result)}") from None
+    for row in rows:
+        for info in row.get("addr_info", []):
+            if info.get("local") and str(ipaddress.ip_address(info["local"])) == address:
+                return int(row["mtu"])
+    raise CommandExecutionError(
+        f"{address} is on no interface of this node: bring it up, or correct the pillar"
+    )
+
+
+def _probe_mode(sock, version):
+    if version == 4:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+    sock.setblocking(False)
+
+
+def _owner(address, port):
+    result = ring_children.run(["ss", "-Hunap", "sport", "=", f":{port}"], timeout=5.0)
+    for line in ring_children.text(result).splitlines():
+        if (
+            f"{address}:{port}" in line
+            or f"[{address}]:{port}" in line
+            or f"*:{port}" in line
+            or f"0.0.0.0:{port}" in line
+        ):
+            quoted = line.split('(("', 1)
+            return quoted[1].split('"', 1)[0] if len(quoted) > 1 else "another program"
+    return "another program"
+
+
+def _converse(sock, session, peers, port, end):
+    """
+    Send what is due and answer what comes, until the session is over or the time is.
+    """
+    names = {address: name for name, address in peers.items()}
+    while True:
+        now = time.monotonic_ns()
+        if now >= end or session.over(now):
+            return
+        for name, data in session.due(now):
+            _send(sock, data, (peers[name], port))
+        pause = max(0, min(session.wake(), end) - time.monotonic_ns()) / 1e9
+        readable, _write, _error = select.select([sock], [], [], min(pause, ring_probe.PING_EVERY))
+        if readable:
+            _answer_all(sock, session, names, port)
+
+
+def _answer_all(sock, session, names, port):
+    for _number in range(256):
+        try:
+            data, source = sock.recvfrom(65535)
+        except BlockingIOError:
+            return
+        except OSError as exc:  # an ICMP error about an earlier packet: it tells nothing about this direction
+            log.debug("probe: %s", exc)
+            continue
+        name = names.get(str(ipaddress.ip_address(source[0].split("%")[0])))
+        # only what came from the port of the link counts, as for knet
+        reply = session.receive(time.monotonic_ns(), name, data) if name and source[1] == port else None
+        if reply:
+            _send(sock, reply, source[:2])
+
+
+def _send(sock, data, target):
+    try:
+        sock.sendto(data, target)
+    except (
+        OSError
+    ) as exc:  # too large for the interface, no route, dropped by a local rule: no answer will come
+        log.debug("probe to %s, %d bytes: %s", target[0], len(data), exc)
