@@ -1,11 +1,12 @@
 """
 The firewall between the nodes: corosync's UDP ports and ssh open to peers, closed to everyone else.
 
-Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`ring_firewall`); where it is off, a table of
-nftables of our own does it (:mod:`ring_nft`), kept in ``/etc/pve-corosync/firewall.nft`` and loaded at boot by a unit.
+Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`ring_firewall`); where it is
+off, a table of nftables of our own does it (:mod:`ring_nft`), kept in ``/etc/pve-corosync/firewall.nft`` and
+loaded at boot by a unit.
 
-:depends: nftables or pve-firewall, pmxcfs, pve_node
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+:depends: nftables or pve-firewall, pmxcfs, pve_node :configuration: ``pve_corosync: {root: /some/dir}`` in
+the minion configuration puts every path of this module below
     that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
@@ -62,10 +63,10 @@ def state():
     """
     Return which firewall holds the node's ports and what it lets through now.
 
-    Returns ``{"backend": "pve-firewall"|"nftables", "cluster_fw": {"enabled", "policy_in", "ours"} | None, "service":
-    text, "nft": {"peers", "management", "ssh", "ports"} | None, "dropped": {text: packets}, "persistent": bool,
-    "notes": [text]}``: ``service`` is the state of pve-firewall, ``nft`` what the loaded table of ours holds, ``dropped``
-    its counters, ``persistent`` whether it comes back at boot.
+    Returns ``{"backend": "pve-firewall"|"nftables", "cluster_fw": {"enabled", "policy_in", "ours"} | None,
+    "service": text, "nft": {"peers", "management", "ssh", "ports"} | None, "dropped": {text: packets},
+    "persistent": bool, "notes": [text]}``: ``service`` is the state of pve-firewall, ``nft`` what the loaded
+    table of ours holds, ``dropped`` its counters, ``persistent`` whether it comes back at boot.
 
     CLI Example:
 
@@ -82,7 +83,9 @@ def state():
     if told["enabled"] and not service.get("active"):
         notes.append("cluster.fw says enable: 1, but pve-firewall does not run, so it protects nothing")
     if told["enabled"] and _host_uses_nft():
-        notes.append("proxmox-firewall (nftables: 1 in host.fw) accepts UDP 5405-5412 from everywhere by itself")
+        notes.append(
+            "proxmox-firewall (nftables: 1 in host.fw) accepts UDP 5405-5412 from everywhere by itself"
+        )
     return {
         "backend": "pve-firewall" if told["enabled"] and service.get("active") else "nftables",
         "cluster_fw": None if found is None else told,
@@ -102,25 +105,26 @@ def apply(networks, management=None, ssh="peers", test=False):
         ``{network: {node: IP address}}``: every network in use, also the one about to be used.
 
     management
-        Addresses and CIDRs from which ssh stays possible. Default: those of the last time; the first time the Salt
-        master and the peers of ssh sessions that are open now.
+        Addresses and CIDRs from which ssh stays possible. Default: those of the last time; the first time the
+        Salt master and the peers of ssh sessions that are open now.
 
     ssh
-        ``peers``: ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from others is left
-        alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its set ``management``.
+        ``peers``: ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from others is
+        left alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its set
+        ``management``.
 
     test
         Only tell what would change.
 
-    Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text]}``; ``seen`` is
-    what is in force afterwards, read back from the kernel or from cluster.fw. Raises CommandExecutionError with
-    nothing changed, if the rules do not pass their check.
+    Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text]}``;
+    ``seen`` is what is in force afterwards, read back from the kernel or from cluster.fw. Raises
+    CommandExecutionError with nothing changed, if the rules do not pass their check.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' management='[192.0.2.0/24]' test=true
+        salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' test=true
     """
     if not isinstance(networks, dict) or not all(isinstance(nodes, dict) for nodes in networks.values()):
         raise SaltInvocationError("networks: {network: {node: IP address}} is needed")
@@ -142,7 +146,8 @@ def apply(networks, management=None, ssh="peers", test=False):
 
 def remove(test=False):
     """
-    Take everything of ours out again: from cluster.fw (others' lines stay), the nftables table, its file and unit.
+    Take everything of ours out again: from cluster.fw (others' lines stay), the nftables table, its file and
+    unit.
 
     test
         Only tell what would change.
@@ -203,12 +208,20 @@ def _diff(old, new, name):
 def _apply_cluster_fw(networks, management, test):
     old = _cluster_fw()
     new = ring_firewall.cluster_fw(old or b"", networks, management)
-    done = {"changed": new != old, "diff": _diff(old, new, CLUSTER_FW), "management": list(management), "seen": None,
-            "notes": []}
+    done = {
+        "changed": new != old,
+        "diff": _diff(old, new, CLUSTER_FW),
+        "management": list(management),
+        "seen": None,
+        "notes": [],
+    }
     if done["changed"] and not test:
         _write_cluster_fw(old, new)
     if not test:
-        done["seen"] = {"cluster_fw": ring_firewall.options(_cluster_fw() or b""), "service": _wait_pve_firewall()}
+        done["seen"] = {
+            "cluster_fw": ring_firewall.options(_cluster_fw() or b""),
+            "service": _wait_pve_firewall(),
+        }
     return done
 
 
@@ -216,7 +229,13 @@ def _write_cluster_fw(old, new):
     if old is not None:
         ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "cluster.fw", old)
     coded = [None if data is None else base64.b64encode(data).decode() for data in (new, old)]
-    request = {"name": CLUSTER_FW, "data": coded[0], "expected": coded[1], "lock": LOCK, "base": _path(ring_pmxcfs.BASE)}
+    request = {
+        "name": CLUSTER_FW,
+        "data": coded[0],
+        "expected": coded[1],
+        "lock": LOCK,
+        "base": _path(ring_pmxcfs.BASE),
+    }
     result = ring_children.run(ring_pmxcfs_file.command(), timeout=30.0, data=json.dumps(request).encode())
     try:
         answer = json.loads(result["out"])
@@ -252,15 +271,22 @@ def _apply_nft(networks, management, ssh, now, test):
         management = (now["nft"] or {}).get("management") or _first_management(peers)
         if not management:
             ssh = "open"
-            notes.append("ssh from others stays open: neither a management network, nor the master's address, nor an"
-                         " open ssh session is known; set firewall: {management: [CIDR]}")
+            notes.append(
+                "ssh from others stays open: neither a management network, nor the master's address, nor an"
+                " open ssh session is known; set firewall: {management: [CIDR]}"
+            )
     wanted = ring_nft.wanted(peers, management or [], ssh)
     text = ring_nft.text(peers, management or [], ssh).encode()
     path = _path(ring_nft.NFT_FILE)
     old = ring_files.read(path)
-    done = {"changed": old != text or now["nft"] != wanted or not now["persistent"],
-            "diff": _diff(old, text, ring_nft.NFT_FILE), "management": wanted["management"], "ssh": ssh, "seen": None,
-            "notes": notes}
+    done = {
+        "changed": old != text or now["nft"] != wanted or not now["persistent"],
+        "diff": _diff(old, text, ring_nft.NFT_FILE),
+        "management": wanted["management"],
+        "ssh": ssh,
+        "seen": None,
+        "notes": notes,
+    }
     if test:
         return done
     if done["changed"]:
@@ -278,14 +304,18 @@ def _first_management(peers):
     found = {str(__opts__.get("master_ip") or "")}
     for table in ("tcp", "tcp6"):
         data = ring_files.read(_path(f"/proc/net/{table}")) or b""
-        found |= {item["remote"] for item in ring_replication.sockets(data.decode("latin-1"))
-                  if item["local_port"] == ring_nft.SSH and item["state"] == "ESTABLISHED"}
+        found |= {
+            item["remote"]
+            for item in ring_replication.sockets(data.decode("latin-1"))
+            if item["local_port"] == ring_nft.SSH and item["state"] == "ESTABLISHED"
+        }
     return sorted(found - {"", "127.0.0.1", "::1"} - set(peers))
 
 
 def _load_nft(path, old, text):
     """
-    Check the text, load it in one transaction, keep it; an error before or while loading leaves all as it was.
+    Check the text, load it in one transaction, keep it; an error before or while loading leaves all as it
+    was.
     """
     _nft(["-c", "-f", "-"], text)
     _nft(["-f", "-"], text)

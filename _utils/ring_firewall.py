@@ -1,9 +1,10 @@
-"""``/etc/pve/firewall/cluster.fw``: let the nodes in and everyone else not, without touching other people's entries.
+"""``/etc/pve/firewall/cluster.fw``: let the nodes in and everyone else not, without touching other people's
+entries.
 
-Facts (PVE/Firewall.pm): a second ``[IPSET x]`` header empties the set, so an existing one is used; a comment at the end
-of a rule, an entry or an IPSET header survives PVE's own rewriting, one on a line of its own does not; the automatic
-corosync rules open 5404:5405 between the addresses of one link only; ssh is let in from the set ``management``.
-Established connections are accepted before any rule.
+Facts (PVE/Firewall.pm): a second ``[IPSET x]`` header empties the set, so an existing one is used; a comment
+at the end of a rule, an entry or an IPSET header survives PVE's own rewriting, one on a line of its own does
+not; the automatic corosync rules open 5404:5405 between the addresses of one link only; ssh is let in from
+the set ``management``. Established connections are accepted before any rule.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class FirewallError(ValueError):
 def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
     """Return the file with the nodes let in: UDP 5405:5412 and ssh; that UDP dropped for everyone else.
 
-    Everything that was there stays, byte for byte; entries of ours that are out of date go. Doing it twice changes
-    nothing. Ssh from others is left to the file's own rules and policy, which drops it unless told otherwise.
+    Everything that was there stays, byte for byte; entries of ours that are out of date go. Doing it twice
+    changes nothing. Ssh from others is left to the file's own rules and policy, which drops it unless told
+    otherwise.
 
     :param data: the present file, ``b""`` if there is none.
     :param networks: ``{network: {node: IP}}``, every network in use.
@@ -39,14 +41,20 @@ def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
     :raises FirewallError: text before the first section; a bad address.
     """
     lines = _lines(remove(data))
-    stray = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None)
+    stray = next(
+        (i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None
+    )
     if stray is not None and not _HEADER.match(lines[stray]):
-        raise FirewallError(f"cluster.fw line {stray + 1}: {lines[stray].strip()!r} stands before the first [section]")
+        raise FirewallError(
+            f"cluster.fw line {stray + 1}: {lines[stray].strip()!r} stands before the first [section]"
+        )
     entries = _entries(networks)
     extra = {_network(item): "management" for item in management}
     lines = _into_rules(lines)
     have = _present(lines, "management")
-    wanted = [f"{item} {MARK}: {why}\n" for item, why in {**entries, **extra}.items() if not _covered(item, have)]
+    wanted = [
+        f"{item} {MARK}: {why}\n" for item, why in {**entries, **extra}.items() if not _covered(item, have)
+    ]
     if wanted:
         lines = _into_set(lines, "management", wanted)
     lines = _into_set(lines, SET, [f"{item} {MARK}: {why}\n" for item, why in entries.items()])
@@ -54,7 +62,8 @@ def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
 
 
 def remove(data: bytes) -> bytes:
-    """Return the file without anything of ours; a file that we made from others' text is theirs again, to the byte.
+    """Return the file without anything of ours; a file that we made from others' text is theirs again, to the
+    byte.
 
     (A newline that was missing at the end of the file stays added.)
     """
@@ -72,7 +81,7 @@ def remove(data: bytes) -> bytes:
             continue
         while end < len(lines) and not _HEADER.match(lines[end]) and lines[end] != _SECTION_NOTE:
             end += 1
-        kept += _without_ours(lines[index], lines[index + 1:end], made)
+        kept += _without_ours(lines[index], lines[index + 1 : end], made)
         index = end
     return "".join(kept).encode("latin-1")
 
@@ -90,8 +99,11 @@ def options(data: bytes) -> dict:
         if option and section == "options":
             found[option[1].lower()] = option[2]
         ours = ours or bool(_MARKED.search(line))
-    return {"enabled": found.get("enable", "0") not in ("0", ""), "policy_in": found.get("policy_in", "DROP").upper(),
-            "ours": ours}
+    return {
+        "enabled": found.get("enable", "0") not in ("0", ""),
+        "policy_in": found.get("policy_in", "DROP").upper(),
+        "ours": ours,
+    }
 
 
 def rules() -> list[str]:
@@ -127,7 +139,9 @@ def _entries(networks):
         for node, address in sorted(addresses.items()):
             found.setdefault(_network(address), f"{node} on {network}")
     if not found:
-        raise FirewallError("no address of any node: every network in use is needed, or the nodes lock each other out")
+        raise FirewallError(
+            "no address of any node: every network in use is needed, or the nodes lock each other out"
+        )
     return found
 
 
@@ -152,7 +166,7 @@ def _present(lines, name):
     Return the networks that a set lists already; aliases and exclusions do not count.
     """
     section, found = _section(lines, "ipset", name), []
-    for line in lines[section[0] + 1:section[1]] if section else []:
+    for line in lines[section[0] + 1 : section[1]] if section else []:
         try:
             found.append(ipaddress.ip_network(line.split("#")[0].strip(), strict=False))
         except ValueError:
@@ -173,7 +187,7 @@ def _first_header(lines):
 def _into_set(lines, name, entries):
     section = _section(lines, "ipset", name)
     if section:
-        return lines[:section[0] + 1] + entries + lines[section[0] + 1:]
+        return lines[: section[0] + 1] + entries + lines[section[0] + 1 :]
     at = _first_header(lines)
     return lines[:at] + [f"[IPSET {name}] {MARK}\n", *entries, "\n"] + lines[at:]
 
@@ -182,7 +196,7 @@ def _into_rules(lines):
     ours = [f"{rule} {MARK}\n" for rule in rules()]
     section = _section(lines, "rules")
     if section:
-        return lines[:section[0] + 1] + ours + lines[section[0] + 1:]
+        return lines[: section[0] + 1] + ours + lines[section[0] + 1 :]
     at = _first_header(lines)
     return lines[:at] + [_SECTION_NOTE, "[RULES]\n", *ours, "\n"] + lines[at:]
 
@@ -195,6 +209,6 @@ def _without_ours(header, body, made):
     if not made or any(line.strip() and not line.startswith("#") for line in rest):
         return [header, *rest]
     last = max((index for index, line in enumerate(body) if _MARKED.search(line)), default=-1)
-    tail = body[last + 1:]
-    head = [line for line in body[:last + 1] if not _MARKED.search(line) and line.strip()]
+    tail = body[last + 1 :]
+    head = [line for line in body[: last + 1] if not _MARKED.search(line) and line.strip()]
     return head + (tail[1:] if tail and not tail[0].strip() else tail)

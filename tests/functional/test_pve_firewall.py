@@ -10,7 +10,10 @@ import salt.utils.yaml
 from _pve_world import REPO, World
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-NETWORKS = {"vrack": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}, "public": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}}
+NETWORKS = {
+    "vrack": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"},
+    "public": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"},
+}
 MANAGEMENT = ["192.0.2.0/24"]
 PEERS = ["10.66.0.1", "10.66.0.2", "198.51.100.10", "203.0.113.20"]
 CLUSTER_FW = "[OPTIONS]\nenable: 1\n\n[RULES]\nIN SSH(ACCEPT) -source 192.0.2.7 # mine\n"
@@ -55,7 +58,9 @@ def apply(node, **kwargs):
 def test_nftables_is_loaded_kept_and_read_back(node):
     done = apply(node)
     wanted = ring_nft.wanted(PEERS, MANAGEMENT)
-    assert done["backend"] == "nftables" and done["changed"] and done["seen"] == wanted and done["notes"] == []
+    assert (
+        done["backend"] == "nftables" and done["changed"] and done["seen"] == wanted and done["notes"] == []
+    )
     kept = pathlib.Path(node.root / "etc/pve-corosync/firewall.nft")
     assert kept.read_text() == ring_nft.text(PEERS, MANAGEMENT)
     assert "ExecStart=" in (node.root / f"etc/systemd/system/{ring_nft.UNIT}").read_text()
@@ -83,7 +88,9 @@ def test_rules_that_nft_refuses_leave_the_old_ones(node):
     apply(node)
     before = node.salt["pve_firewall.state"]()["nft"]
     real = (node.bin / "nft").read_text()
-    node.tool("nft", 'case "$*" in "-c -f -") echo "Error: no" >&2; exit 1 ;; esac\n' + real.split("\n", 2)[2])
+    node.tool(
+        "nft", 'case "$*" in "-c -f -") echo "Error: no" >&2; exit 1 ;; esac\n' + real.split("\n", 2)[2]
+    )
     with pytest.raises(CommandExecutionError, match="Error: no"):
         node.salt["pve_firewall.apply"](dict(NETWORKS, third={"pve1": "10.67.0.1"}), management=MANAGEMENT)
     assert node.salt["pve_firewall.state"]()["nft"] == before
@@ -113,9 +120,16 @@ def test_cluster_fw_is_used_where_pve_firewall_runs(node):
     (node.path_units / "pve-firewall").write_text("active")
     done = apply(node)
     text = (node.pve / "firewall/cluster.fw").read_text()
-    assert done["backend"] == "pve-firewall" and done["changed"] and "IN SSH(ACCEPT) -source 192.0.2.7 # mine" in text
+    assert (
+        done["backend"] == "pve-firewall"
+        and done["changed"]
+        and "IN SSH(ACCEPT) -source 192.0.2.7 # mine" in text
+    )
     assert "192.0.2.0/24 # pve-corosync: management" in text and "-dport 5405:5412" in text
-    assert done["seen"] == {"cluster_fw": {"enabled": True, "policy_in": "DROP", "ours": True}, "service": "Status: enabled/running"}
+    assert done["seen"] == {
+        "cluster_fw": {"enabled": True, "policy_in": "DROP", "ours": True},
+        "service": "Status: enabled/running",
+    }
     assert apply(node)["changed"] is False
     assert os.listdir(node.pve / "firewall") == ["cluster.fw"] and os.listdir(node.pve / "priv/lock") == []
     assert node.salt["pve_firewall.remove"](test=True)["removed"] == ["firewall/cluster.fw"]
@@ -131,8 +145,13 @@ def test_turning_pve_firewall_on_takes_the_table_out(node):
     (node.path_units / "pve-firewall").write_text("active")
     node.file("etc/pve/nodes/pve1/host.fw", "[OPTIONS]\nnftables: 1\n")
     done = apply(node)
-    assert any("was removed" in note for note in done["notes"]) and any("proxmox-firewall" in note for note in done["notes"])
-    assert node.salt["pve_firewall.state"]()["nft"] is None and not (node.root / "etc/pve-corosync/firewall.nft").exists()
+    assert any("was removed" in note for note in done["notes"]) and any(
+        "proxmox-firewall" in note for note in done["notes"]
+    )
+    assert (
+        node.salt["pve_firewall.state"]()["nft"] is None
+        and not (node.root / "etc/pve-corosync/firewall.nft").exists()
+    )
 
 
 def test_what_cannot_be_edited_safely_stays(node):
@@ -173,15 +192,29 @@ def test_state_tells_then_changes_then_has_nothing_to_do(node):
     assert states(node)["pve_firewall.absent"]("x")["changes"] == {}
 
 
-@pytest.mark.parametrize("firewall, extra", [({}, {}), ({"ssh": "open", "management": MANAGEMENT}, {"management": MANAGEMENT})])
+@pytest.mark.parametrize(
+    "firewall, extra", [({}, {}), ({"ssh": "open", "management": MANAGEMENT}, {"management": MANAGEMENT})]
+)
 def test_the_sls_hands_every_network_of_the_pillar_over(node, firewall, extra):
-    pillar = {"corosync": {"firewall": firewall, "nodes": {
-        "pve1": {"nodeid": 1, "addresses": {"vrack": "10.66.0.1", "public": "198.51.100.10"}},
-        "pve2": {"nodeid": 2, "addresses": {"vrack": "10.66.0.2", "public": "203.0.113.20"}},
-    }}}
+    pillar = {
+        "corosync": {
+            "firewall": firewall,
+            "nodes": {
+                "pve1": {"nodeid": 1, "addresses": {"vrack": "10.66.0.1", "public": "198.51.100.10"}},
+                "pve2": {"nodeid": 2, "addresses": {"vrack": "10.66.0.2", "public": "203.0.113.20"}},
+            },
+        }
+    }
     text = (REPO / "states/corosync/firewall.sls").read_text()
     told = salt.utils.templates.JINJA(
-        text, from_str=True, to_str=True, opts=node.salt.opts, saltenv="base", salt=node.salt, grains={}, pillar=pillar
+        text,
+        from_str=True,
+        to_str=True,
+        opts=node.salt.opts,
+        saltenv="base",
+        salt=node.salt,
+        grains={},
+        pillar=pillar,
     )
     told = salt.utils.yaml.safe_load(told["data"])
     (arguments,) = told["corosync-firewall"].values()

@@ -39,25 +39,27 @@ RULES = [
 
 
 def test_a_new_file_has_both_sets_and_the_rules():
-    assert fw.cluster_fw(b"", NETWORKS).decode() == "\n".join([
-        "[IPSET pve-corosync] # pve-corosync",
-        "198.51.100.10 # pve-corosync: pve1 on public",
-        "203.0.113.20 # pve-corosync: pve2 on public",
-        "10.66.0.1 # pve-corosync: pve1 on vrack",
-        "10.66.0.2 # pve-corosync: pve2 on vrack",
-        "",
-        "[IPSET management] # pve-corosync",
-        "198.51.100.10 # pve-corosync: pve1 on public",
-        "203.0.113.20 # pve-corosync: pve2 on public",
-        "10.66.0.1 # pve-corosync: pve1 on vrack",
-        "10.66.0.2 # pve-corosync: pve2 on vrack",
-        "",
-        "# pve-corosync: made the next section",
-        "[RULES]",
-        *RULES,
-        "",
-        "",
-    ])
+    assert fw.cluster_fw(b"", NETWORKS).decode() == "\n".join(
+        [
+            "[IPSET pve-corosync] # pve-corosync",
+            "198.51.100.10 # pve-corosync: pve1 on public",
+            "203.0.113.20 # pve-corosync: pve2 on public",
+            "10.66.0.1 # pve-corosync: pve1 on vrack",
+            "10.66.0.2 # pve-corosync: pve2 on vrack",
+            "",
+            "[IPSET management] # pve-corosync",
+            "198.51.100.10 # pve-corosync: pve1 on public",
+            "203.0.113.20 # pve-corosync: pve2 on public",
+            "10.66.0.1 # pve-corosync: pve1 on vrack",
+            "10.66.0.2 # pve-corosync: pve2 on vrack",
+            "",
+            "# pve-corosync: made the next section",
+            "[RULES]",
+            *RULES,
+            "",
+            "",
+        ]
+    )
 
 
 def test_others_lines_stay_in_place_and_their_set_is_used():
@@ -67,15 +69,19 @@ def test_others_lines_stay_in_place_and_their_set_is_used():
     assert [line for line in lines if line in theirs] == theirs
     assert text.lower().count("[ipset management]") == 1 and text.count("[RULES]") == 1
     at = lines.index("[RULES]")
-    assert lines[at + 1:at + 4] == RULES
+    assert lines[at + 1 : at + 4] == RULES
     at = lines.index("[IPSET Management] # admins")
     # the vRack is in the set already, as a CIDR
-    assert lines[at + 1:at + 4] == [
-        "198.51.100.10 # pve-corosync: pve1 on public", "203.0.113.20 # pve-corosync: pve2 on public", "",
+    assert lines[at + 1 : at + 4] == [
+        "198.51.100.10 # pve-corosync: pve1 on public",
+        "203.0.113.20 # pve-corosync: pve2 on public",
+        "",
     ]
 
 
-@pytest.mark.parametrize("data", [b"", THEIRS, b"# only a comment\n", b"[RULES]\n", b"[OPTIONS]\nenable: 0\n\n\n", b"\n\n"])
+@pytest.mark.parametrize(
+    "data", [b"", THEIRS, b"# only a comment\n", b"[RULES]\n", b"[OPTIONS]\nenable: 0\n\n\n", b"\n\n"]
+)
 def test_twice_is_once_and_removal_gives_the_old_bytes(data):
     once = fw.cluster_fw(data, NETWORKS, ["192.0.2.128/25"])
     assert fw.cluster_fw(once, NETWORKS, ["192.0.2.128/25"]) == once
@@ -83,10 +89,25 @@ def test_twice_is_once_and_removal_gives_the_old_bytes(data):
     assert fw.options(once)["ours"] and not fw.options(data)["ours"]
 
 
-LINES = st.sampled_from([
-    "", "# note", "[OPTIONS]", "[RULES]", "[rules]", "[IPSET management]", "[ipset other] # x", "[ALIASES]", "[group web]",
-    "enable: 1", "IN ACCEPT -p icmp", "IN SSH(ACCEPT) # about pve-corosync nodes", "10.66.0.1", "!10.0.0.0/8 # no", "|OUT DROP",
-])
+LINES = st.sampled_from(
+    [
+        "",
+        "# note",
+        "[OPTIONS]",
+        "[RULES]",
+        "[rules]",
+        "[IPSET management]",
+        "[ipset other] # x",
+        "[ALIASES]",
+        "[group web]",
+        "enable: 1",
+        "IN ACCEPT -p icmp",
+        "IN SSH(ACCEPT) # about pve-corosync nodes",
+        "10.66.0.1",
+        "!10.0.0.0/8 # no",
+        "|OUT DROP",
+    ]
+)
 
 
 @given(st.lists(LINES, max_size=12))
@@ -108,10 +129,27 @@ def test_a_changed_address_replaces_the_old_one():
 
 def test_a_file_that_pve_wrote_anew_settles_and_goes():
     # PVE sorts, puts a blank line after each header, and drops comments on lines of their own
-    pve = "\n".join([
-        "[OPTIONS]", "", "enable: 1", "", "[IPSET management] # pve-corosync", "", "10.66.0.1 # pve-corosync: pve1 on vrack",
-        "", "[IPSET pve-corosync] # pve-corosync", "", "10.66.0.1 # pve-corosync: pve1 on vrack", "", "[RULES]", "", *RULES, "", "",
-    ]).encode()
+    pve = "\n".join(
+        [
+            "[OPTIONS]",
+            "",
+            "enable: 1",
+            "",
+            "[IPSET management] # pve-corosync",
+            "",
+            "10.66.0.1 # pve-corosync: pve1 on vrack",
+            "",
+            "[IPSET pve-corosync] # pve-corosync",
+            "",
+            "10.66.0.1 # pve-corosync: pve1 on vrack",
+            "",
+            "[RULES]",
+            "",
+            *RULES,
+            "",
+            "",
+        ]
+    ).encode()
     once = fw.cluster_fw(pve, NETWORKS)
     assert fw.cluster_fw(once, NETWORKS) == once
     assert fw.remove(once) == b"[OPTIONS]\n\nenable: 1\n\n[RULES]\n\n\n"
@@ -119,9 +157,15 @@ def test_a_file_that_pve_wrote_anew_settles_and_goes():
 
 def test_what_others_put_into_a_section_of_ours_stays():
     text = fw.cluster_fw(b"", NETWORKS).replace(b"[RULES]\n", b"[RULES]\nIN PING(ACCEPT)\n")
-    text = text.replace(b"[IPSET management] # pve-corosync\n", b"[IPSET management] # pve-corosync\n192.0.2.1\n")
+    text = text.replace(
+        b"[IPSET management] # pve-corosync\n", b"[IPSET management] # pve-corosync\n192.0.2.1\n"
+    )
     left = fw.remove(text)
-    assert b"[RULES]\nIN PING(ACCEPT)\n" in left and b"192.0.2.1\n" in left and b"[IPSET pve-corosync]" not in left
+    assert (
+        b"[RULES]\nIN PING(ACCEPT)\n" in left
+        and b"192.0.2.1\n" in left
+        and b"[IPSET pve-corosync]" not in left
+    )
     assert fw.cluster_fw(text, NETWORKS).count(b"IN PING") == 1
 
 

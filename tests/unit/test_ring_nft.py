@@ -10,10 +10,12 @@ MANAGEMENT = ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"]
 
 
 def load(*texts):
-    """Load texts one after the other with the real nft in a network namespace of its own, and list the table."""
+    """Load texts in turn with the real nft in a network namespace of its own, and list the table."""
     script = "\n".join(f"nft -c -f - <<'E' && nft -f - <<'E'\n{text}E\n{text}E" for text in texts)
     script += "\nnft -j list table inet pve_corosync 2>/dev/null || true"
-    done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=True, timeout=20
+    )
     return done.stdout
 
 
@@ -33,7 +35,9 @@ def test_removal_works_with_and_without_a_table():
 def test_wanted_merges_and_orders():
     assert ring_nft.wanted(PEERS, MANAGEMENT) == {
         "peers": ["10.66.0.1", "10.66.0.2/31", "198.51.100.10", "2001:db8::1"],
-        "management": ["192.0.2.0/24", "2001:db8:1::/48"], "ssh": "peers", "ports": [5405, 5412],
+        "management": ["192.0.2.0/24", "2001:db8:1::/48"],
+        "ssh": "peers",
+        "ports": [5405, 5412],
     }
     assert ring_nft.wanted(PEERS, MANAGEMENT, "open")["management"] == []
 
@@ -60,7 +64,9 @@ def test_listed_of_other_things():
 def test_unit_names_the_file_and_follows_nftables(tmp_path):
     path = tmp_path / ring_nft.UNIT
     path.write_text(ring_nft.unit())
-    done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert [line for line in done.stderr.splitlines() if ring_nft.UNIT in line] == []
     assert f"ExecStart=/usr/sbin/nft -f {ring_nft.NFT_FILE}" in path.read_text()
     assert "ReloadPropagatedFrom=nftables.service" in path.read_text()
