@@ -1,11 +1,11 @@
 """
 The certificate and the SSH host keys by which the nodes of a cluster know this node.
 
-Everything is read from the files themselves: ``pvecm updatecerts`` prints nothing reliable, and without ``--force``
-it leaves a certificate as it is, also when the node's address changed.
+Everything is read from the files themselves: ``pvecm updatecerts`` prints nothing reliable, and without
+``--force`` it leaves a certificate as it is, also when the node's address changed.
 
-:depends: pmxcfs, pvecm, cryptography (part of Salt)
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+:depends: pmxcfs, pvecm, cryptography (part of Salt) :configuration: ``pve_corosync: {root: /some/dir}`` in
+the minion configuration puts every path of this module below
     that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
@@ -59,11 +59,11 @@ def facts(address=None):
     address
         The address that the certificate is to cover; default the one in ``/etc/pve/.members``.
 
-    Returns ``{"node", "address", "certificate": {"subject", "sans": [text], "not_after": "2027-11-18T10:00:00Z",
-    "days_left": int, "fingerprint": "AA:BB:…", "covers_name": bool, "covers_address": bool} | None, "host_key":
-    {"type", "fingerprint"} | None, "known_hosts": {node: {"present", "ok", "fingerprints", "why"}}, "problems":
-    [text]}``. The fingerprint is the SHA-256 one that PVE shows. A peer's file is compared with the key of its sshd
-    on that peer, where ``known_hosts[<itself>]`` does it.
+    Returns ``{"node", "address", "certificate": {"subject", "sans": [text], "not_after":
+    "2027-11-18T10:00:00Z", "days_left": int, "fingerprint": "AA:BB:…", "covers_name": bool, "covers_address":
+    bool} | None, "host_key": {"type", "fingerprint"} | None, "known_hosts": {node: {"present", "ok",
+    "fingerprints", "why"}}, "problems": [text]}``. The fingerprint is the SHA-256 one that PVE shows. A
+    peer's file is compared with the key of its sshd on that peer, where ``known_hosts[<itself>]`` does it.
 
     CLI Example:
 
@@ -96,13 +96,14 @@ def update(force=None):
     Have PVE write this node's certificate (where needed) and host key file, and read both back.
 
     force
-        Make a new certificate; default only when the present one has ended, or lacks the node's name or its address
-        in ``/etc/pve/.members``. A new one has a new fingerprint: pveproxy takes it with its next reload
-        (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts) must be told.
+        Make a new certificate; default only when the present one has ended, or lacks the node's name or its
+        address in ``/etc/pve/.members``. A new one has a new fingerprint: pveproxy takes it with its next
+        reload (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts) must be
+        told.
 
-    Refused at once without quorum, where the tool would block for 80 s. Returns ``{"changed", "forced", "before":
-    fingerprint|None, "after": fingerprint, "facts": …}``; raises CommandExecutionError if the files still have a
-    problem afterwards.
+    Refused at once without quorum, where the tool would block for 80 s. Returns ``{"changed", "forced",
+    "before": fingerprint|None, "after": fingerprint, "facts": …}``; raises CommandExecutionError if the files
+    still have a problem afterwards.
 
     CLI Example:
 
@@ -174,7 +175,9 @@ def _sans(certificate):
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    return names.get_values_for_type(x509.DNSName) + [str(ip) for ip in names.get_values_for_type(x509.IPAddress)]
+    return names.get_values_for_type(x509.DNSName) + [
+        str(ip) for ip in names.get_values_for_type(x509.IPAddress)
+    ]
 
 
 def _not_after(certificate):
@@ -195,10 +198,14 @@ def _problems(found):
         problems.append(f"certificate: /etc/pve/nodes/{found['node']}/pve-ssl.pem does not exist")
     else:
         if not certificate["covers_name"]:
-            problems.append(f"certificate: the name {found['node']} is not among {', '.join(certificate['sans'])}")
+            problems.append(
+                f"certificate: the name {found['node']} is not among {', '.join(certificate['sans'])}"
+            )
         if not certificate["covers_address"]:
             address = found["address"] or "of this node (.members has none)"
-            problems.append(f"certificate: the address {address} is not among {', '.join(certificate['sans'])}")
+            problems.append(
+                f"certificate: the address {address} is not among {', '.join(certificate['sans'])}"
+            )
         if certificate["days_left"] < 0:
             problems.append(f"certificate: it ended at {certificate['not_after']}")
     if found["host_key"] is None:

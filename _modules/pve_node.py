@@ -1,12 +1,14 @@
 """
-The primary network on this node: what the cluster's names resolve to, pve-cluster and its view of the addresses.
+The primary network on this node: what the cluster's names resolve to, pve-cluster and its view of the
+addresses.
 
-PVE's own ssh (replication, migration, proxied API calls) goes to the address that a node's name resolved to, on that
-node, when its pmxcfs started (``ip`` in ``/etc/pve/.members``); ``ring0_addr`` has no part in it. So the primary
-network moves by the names in ``/etc/hosts`` and a restart of pve-cluster on each node whose own name moved.
+PVE's own ssh (replication, migration, proxied API calls) goes to the address that a node's name resolved to,
+on that node, when its pmxcfs started (``ip`` in ``/etc/pve/.members``); ``ring0_addr`` has no part in it. So
+the primary network moves by the names in ``/etc/hosts`` and a restart of pve-cluster on each node whose own
+name moved.
 
-:depends: pmxcfs (pve-cluster), iproute2, systemd
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+:depends: pmxcfs (pve-cluster), iproute2, systemd :configuration: ``pve_corosync: {root: /some/dir}`` in the
+minion configuration puts every path of this module below
     that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
@@ -25,18 +27,14 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 try:
     import ring_addr
     import ring_children
-    import ring_datacenter
     import ring_files
     import ring_hosts
-    import ring_output
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_addr,
         ring_children,
-        ring_datacenter,
         ring_files,
         ring_hosts,
-        ring_output,
     )
 
 log = logging.getLogger(__name__)
@@ -67,9 +65,9 @@ def names(addresses, test=False):
         Only tell what would change.
 
     Only the lines of these names are touched; comments, order and other names stay. The old file is kept as a
-    backup, the new one has the same mode and owner. Then this node's own name is resolved as pmxcfs does it; if the
-    first address that is not loopback is another one than wanted, or the address is not on this node, the old file
-    is put back, because pmxcfs would not start, or would tell all nodes a wrong address.
+    backup, the new one has the same mode and owner. Then this node's own name is resolved as pmxcfs does it;
+    if the first address that is not loopback is another one than wanted, or the address is not on this node,
+    the old file is put back, because pmxcfs would not start, or would tell all nodes a wrong address.
 
     Returns ``{"changed", "diff", "backup", "own": {"name", "address", "interface", "resolved"}, "notes"}``.
 
@@ -82,7 +80,9 @@ def names(addresses, test=False):
     wanted = _checked_addresses(addresses)
     name = _own_name()
     if name not in wanted:
-        raise SaltInvocationError(f"addresses has no entry for this node, {name}; it has {', '.join(sorted(wanted))}")
+        raise SaltInvocationError(
+            f"addresses has no entry for this node, {name}; it has {', '.join(sorted(wanted))}"
+        )
     interface = _interface_of(wanted[name])
     path = os.path.realpath(_path(HOSTS))
     old = ring_files.read(path)
@@ -132,13 +132,16 @@ def resolve(name):
             found.append(address)
     if not found:
         why = "no answer within 8 s" if result["late"] else f"getent ended with {result['rc']}"
-        raise CommandExecutionError(f"{name} resolves to no address on this node ({why}): give it a line in {HOSTS}")
+        raise CommandExecutionError(
+            f"{name} resolves to no address on this node ({why}): give it a line in {HOSTS}"
+        )
     return found
 
 
 def members():
     """
-    Return the node addresses that this node's pmxcfs knows, ``{"nodes": {name: ip|None}, "own": name, "quorate"}``.
+    Return the node addresses that this node's pmxcfs knows, ``{"nodes": {name: ip|None}, "own": name,
+    "quorate"}``.
 
     CLI Example:
 
@@ -160,8 +163,8 @@ def wait_members(addresses, timeout=30):
     timeout
         Seconds, at most 600.
 
-    Returns ``{"ok": bool, "seen": {name: ip|None}, "missing": [text], "seconds": float}``; it does not raise when the
-    time is over.
+    Returns ``{"ok": bool, "seen": {name: ip|None}, "missing": [text], "seconds": float}``; it does not raise
+    when the time is over.
 
     CLI Example:
 
@@ -184,8 +187,8 @@ def restart_pve_cluster(address, timeout=60, always=False):
     Restart pve-cluster on this node and wait until it is whole again with its new address.
 
     address
-        The IP address that this node's name is to have in ``/etc/pve/.members`` afterwards. The name must resolve to
-        it already (``pve_node.names``).
+        The IP address that this node's name is to have in ``/etc/pve/.members`` afterwards. The name must
+        resolve to it already (``pve_node.names``).
 
     timeout
         Seconds for everything, at most 600.
@@ -197,8 +200,8 @@ def restart_pve_cluster(address, timeout=60, always=False):
     ``/etc/pve`` is writable (this is a step behind quorum; without it there would be nothing to wait for).
 
     Returns ``{"changed", "node", "address", "seen": {name: ip}, "seconds": {"restart", "mounted", "writable",
-    "members"}}``, seconds counted from the start. Raises CommandExecutionError with the last journal lines if the
-    node is not back in time.
+    "members"}}``, seconds counted from the start. Raises CommandExecutionError with the last journal lines if
+    the node is not back in time.
 
     CLI Example:
 
@@ -221,39 +224,12 @@ def restart_pve_cluster(address, timeout=60, always=False):
     answer.update(changed=True)
     answer["seconds"]["restart"] = _since(start)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"pve-cluster did not start again: {ring_children.complaint(result)}; {_journal()}")
+        raise CommandExecutionError(
+            f"pve-cluster did not start again: {ring_children.complaint(result)}; {_journal()}"
+        )
     answer["seen"] = _gate(wanted, start, end, answer["seconds"])
     log.info("pve-cluster restarted, %s is at %s in .members", name, wanted[name])
     return answer
-
-
-def migration_network(primary=None):
-    """
-    Tell whether ``migration:`` and ``replication:`` in datacenter.cfg lead PVE's data to one address of this node.
-
-    primary
-        This node's address on the primary network; with it, a network that leads elsewhere is a problem too.
-
-    Returns ``{"set": {key: {"type", "network"}}, "networks": {cidr: {"used_by", "addresses": [ip]}}, "problems":
-    [{"code", "severity", "text", "data", "remedy"}]}``. Without a network there is nothing to look at: PVE uses the
-    primary address.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'pve*' pve_node.migration_network 198.51.100.10
-    """
-    text = __salt__["pmxcfs.files"]("datacenter.cfg")["datacenter.cfg"] or ""
-    told = ring_datacenter.parse(text)
-    found = _addresses(["up"])
-    used = {}
-    problems = ring_datacenter.check(told, found, ring_addr.canonical(primary) if primary else None)
-    bad = {problem["data"]["network"] for problem in problems if problem["code"] == "datacenter-network-bad"}
-    for network, users in ring_datacenter.networks(told).items():
-        own = [] if network in bad else ring_datacenter.matching(found, network)
-        used[network] = {"used_by": users, "addresses": own}
-    return {"set": told, "networks": used, "problems": problems}
 
 
 def _path(path):
@@ -280,48 +256,47 @@ def _since(start):
 
 def _checked_addresses(addresses):
     if not isinstance(addresses, dict) or not addresses:
-        raise SaltInvocationError("addresses: a mapping {node name: IP address} with at least one entry is needed")
+        raise SaltInvocationError(
+            "addresses: a mapping {node name: IP address} with at least one entry is needed"
+        )
     wrong = []
     for name, address in addresses.items():
         if ring_addr.parse(address) is None:
             wrong.append(f"{name}: {address!r} is no IP address")
         elif ring_addr.unusable(address):
-            wrong.append(f"{name}: {address} is a {ring_addr.unusable(address)} address, which no other node reaches")
+            wrong.append(
+                f"{name}: {address} is a {ring_addr.unusable(address)} address, which no other node reaches"
+            )
     if wrong:
         raise SaltInvocationError("addresses: " + "; ".join(wrong))
     return {str(name): ring_addr.canonical(address) for name, address in addresses.items()}
 
 
-def _addresses(arguments):
-    result = ring_children.run(["ip", "-j", "address", "show", *arguments], timeout=5.0)
-    try:
-        return ring_output.ip_addresses(ring_children.text(result))
-    except ring_output.OutputError as exc:
-        raise CommandExecutionError(f"{exc}; {ring_children.complaint(result)}") from None
-
-
 def _interface_of(address):
-    for interface, texts in _addresses([]).items():
+    for interface, texts in __salt__["pve_node.addresses"]().items():
         if address in [text.split("/")[0] for text in texts]:
             return interface
     raise CommandExecutionError(
-        f"{address} is on no interface of this node, and pmxcfs would publish it all the same: correct the pillar, or"
-        " bring the interface up first"
+        f"{address} is on no interface of this node, and pmxcfs would publish it all the same: correct the"
+        " pillar, or bring the interface up first"
     )
 
 
 def _check_own_name(name, wanted):
     """
-    Resolve this node's own name and require ``wanted`` to be what pmxcfs would take: the first that is not loopback.
+    Resolve this node's own name and require ``wanted`` to be what pmxcfs would take: the first that is not
+    loopback.
     """
     found = resolve(name)
     usable = [ring_addr.canonical(address) for address in found if ring_addr.unusable(address) != "loopback"]
     if not usable:
-        raise CommandExecutionError(f"{name} resolves to {', '.join(found)} only: pmxcfs does not start with loopback")
+        raise CommandExecutionError(
+            f"{name} resolves to {', '.join(found)} only: pmxcfs does not start with loopback"
+        )
     if usable[0] != wanted:
         raise CommandExecutionError(
-            f"{name} resolves to {', '.join(found)}, so pmxcfs would take {usable[0]} and not {wanted}: see {HOSTS},"
-            " /etc/nsswitch.conf and the DNS"
+            f"{name} resolves to {', '.join(found)}, so pmxcfs would take {usable[0]} and not {wanted}: see"
+            f" {HOSTS}, /etc/nsswitch.conf and the DNS"
         )
     return found
 
@@ -355,7 +330,9 @@ def _restore_hosts(path, old):
         else:
             _write_hosts(path, old)
     except OSError as exc:
-        raise CommandExecutionError(f"{path} is wrong and could not be put back, do it by hand: {exc}") from exc
+        raise CommandExecutionError(
+            f"{path} is wrong and could not be put back, do it by hand: {exc}"
+        ) from exc
 
 
 def _diff(old, new):
@@ -365,8 +342,10 @@ def _diff(old, new):
 
 def _notes(data):
     if b"manage_etc_hosts" in data:
-        return [f"cloud-init writes {HOSTS} anew at each boot: set manage_etc_hosts to false in /etc/cloud, or the"
-                " names fall back at the next reboot"]
+        return [
+            f"cloud-init writes {HOSTS} anew at each boot: set manage_etc_hosts to false in /etc/cloud, or"
+            " the names fall back at the next reboot"
+        ]
     return []
 
 
@@ -398,21 +377,30 @@ def _refuse_restart():
     corosync = __salt__["pve_node.units"](["corosync"]).get("corosync") or {}
     if not corosync.get("active"):
         raise CommandExecutionError(
-            "corosync does not run, and a restart of pve-cluster would start it with whatever file it has: put the"
-            " current corosync.conf in place and start corosync first"
+            "corosync does not run, and a restart of pve-cluster would start it with whatever file it has:"
+            " put the current corosync.conf in place and start corosync first"
         )
     if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError("/etc/pve is not writable: restore quorum first, then restart pve-cluster")
+        raise CommandExecutionError(
+            "/etc/pve is not writable: restore quorum first, then restart pve-cluster"
+        )
 
 
 def _gate(wanted, start, end, seconds):
     """
-    Wait until pmxcfs is mounted, writable and shows the address; note in ``seconds`` when each was first seen.
+    Wait until pmxcfs is mounted, writable and shows the address; note in ``seconds`` when each was first
+    seen.
     """
     while True:
         now = __salt__["pmxcfs.state"]()
-        missing = [text for text, ok in (("/etc/pve is not mounted", now["mounted"]),
-                                         ("/etc/pve is not writable", now["writable"])) if not ok]
+        missing = [
+            text
+            for text, ok in (
+                ("/etc/pve is not mounted", now["mounted"]),
+                ("/etc/pve is not writable", now["writable"]),
+            )
+            if not ok
+        ]
         for part in ("mounted", "writable"):
             if now[part]:
                 seconds.setdefault(part, _since(start))
@@ -424,7 +412,8 @@ def _gate(wanted, start, end, seconds):
             return seen
         if time.monotonic() >= end:
             raise CommandExecutionError(
-                f"pve-cluster was restarted, and after {_since(start):.0f} s: {'; '.join(missing)}; {_journal()}"
+                f"pve-cluster was restarted, and after {_since(start):.0f} s: {'; '.join(missing)};"
+                f" {_journal()}"
             )
         time.sleep(PAUSE)
 

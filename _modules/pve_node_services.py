@@ -1,5 +1,5 @@
 """
-The services of PVE on this node that hold on to addresses, and the tasks that run in them.
+What holds on to addresses on this node: PVE's services and the tasks in them, and networks in datacenter.cfg.
 
 Part of the execution module ``pve_node`` (Salt joins the files of one virtual name).
 
@@ -14,11 +14,21 @@ import salt.utils.path
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
+    import ring_addr
     import ring_children
+    import ring_datacenter
     import ring_files
+    import ring_output
     import ring_units
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_children, ring_files, ring_units
+    from saltext.pve_corosync.utils import (
+        ring_addr,
+        ring_children,
+        ring_datacenter,
+        ring_files,
+        ring_output,
+        ring_units,
+    )
 
 __virtualname__ = "pve_node"
 
@@ -38,14 +48,14 @@ def reload_services():
     """
     Have the services that hold on to addresses look again, and return what became of each.
 
-    pve-firewall is restarted always: it keeps the local network it found first. pvestatd, pvedaemon and pveproxy
-    look the addresses up at each request, and are reloaded only to drop old connections, so only with quorum (a
-    start of pveproxy blocks up to 80 s without) and only when they can reload: a restart would kill the tasks that
-    run in them. Services that do not run are left alone.
+    pve-firewall is restarted always: it keeps the local network it found first. pvestatd, pvedaemon and
+    pveproxy look the addresses up at each request, and are reloaded only to drop old connections, so only
+    with quorum (a start of pveproxy blocks up to 80 s without) and only when they can reload: a restart would
+    kill the tasks that run in them. Services that do not run are left alone.
 
     Returns ``{"services": {name: {"done": "restarted"|"reloaded"|"left alone", "why", "active", "pid_kept"}},
-    "tasks": {"before": [UPID], "after": [UPID], "gone": [UPID]}, "failed": [name]}``. A task in ``gone`` has ended
-    meanwhile; whether well, its own log tells.
+    "tasks": {"before": [UPID], "after": [UPID], "gone": [UPID]}, "failed": [name]}``. A task in ``gone`` has
+    ended meanwhile; whether well, its own log tells.
 
     CLI Example:
 
@@ -68,7 +78,9 @@ def reload_services():
     return {
         "services": report,
         "tasks": {"before": before, "after": after, "gone": sorted(set(before) - set(after))},
-        "failed": [name for name, e in report.items() if e["done"] != "left alone" and (e["why"] or not e["active"])],
+        "failed": [
+            name for name, e in report.items() if e["done"] != "left alone" and (e["why"] or not e["active"])
+        ],
     }
 
 
@@ -104,8 +116,8 @@ def units(names):
     names
         A list of unit names; one without a suffix is a service.
 
-    Returns ``{name: {"loaded", "active", "state", "sub", "pid", "can_reload", "result", "since"}}``; ``state`` is
-    systemd's ActiveState, ``loaded`` is false for a unit that does not exist here.
+    Returns ``{name: {"loaded", "active", "state", "sub", "pid", "can_reload", "result", "since"}}``;
+    ``state`` is systemd's ActiveState, ``loaded`` is false for a unit that does not exist here.
 
     CLI Example:
 
@@ -121,13 +133,64 @@ def units(names):
     return ring_units.show(ring_children.text(result))
 
 
+def addresses(up=False):
+    """
+    Return the addresses of this node's interfaces: ``{"eth0": ["10.66.0.1/24"]}``.
+
+    up
+        Only of interfaces that are up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.addresses
+    """
+    result = ring_children.run(["ip", "-j", "address", "show"] + ["up"] * bool(up), timeout=5.0)
+    try:
+        return ring_output.ip_addresses(ring_children.text(result))
+    except ring_output.OutputError as exc:
+        raise CommandExecutionError(f"{exc}; {ring_children.complaint(result)}") from exc
+
+
+def migration_network(primary=None):
+    """
+    Tell whether ``migration:`` and ``replication:`` in datacenter.cfg lead PVE's data to one address of this
+    node.
+
+    primary
+        This node's address on the primary network; with it, a network that leads elsewhere is a problem too.
+
+    Returns ``{"set": {key: {"type", "network"}}, "networks": {cidr: {"used_by", "addresses": [ip]}},
+    "problems": [{"code", "severity", "text", "data", "remedy"}]}``. Without a network there is nothing to
+    look at: PVE uses the primary address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.migration_network 198.51.100.10
+    """
+    text = __salt__["pmxcfs.files"]("datacenter.cfg")["datacenter.cfg"] or ""
+    told = ring_datacenter.parse(text)
+    found = addresses(up=True)
+    used = {}
+    problems = ring_datacenter.check(told, found, ring_addr.canonical(primary) if primary else None)
+    bad = {problem["data"]["network"] for problem in problems if problem["code"] == "datacenter-network-bad"}
+    for network, users in ring_datacenter.networks(told).items():
+        own = [] if network in bad else ring_datacenter.matching(found, network)
+        used[network] = {"used_by": users, "addresses": own}
+    return {"set": told, "networks": used, "problems": problems}
+
+
 def _path(path):
     return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _refresh(name, unit, writable):
     """
-    Restart or reload one service if that is right for it now: ``{"done", "why"}``, ``why`` empty if it was done.
+    Restart or reload one service if that is right for it now: ``{"done", "why"}``, ``why`` empty if it was
+    done.
     """
     why = ""
     if not unit or not unit["loaded"]:

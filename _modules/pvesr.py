@@ -1,12 +1,13 @@
 """
-ZFS replication of Proxmox VE on this node: the jobs, running them with a bound, and proof of the way they take.
+ZFS replication of Proxmox VE on this node: the jobs, running them with a bound, and proof of the way they
+take.
 
-``pvesr`` prints no address when it succeeds, has no time limit (a dead address blocks it for 2 minutes), and its exit
-code means little without ``--id``. So a job is run one by one, after a short test of the same ssh, and the sockets of
-its ssh processes are looked at while it runs.
+``pvesr`` prints no address when it succeeds, has no time limit (a dead address blocks it for 2 minutes), and
+its exit code means little without ``--id``. So a job is run one by one, after a short test of the same ssh,
+and the sockets of its ssh processes are looked at while it runs.
 
-:depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module below
+:depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node :configuration: ``pve_corosync: {root:
+/some/dir}`` in the minion configuration puts every path of this module below
     that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
@@ -77,8 +78,9 @@ def list_():
 
 def status():
     """
-    Return the state of the jobs of guests on this node: ``{job: {"enabled", "target", "last_sync", "next_sync",
-    "duration_s", "fail_count", "state"}}``; ``state`` is OK, SYNCING or the text of the last error.
+    Return the state of the jobs of guests on this node: ``{job: {"enabled", "target", "last_sync",
+    "next_sync", "duration_s", "fail_count", "state"}}``; ``state`` is OK, SYNCING or the text of the last
+    error.
 
     Refused at once without quorum, where the tool would block for 10 s and fail.
 
@@ -90,13 +92,15 @@ def status():
     """
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(
-            "pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg, and fails after 10 s"
-            " without); pvesr.list works without"
+            "pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg, and fails after 10"
+            " s without); pvesr.list works without"
         )
     result = ring_children.run(["pvesr", "status"], timeout=LIST_TIMEOUT)
     err = ring_children.text(result, "err")
     if result["late"]:
-        raise CommandExecutionError(f"pvesr status gave no answer within {LIST_TIMEOUT:g} s: see journalctl -u pve-cluster")
+        raise CommandExecutionError(
+            f"pvesr status gave no answer within {LIST_TIMEOUT:g} s: see journalctl -u pve-cluster"
+        )
     return _parsed(ring_output.pvesr_status, ring_children.text(result), err, result["rc"])
 
 
@@ -107,10 +111,10 @@ def path(target):
     target
         The node's name.
 
-    Returns ``{"target", "address", "source": "members"|"resolver", "network": cidr|None, "known_hosts": bool}``.
-    ``members`` is ``/etc/pve/.members``; a node that has no address there is looked up with this node's resolver.
-    ``network`` is a replication network from datacenter.cfg: the first ssh goes to ``address``, the rest to the
-    peer's address in that network.
+    Returns ``{"target", "address", "source": "members"|"resolver", "network": cidr|None, "known_hosts":
+    bool}``. ``members`` is ``/etc/pve/.members``; a node that has no address there is looked up with this
+    node's resolver. ``network`` is a replication network from datacenter.cfg: the first ssh goes to
+    ``address``, the rest to the peer's address in that network.
 
     CLI Example:
 
@@ -129,20 +133,26 @@ def path(target):
         address, source = __salt__["pve_node.resolve"](target)[0], "resolver"
     networks = ring_datacenter.networks(ring_datacenter.parse(files["datacenter.cfg"] or ""))
     network = next((cidr for cidr, users in networks.items() if "replication" in users), None)
-    return {"target": target, "address": address, "source": source, "network": network,
-            "known_hosts": files[known] is not None}
+    return {
+        "target": target,
+        "address": address,
+        "source": source,
+        "network": network,
+        "known_hosts": files[known] is not None,
+    }
 
 
 def probe(target):
     """
-    Connect to a node with PVE's own ssh options, bounded to 5 s for the connection, and return what its sshd saw.
+    Connect to a node with PVE's own ssh options, bounded to 5 s for the connection, and return what its sshd
+    saw.
 
     target
         The node's name.
 
-    Returns ``{"target", "address", "source", "ok": bool, "connection": {"from", "from_port", "to", "to_port"} | None,
-    "error": text, "seconds"}``; ``connection`` is SSH_CONNECTION as the peer's sshd set it. It does not raise when
-    the connection fails.
+    Returns ``{"target", "address", "source", "ok": bool, "connection": {"from", "from_port", "to", "to_port"}
+    | None, "error": text, "seconds"}``; ``connection`` is SSH_CONNECTION as the peer's sshd set it. It does
+    not raise when the connection fails.
 
     CLI Example:
 
@@ -185,17 +195,18 @@ def run(job, timeout=150, check=True):
         Its id, e.g. ``100-0``. Its guest must be on this node. Quorum is not needed.
 
     timeout
-        Seconds, at most 3600. A job that is not done by then is ended here and reported as late; a dead address
-        alone takes 2 minutes.
+        Seconds, at most 3600. A job that is not done by then is ended here and reported as late; a dead
+        address alone takes 2 minutes.
 
     check
-        Try the same ssh first (``pvesr.probe``), which tells within 5 s that the address is dead, and then leave the
-        job alone.
+        Try the same ssh first (``pvesr.probe``), which tells within 5 s that the address is dead, and then
+        leave the job alone.
 
     Returns ``{"job", "target", "ok": bool, "late": bool, "error": text, "seconds", "path": …, "probe": …,
     "seen": {"addresses": [ip], "sockets": [{"local", "remote", "remote_port", "state"}]}, "log": [lines]}``:
-    ``path`` is where PVE's ssh should go, taken before; ``seen`` are the connections of the ssh processes towards
-    that node while the job ran; ``log`` is the job's log afterwards. It does not raise when the job fails.
+    ``path`` is where PVE's ssh should go, taken before; ``seen`` are the connections of the ssh processes
+    towards that node while the job ran; ``log`` is the job's log afterwards. It does not raise when the job
+    fails.
 
     CLI Example:
 
@@ -209,12 +220,24 @@ def run(job, timeout=150, check=True):
     if job not in jobs:
         raise CommandExecutionError(f"there is no job {job}; there are: {', '.join(sorted(jobs)) or 'none'}")
     target = jobs[job]["target"]
-    answer = {"job": job, "target": target, "ok": False, "late": False, "error": "", "seconds": 0.0,
-              "path": path(target), "probe": None, "seen": {"addresses": [], "sockets": []}, "log": []}
+    answer = {
+        "job": job,
+        "target": target,
+        "ok": False,
+        "late": False,
+        "error": "",
+        "seconds": 0.0,
+        "path": path(target),
+        "probe": None,
+        "seen": {"addresses": [], "sockets": []},
+        "log": [],
+    }
     if check:
         answer["probe"] = probe(target)
         if not answer["probe"]["ok"]:
-            answer["error"] = f"not run, ssh to {target} at {answer['path']['address']}: {answer['probe']['error']}"
+            answer["error"] = (
+                f"not run, ssh to {target} at {answer['path']['address']}: {answer['probe']['error']}"
+            )
             return answer
     before = _log_stamp(job)
     result, seen = _run_watched(["pvesr", "run", "--id", job, "--verbose"], _seconds(timeout), target)
@@ -240,9 +263,9 @@ def run_all(targets=None, timeout=150, budget=900):
     budget
         Seconds for all; jobs that were not begun by then are named in ``skipped``.
 
-    Needs quorum, because only ``pvesr status`` tells which jobs run here. After a failed ssh to a node its other
-    jobs are not tried. Returns ``{"ok": bool, "jobs": {job: as pvesr.run}, "failed": {job: error}, "skipped": {job:
-    why}}``.
+    Needs quorum, because only ``pvesr status`` tells which jobs run here. After a failed ssh to a node its
+    other jobs are not tried. Returns ``{"ok": bool, "jobs": {job: as pvesr.run}, "failed": {job: error},
+    "skipped": {job: why}}``.
 
     CLI Example:
 
@@ -272,7 +295,8 @@ def run_all(targets=None, timeout=150, budget=900):
 
 def accepted(since, source=None, user="root"):
     """
-    Return the logins that this node's sshd accepted, from its journal: the proof of where a peer's ssh came from.
+    Return the logins that this node's sshd accepted, from its journal: the proof of where a peer's ssh came
+    from.
 
     since
         Seconds since the epoch (this node's clock).
@@ -336,7 +360,9 @@ def _run_watched(command, timeout, target):
     Run a command in a thread, and meanwhile note the connections of PVE's ssh processes towards ``target``.
     """
     result, seen = {}, {}
-    worker = threading.Thread(target=lambda: result.update(ring_children.run(command, timeout=timeout)), daemon=True)
+    worker = threading.Thread(
+        target=lambda: result.update(ring_children.run(command, timeout=timeout)), daemon=True
+    )
     worker.start()
     while worker.is_alive():
         for item in _ssh_sockets(target):
@@ -366,11 +392,13 @@ def _sockets_of(base):
     for number in os.listdir(f"{base}/fd"):
         link = os.readlink(f"{base}/fd/{number}")
         if link.startswith("socket:["):
-            inodes.add(link[len("socket:["):-1])
+            inodes.add(link[len("socket:[") : -1])
     found = []
     for table in ("tcp", "tcp6"):
         data = ring_files.read(f"{base}/net/{table}") or b""
-        found += [item for item in ring_replication.sockets(data.decode("latin-1")) if item["inode"] in inodes]
+        found += [
+            item for item in ring_replication.sockets(data.decode("latin-1")) if item["inode"] in inodes
+        ]
     return [{key: value for key, value in item.items() if key != "inode"} for item in found]
 
 
@@ -379,7 +407,10 @@ def _why(result, answer):
         return ring_replication.reason(
             ring_children.text(result), ring_children.text(result, "err"), result["rc"]
         )
-    ways = ", ".join(sorted({f"{s['remote']} ({s['state']})" for s in answer["seen"]["sockets"]})) or "no connection seen"
+    ways = (
+        ", ".join(sorted({f"{s['remote']} ({s['state']})" for s in answer["seen"]["sockets"]}))
+        or "no connection seen"
+    )
     return f"not done after {answer['seconds']:.0f} s, ended; PVE's ssh was at {ways}"
 
 

@@ -1,9 +1,10 @@
-"""The networks that ``/etc/pve/datacenter.cfg`` sets for migration and replication, and what is wrong with them.
+"""The networks that ``/etc/pve/datacenter.cfg`` sets for migration and replication, and what is wrong with
+them.
 
 Facts: PVE runs ``ip address show to CIDR up`` on the peer and needs exactly one distinct address
-(PVE/Network.pm, PVE/CLI/pvecm.pm mtunnel); the first ssh goes to the primary address all the same (PVE/SSHInfo.pm).
-``replication:`` (from PVE 9.0) is used alone if it is there, even without a network; else ``migration:``
-(PVE/Replication.pm).
+(PVE/Network.pm, PVE/CLI/pvecm.pm mtunnel); the first ssh goes to the primary address all the same
+(PVE/SSHInfo.pm). ``replication:`` (from PVE 9.0) is used alone if it is there, even without a network; else
+``migration:`` (PVE/Replication.pm).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ KEYS = ("migration", "replication")
 
 
 def parse(text: str) -> dict[str, dict]:
-    """Return the two properties that are set: ``{"migration": {"type": "secure", "network": "10.66.0.0/24"}}``.
+    """Return the two properties that are set: ``{"migration": {"type": "secure", "network":
+    "10.66.0.0/24"}}``.
 
-    :param text: datacenter.cfg, ``""`` if there is none. The last line of a key wins; a bare word is its ``type``.
+    :param text: datacenter.cfg, ``""`` if there is none. The last line of a key wins; a bare word is its
+    ``type``.
     """
     found = {}
     for line in text.splitlines():
@@ -55,7 +58,8 @@ def matching(found: dict, network: str) -> list[str]:
 
 
 def check(parsed: dict, found: dict, primary: str | None = None) -> list[dict]:
-    """Return what is wrong with the networks on this node, one ``{"code", "severity", "text", "data", "remedy"}`` each.
+    """Return what is wrong with the networks on this node, one ``{"code", "severity", "text", "data",
+    "remedy"}`` each.
 
     :param parsed: what :func:`parse` returned.
     :param found: ``{interface: [address/prefix]}`` of the interfaces that are up.
@@ -66,7 +70,9 @@ def check(parsed: dict, found: dict, primary: str | None = None) -> list[dict]:
         try:
             own = matching(found, network)
         except ValueError as exc:
-            problems.append(_problem("datacenter-network-bad", "error", network, users, [], f"is no network: {exc}"))
+            problems.append(
+                _problem("datacenter-network-bad", "error", network, users, [], f"is no network: {exc}")
+            )
             continue
         if not own:
             text = "matches no address of this node that is up, so jobs towards it fail"
@@ -86,6 +92,8 @@ def _problem(code, severity, network, users, own, text):
         "severity": severity,
         "text": f"datacenter.cfg: the network {network} for {users} {text}",
         "data": {"network": network, "used_by": users, "addresses": own},
-        "remedy": "pvesh set /cluster/options with another network, or --delete the key, so that the primary network"
-        " is used",
+        "remedy": (
+            "pvesh set /cluster/options with another network, or --delete the key, so that the primary"
+            " network is used"
+        ),
     }

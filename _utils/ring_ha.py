@@ -1,9 +1,11 @@
-"""HA and its watchdog: what the facts of all nodes say, and what must happen before a plan that may lose quorum.
+"""HA and its watchdog: what the facts of all nodes say, and what must happen before a plan that may lose
+quorum.
 
-Facts: a node with an open watchdog resets itself about 60 s after its last renewal without quorum (watchdog-mux.c,
-LRM.pm; renewals are up to 10 s apart); ``/run/watchdog-mux.active`` exists while any client holds it open;
-``crm-command disarm-ha`` exists from pve-ha-manager 5.1.3 on and needs quorum; without it all LRMs are stopped first,
-then the CRMs (the other order ends in a reset); an LRM with running services does not let go without quorum.
+Facts: a node with an open watchdog resets itself about 60 s after its last renewal without quorum
+(watchdog-mux.c, LRM.pm; renewals are up to 10 s apart); ``/run/watchdog-mux.active`` exists while any client
+holds it open; ``crm-command disarm-ha`` exists from pve-ha-manager 5.1.3 on and needs quorum; without it all
+LRMs are stopped first, then the CRMs (the other order ends in a reset); an LRM with running services does not
+let go without quorum.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def disarm_supported(version: str, usage: str = "") -> bool:
 
 
 def resources(text: str) -> dict[str, str]:
-    """Return the HA resources that are managed: ``{"vm:100": "started"}``, without those in state ``ignored``.
+    """Return the HA resources that are managed: ``{"vm:100": "started"}``, without those in state
+    ``ignored``.
 
     :param text: ``/etc/pve/ha/resources.cfg``, ``""`` if there is none.
     """
@@ -56,7 +59,10 @@ def describe(facts: dict) -> str:
     if facts["armed"]:
         return f"armed: the watchdog is open (LRM {facts['lrm']}, CRM {facts['crm']})"
     if facts["configured"]:
-        return f"standby: resources are configured, the watchdog is closed (LRM {facts['lrm']}, CRM {facts['crm']})"
+        return (
+            f"standby: resources are configured, the watchdog is closed (LRM {facts['lrm']}, CRM"
+            f" {facts['crm']})"
+        )
     if facts["configured"] is None:
         return "unknown: /etc/pve/ha/resources.cfg could not be read; the watchdog is closed"
     return "unused: no resource is configured, the watchdog is closed"
@@ -69,9 +75,9 @@ def guard(expected_loss_s: float, ha: dict, quorate: bool) -> dict:
     :param ha: ``{node: facts of ha_manager.facts, or None for a node that gave none}``.
     :param quorate: whether the nodes are quorate now.
     :returns: ``{"action": "none"|"disarm"|"stop"|"refuse", "text", "sequence"}``. ``sequence`` is a list of
-        ``{"when": "before"|"after", "function", "nodes": [names], "kwargs": {}, "text"}``: each entry runs on its nodes
-        at once and must be done on all of them before the next; those of ``after`` run when the work is over, also
-        when it failed, and only once all nodes are members again.
+        ``{"when": "before"|"after", "function", "nodes": [names], "kwargs": {}, "text"}``: each entry runs on
+        its nodes at once and must be done on all of them before the next; those of ``after`` run when the
+        work is over, also when it failed, and only once all nodes are members again.
     """
     armed = sorted(node for node, facts in ha.items() if facts and facts["armed"])
     unknown = sorted(node for node, facts in ha.items() if facts is None)
@@ -79,23 +85,38 @@ def guard(expected_loss_s: float, ha: dict, quorate: bool) -> dict:
     if expected_loss_s <= 0:
         return _answer("none", _live_text(armed, quorate))
     if not armed and not used and len(unknown) < len(ha):  # what is configured is the same on all nodes
-        return _answer("none", f"HA is not in use: no watchdog is open and no resource is configured, so"
-                               f" {expected_loss_s:g} s without quorum fence nobody")
+        return _answer(
+            "none",
+            "HA is not in use: no watchdog is open and no resource is configured, so"
+            f" {expected_loss_s:g} s without quorum fence nobody",
+        )
     if not quorate:
         return _without_quorum(expected_loss_s, ha, armed, unknown)
     if not armed and not unknown:
-        return _answer("none", f"HA resources are configured, but no watchdog is open on any node:"
-                               f" {expected_loss_s:g} s without quorum fence nobody")
-    risk = (f"the plan may be without quorum for {expected_loss_s:g} s, and an armed node resets itself after"
-            f" {FENCE_AFTER} s ({SAFE_LOSS} s are safe); armed: {', '.join(armed) or 'unknown'}")
+        return _answer(
+            "none",
+            "HA resources are configured, but no watchdog is open on any node:"
+            f" {expected_loss_s:g} s without quorum fence nobody",
+        )
+    risk = (
+        f"the plan may be without quorum for {expected_loss_s:g} s, and an armed node resets itself after"
+        f" {FENCE_AFTER} s ({SAFE_LOSS} s are safe); armed: {', '.join(armed) or 'unknown'}"
+    )
     known = {node: facts for node, facts in ha.items() if facts}
     if known and all(facts["disarm_supported"] for facts in known.values()):
         return _answer("disarm", f"{risk}; HA is disarmed first and armed again at the end", _disarm(known))
     if unknown:
-        return _answer("refuse", f"{risk}; {', '.join(unknown)} did not tell its HA state, and its LRM cannot be"
-                                 " stopped: use the live strategy, or bring the node back first")
-    return _answer("stop", f"{risk}; this version cannot disarm, so all LRMs are stopped, then the CRMs, and started"
-                           " again at the end", _stop(known))
+        return _answer(
+            "refuse",
+            f"{risk}; {', '.join(unknown)} did not tell its HA state, and its LRM cannot be"
+            " stopped: use the live strategy, or bring the node back first",
+        )
+    return _answer(
+        "stop",
+        f"{risk}; this version cannot disarm, so all LRMs are stopped, then the CRMs, and started"
+        " again at the end",
+        _stop(known),
+    )
 
 
 def _answer(action, text, sequence=()):
@@ -106,20 +127,30 @@ def _live_text(armed, quorate):
     if not armed:
         return "the plan expects no loss of quorum: HA needs nothing"
     if quorate:
-        return (f"the plan expects no loss of quorum: HA stays armed ({', '.join(armed)}) and needs nothing; a loss"
-                f" would have to last {SAFE_LOSS} s to fence a node")
-    return (f"quorum is lost already with the watchdog open on {', '.join(armed)}: nothing can be disarmed without"
-            f" quorum, and the plan brings it back at once, so it is carried out without delay ({FENCE_AFTER} s in all)")
+        return (
+            f"the plan expects no loss of quorum: HA stays armed ({', '.join(armed)}) and needs nothing; a"
+            f" loss would have to last {SAFE_LOSS} s to fence a node"
+        )
+    return (
+        f"quorum is lost already with the watchdog open on {', '.join(armed)}: nothing can be disarmed"
+        " without quorum, and the plan brings it back at once, so it is carried out without delay"
+        f" ({FENCE_AFTER} s in all)"
+    )
 
 
 def _without_quorum(expected_loss_s, ha, armed, unknown):
     if armed:
-        return _answer("refuse", f"there is no quorum, and the watchdog is open on {', '.join(armed)}: it cannot be"
-                                 f" released without quorum, and {expected_loss_s:g} s more may reset the node. Use"
-                                 " the live strategy now")
+        return _answer(
+            "refuse",
+            f"there is no quorum, and the watchdog is open on {', '.join(armed)}: it cannot be"
+            f" released without quorum, and {expected_loss_s:g} s more may reset the node. Use"
+            " the live strategy now",
+        )
     known = {node: facts for node, facts in ha.items() if facts}
-    text = ("there is no quorum: LRM and CRM are stopped first, and started when all nodes are in one membership,"
-            " because a part of the nodes that gets quorum first would fence the others")
+    text = (
+        "there is no quorum: LRM and CRM are stopped first, and started when all nodes are in one membership,"
+        " because a part of the nodes that gets quorum first would fence the others"
+    )
     if unknown:
         text += f"; {', '.join(unknown)} did not answer: keep it off, or it may be fenced"
     return _answer("stop", text, _stop(known, quorate=False))
@@ -129,7 +160,9 @@ def _disarm(known):
     nodes = sorted(known)
     crms = [node for node in nodes if known[node]["crm"] == "active"] or nodes
     return [
-        _entry("before", "disarm", crms[:1], "disarm HA for the whole cluster, services frozen", mode="freeze"),
+        _entry(
+            "before", "disarm", crms[:1], "disarm HA for the whole cluster, services frozen", mode="freeze"
+        ),
         _entry("before", "wait_released", nodes, "wait until the watchdog is closed"),
         _entry("after", "arm", crms[:1], "arm HA again for the whole cluster"),
     ]
@@ -154,4 +187,10 @@ def _stop(known, quorate=True):
 
 
 def _entry(when, function, nodes, text, **kwargs):
-    return {"when": when, "function": f"ha_manager.{function}", "nodes": nodes, "kwargs": kwargs, "text": text}
+    return {
+        "when": when,
+        "function": f"ha_manager.{function}",
+        "nodes": nodes,
+        "kwargs": kwargs,
+        "text": text,
+    }

@@ -8,7 +8,8 @@ import hashlib
 
 
 def parse(text: str) -> list[dict]:
-    """Return the keys of a known_hosts file: ``[{"names": ["pve1"], "type": "ssh-rsa", "fingerprint": "SHA256:…"}]``.
+    """Return the keys of a known_hosts file: ``[{"names": ["pve1"], "type": "ssh-rsa", "fingerprint":
+    "SHA256:…"}]``.
 
     :param text: the file; comments, blank and malformed lines are left out (ssh does the same).
     """
@@ -16,7 +17,9 @@ def parse(text: str) -> list[dict]:
     for line in text.splitlines():
         parts = line.split()
         if len(parts) >= 3 and not parts[0].startswith(("#", "@")) and fingerprint(parts[2]):
-            found.append({"names": parts[0].split(","), "type": parts[1], "fingerprint": fingerprint(parts[2])})
+            found.append(
+                {"names": parts[0].split(","), "type": parts[1], "fingerprint": fingerprint(parts[2])}
+            )
     return found
 
 
@@ -41,7 +44,8 @@ def fingerprint(key: str) -> str:
 
 
 def check(node: str, text: str | None, own: dict | None = None) -> dict:
-    """Tell whether PVE's ssh to a node can succeed with its file: ``{"present", "ok", "fingerprints", "why"}``.
+    """Tell whether PVE's ssh to a node can succeed with its file: ``{"present", "ok", "fingerprints",
+    "why"}``.
 
     PVE connects with ``HostKeyAlias=<node>``, so the line must name the node, whatever its address.
 
@@ -56,5 +60,13 @@ def check(node: str, text: str | None, own: dict | None = None) -> dict:
     elif not keys:
         why = f"/etc/pve/nodes/{node}/ssh_known_hosts has no key for the name {node}"
     elif own and own["fingerprint"] not in [key["fingerprint"] for key in keys]:
-        why = f"/etc/pve/nodes/{node}/ssh_known_hosts has another key than the node's sshd ({own['fingerprint']})"
-    return {"present": text is not None, "ok": not why, "fingerprints": [k["fingerprint"] for k in keys], "why": why}
+        why = (
+            f"/etc/pve/nodes/{node}/ssh_known_hosts has another key than the node's sshd"
+            f" ({own['fingerprint']})"
+        )
+    return {
+        "present": text is not None,
+        "ok": not why,
+        "fingerprints": [k["fingerprint"] for k in keys],
+        "why": why,
+    }

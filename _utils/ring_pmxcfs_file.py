@@ -1,8 +1,10 @@
 """
-Replace any one file of ``/etc/pve`` the way PVE does, in a process of its own; the cluster file is ring_pmxcfs's.
+Replace any one file of ``/etc/pve`` the way PVE does, in a process of its own; the cluster file is
+ring_pmxcfs's.
 
-This file does I/O on purpose, as a program, for the reason given in :mod:`ring_pmxcfs`, whose lock and texts it uses.
-The cluster-wide lock of a file is a directory below ``priv/lock`` (PVE/Cluster.pm); it expires after 120 s.
+This file does I/O on purpose, as a program, for the reason given in :mod:`ring_pmxcfs`, whose lock and texts
+it uses. The cluster-wide lock of a file is a directory below ``priv/lock`` (PVE/Cluster.pm); it expires after
+120 s.
 """
 
 import base64
@@ -29,13 +31,15 @@ def command(python=None):
 
 def replace(name, data, expected, lock, base=ring_pmxcfs.BASE, lock_wait=10.0):
     """
-    Replace one file by ``data`` (bytes; None removes it) under its lock, and return whether that changed anything.
+    Replace one file by ``data`` (bytes; None removes it) under its lock, and return whether that changed
+    anything.
 
     name : str
         Path relative to ``/etc/pve``; its directory is made if it does not exist.
 
     expected : bytes
-        What it must hold now, None if it must not exist; otherwise somebody edited it meanwhile, and it stays.
+        What it must hold now, None if it must not exist; otherwise somebody edited it meanwhile, and it
+        stays.
 
     lock : str
         Name of the lock directory below ``priv/lock``, e.g. ``firewall-cluster``.
@@ -44,7 +48,9 @@ def replace(name, data, expected, lock, base=ring_pmxcfs.BASE, lock_wait=10.0):
     """
     now = ring_pmxcfs.state(base)
     if not now["writable"]:
-        why = "read-only: this partition is not quorate" if now["mounted"] else "not mounted: start pve-cluster"
+        why = (
+            "read-only: this partition is not quorate" if now["mounted"] else "not mounted: start pve-cluster"
+        )
         raise ring_pmxcfs.Refused(f"{base} is {why}")
     path, folder = os.path.join(base, name), os.path.join(base, "priv/lock", lock)
     _take(folder, lock_wait)
@@ -72,14 +78,18 @@ def _swap(path, data, expected):
         finally:
             os.close(handle)
         if written != len(data) or _read(new) != data:
-            raise ring_pmxcfs.Refused(f"{new} does not read back as it was written: see journalctl -u pve-cluster")
+            raise ring_pmxcfs.Refused(
+                f"{new} does not read back as it was written: see journalctl -u pve-cluster"
+            )
         os.rename(new, path)
     except BaseException:
         if os.path.exists(new):
             os.unlink(new)
         raise
     if _read(path) != data:
-        raise ring_pmxcfs.Refused(f"{path} does not read back as it was written: somebody else wrote it just now")
+        raise ring_pmxcfs.Refused(
+            f"{path} does not read back as it was written: somebody else wrote it just now"
+        )
     return True
 
 
@@ -92,7 +102,9 @@ def _take(folder, wait):
             return
         except FileExistsError:
             if time.monotonic() >= end:
-                raise ring_pmxcfs.Refused(f"{folder} is held: the file is being edited elsewhere; wait for it") from None
+                raise ring_pmxcfs.Refused(
+                    f"{folder} is held: the file is being edited elsewhere; wait for it"
+                ) from None
         try:
             os.utime(folder, (0, 0))  # asks pmxcfs to drop it, if its owner is dead
         except FileNotFoundError:
@@ -114,12 +126,19 @@ def _bytes(text):
 
 def main():
     """
-    Carry out the request on standard input: ``{"ok": true, "changed": bool}`` or ``{"ok": false, "error": text}``.
+    Carry out the request on standard input: ``{"ok": true, "changed": bool}`` or ``{"ok": false, "error":
+    text}``.
     """
     request = json.load(sys.stdin)
     try:
-        changed = replace(request["name"], _bytes(request["data"]), _bytes(request["expected"]), request["lock"],
-                          request["base"], request.get("lock_wait") or 10.0)
+        changed = replace(
+            request["name"],
+            _bytes(request["data"]),
+            _bytes(request["expected"]),
+            request["lock"],
+            request["base"],
+            request.get("lock_wait") or 10.0,
+        )
         answer = {"ok": True, "changed": changed}
     except ring_pmxcfs.Refused as exc:
         answer = {"ok": False, "error": str(exc)}

@@ -23,7 +23,8 @@ def full_name(unit: str) -> str:
 
 
 def show(text: str) -> dict[str, dict]:
-    """Parse ``systemctl show`` into ``{unit without .service: {"loaded", "active", "state", "sub", "pid", …}}``.
+    """Parse ``systemctl show`` into ``{unit without .service: {"loaded", "active", "state", "sub", "pid",
+    …}}``.
 
     :param text: the output for one or more units; blocks of ``Key=value`` lines with a blank line between.
 
@@ -56,7 +57,7 @@ def task(cmdline: bytes) -> str | None:
     :param cmdline: the bytes of ``/proc/<pid>/cmdline``.
     """
     text = cmdline.split(b"\0", 1)[0].decode("latin-1").strip()
-    return text[len("task "):].split()[0] if text.startswith(TASK_PREFIX) else None
+    return text[len("task ") :].split()[0] if text.startswith(TASK_PREFIX) else None
 
 
 def _number(text) -> int:

@@ -1,4 +1,6 @@
-"""A node made of a directory and recorded tools, for functional tests of the PVE modules through Salt's loader."""
+"""A node made of a directory and recorded tools, for functional tests of the PVE modules through Salt's
+loader.
+"""
 
 import os
 import pathlib
@@ -13,7 +15,8 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 
 class World:
     """
-    One node: ``root`` holds its files (``etc/pve`` counts as mounted once :meth:`mount` was called), ``bin`` its tools.
+    One node: ``root`` holds its files (``etc/pve`` counts as mounted once :meth:`mount` was called), ``bin``
+    its tools.
 
     Every call of a tool made by :meth:`tool` is noted in ``calls``.
     """
@@ -47,7 +50,8 @@ class World:
 
     def mount(self, writable=True):
         """
-        Make ``/etc/pve`` look mounted. The mode of a link cannot be set on Linux, so the tool ``stat`` tells it.
+        Make ``/etc/pve`` look mounted. The mode of a link cannot be set on Linux, so the tool ``stat`` tells
+        it.
         """
         self.tool("pmxcfs", "exit 0")
         link = self.pve / "local"
@@ -67,7 +71,8 @@ class World:
 
     def units(self, **states):
         """
-        Make ``systemctl show`` tell these ActiveStates (kept in ``$WORLD/units/<unit>``), and its verbs change them.
+        Make ``systemctl show`` tell these ActiveStates (kept in ``$WORLD/units/<unit>``), and its verbs
+        change them.
         """
         folder = self.bin.parent / "units"
         folder.mkdir(exist_ok=True)
@@ -82,12 +87,15 @@ class World:
                 if [ -e "$WORLD/$verb-fails" ]; then cat "$WORLD/$verb-fails" >&2; exit 1; fi
                 case $verb in
                     show) if [ -e "$file" ]; then
-                              printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\nMainPID=77\\nCanReload=yes\\n\\n' "$unit" "$(cat "$file")"
+                              printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\n' "$unit" "$(cat "$file")"
+                              printf 'MainPID=77\\nCanReload=yes\\n\\n'
                           else
-                              printf 'Id=%s\\nLoadState=not-found\\nActiveState=inactive\\nMainPID=0\\n\\n' "$unit"
+                              printf 'Id=%s\\nLoadState=not-found\\n' "$unit"
+                              printf 'ActiveState=inactive\\nMainPID=0\\n\\n'
                           fi ;;
                     stop) echo inactive >"$file"; [ ! -x "$WORLD/on-stop" ] || "$WORLD/on-stop" "$name" ;;
-                    start|restart|reload-or-restart) echo active >"$file"; [ ! -x "$WORLD/on-start" ] || "$WORLD/on-start" "$name" ;;
+                    start|restart|reload-or-restart)
+                        echo active >"$file"; [ ! -x "$WORLD/on-start" ] || "$WORLD/on-start" "$name" ;;
                 esac
             done
             """,

@@ -45,7 +45,9 @@ def node(tmp_path, monkeypatch):
         """
         case "$*" in
             status) cat "$WORLD/now" ;;
-            "crm-command disarm-ha freeze") cp "$WORLD/disarmed" "$WORLD/now"; rm -rf "$WORLD/root/run/watchdog-mux.active" ;;
+            "crm-command disarm-ha freeze")
+                cp "$WORLD/disarmed" "$WORLD/now"
+                rm -rf "$WORLD/root/run/watchdog-mux.active" ;;
             "crm-command arm-ha") cp "$WORLD/armed" "$WORLD/now" ;;
             *) exit 1 ;;
         esac
@@ -59,8 +61,13 @@ def node(tmp_path, monkeypatch):
 
 def test_facts_of_an_armed_node_need_no_perl(node):
     assert node.salt["ha_manager.facts"]() == {
-        "configured": True, "armed": True, "lrm": "active", "crm": "active", "watchdog": True,
-        "disarm_supported": True, "state": "armed: the watchdog is open (LRM active, CRM active)",
+        "configured": True,
+        "armed": True,
+        "lrm": "active",
+        "crm": "active",
+        "watchdog": True,
+        "disarm_supported": True,
+        "state": "armed: the watchdog is open (LRM active, CRM active)",
     }
     assert node.calls("ha-manager") == []
 
@@ -71,7 +78,12 @@ def test_facts_follow_the_machine(node):
     node.tool("dpkg-query", "printf 4.0.6")
     node.file("etc/pve/ha/resources.cfg", "vm: 100\n\tstate ignored\n")
     facts = node.salt["ha_manager.facts"]()
-    assert (facts["configured"], facts["armed"], facts["lrm"], facts["disarm_supported"]) == (False, False, "inactive", False)
+    assert (facts["configured"], facts["armed"], facts["lrm"], facts["disarm_supported"]) == (
+        False,
+        False,
+        "inactive",
+        False,
+    )
 
 
 def test_facts_without_pmxcfs_say_so(node):
@@ -150,8 +162,10 @@ def test_stop_and_start_in_order(node):
     assert node.salt["ha_manager.start_lrm"](timeout=5)["changed"] is False
     done = [line.split()[1::1] for line in node.calls("systemctl st")]
     assert done == [
-        ["stop", "--no-block", "pve-ha-lrm.service"], ["stop", "--no-block", "pve-ha-crm.service"],
-        ["start", "pve-ha-crm.service"], ["start", "pve-ha-lrm.service"],
+        ["stop", "--no-block", "pve-ha-lrm.service"],
+        ["stop", "--no-block", "pve-ha-crm.service"],
+        ["start", "pve-ha-crm.service"],
+        ["start", "pve-ha-lrm.service"],
     ]
 
 
@@ -159,7 +173,9 @@ def test_the_crm_is_not_stopped_while_an_lrm_needs_it(node, monkeypatch):
     with pytest.raises(CommandExecutionError, match="pve-ha-lrm still runs"):
         node.salt["ha_manager.stop_crm"]()
     node.units(pve_ha_lrm="inactive")
-    (node.path / "now").write_text(ARMED.replace("lrm pve2 (idle, watchdog standby", "lrm pve2 (active, watchdog active"))
+    (node.path / "now").write_text(
+        ARMED.replace("lrm pve2 (idle, watchdog standby", "lrm pve2 (active, watchdog active")
+    )
     with pytest.raises(CommandExecutionError, match="LRM of pve2 is still active"):
         node.salt["ha_manager.stop_crm"](timeout=0.2)
     assert node.calls("systemctl stop") == []

@@ -35,9 +35,15 @@ def certificate(*names, days=100):
         except ValueError:
             sans.append(x509.DNSName(name))
     made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(end - datetime.timedelta(days=400))
-        .not_valid_after(end).add_extension(x509.SubjectAlternativeName(sans), False).sign(key, hashes.SHA256())
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - datetime.timedelta(days=400))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName(sans), False)
+        .sign(key, hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
@@ -57,7 +63,8 @@ def node(tmp_path, monkeypatch):
     world.tool(
         "pvecm",
         """
-        [ "$*" != "updatecerts --force" ] || cp "$WORLD/root/forced.pem" "$WORLD/root/etc/pve/nodes/pve1/pve-ssl.pem"
+        [ "$*" = "updatecerts --force" ] || exit 0
+        cp "$WORLD/root/forced.pem" "$WORLD/root/etc/pve/nodes/pve1/pve-ssl.pem"
         """,
     )
     return world
@@ -85,7 +92,13 @@ def test_facts_name_every_fault_at_once(node):
     (node.pve / "nodes/pve1/ssh_known_hosts").write_text(f"pve1 {OTHER}")
     (node.pve / "nodes/pve1/pve-ssl.pem").write_text(certificate("pve9", days=-1))
     text = "\n".join(node.salt["pve_certs.facts"]()["problems"])
-    for part in ("the name pve1", "the address 198.51.100.10", "it ended", "pve1/ssh_known_hosts has another key", "pve2/ssh_known_hosts does not exist"):
+    for part in (
+        "the name pve1",
+        "the address 198.51.100.10",
+        "it ended",
+        "pve1/ssh_known_hosts has another key",
+        "pve2/ssh_known_hosts does not exist",
+    ):
         assert part in text
     (node.root / "etc/ssh/ssh_host_rsa_key.pub").unlink()
     (node.pve / "nodes/pve1/pve-ssl.pem").unlink()

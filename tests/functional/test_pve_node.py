@@ -16,11 +16,17 @@ ADDRESSES = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
 
 
 def members(pve1="10.66.0.1", pve2="10.66.0.2"):
-    return json.dumps({
-        "nodename": "pve1", "version": 3,
-        "cluster": {"name": "prod", "version": 5, "nodes": 2, "quorate": 1},
-        "nodelist": {"pve1": {"id": 1, "online": 1, "ip": pve1}, "pve2": {"id": 2, "online": 1, "ip": pve2}},
-    })
+    return json.dumps(
+        {
+            "nodename": "pve1",
+            "version": 3,
+            "cluster": {"name": "prod", "version": 5, "nodes": 2, "quorate": 1},
+            "nodelist": {
+                "pve1": {"id": 1, "online": 1, "ip": pve1},
+                "pve2": {"id": 2, "online": 1, "ip": pve2},
+            },
+        }
+    )
 
 
 @pytest.fixture
@@ -31,8 +37,14 @@ def node(tmp_path, monkeypatch):
     world.path = tmp_path
     world.hosts = world.file("etc/hosts", HOSTS)
     world.file("etc/pve/.members", members())
-    world.units(corosync="active", pve_cluster="active", pve_firewall="active", pvestatd="active",
-                pvedaemon="active", pveproxy="active")
+    world.units(
+        corosync="active",
+        pve_cluster="active",
+        pve_firewall="active",
+        pvestatd="active",
+        pvedaemon="active",
+        pveproxy="active",
+    )
     interfaces = [
         {"ifname": "eth0", "addr_info": [{"local": "10.66.0.1", "prefixlen": 24}]},
         {"ifname": "eth1", "addr_info": [{"local": "198.51.100.10", "prefixlen": 24}]},
@@ -57,7 +69,10 @@ def test_names_moves_only_the_cluster_and_reads_it_back(node):
     text = node.hosts.read_text()
     assert "127.0.0.1 localhost" in text and "192.0.2.1 backup" in text and "# the cluster" in text
     assert told["changed"] and told["own"] == {
-        "name": "pve1", "address": "198.51.100.10", "interface": "eth1", "resolved": ["198.51.100.10"],
+        "name": "pve1",
+        "address": "198.51.100.10",
+        "interface": "eth1",
+        "resolved": ["198.51.100.10"],
     }
     assert "-10.66.0.1 pve1.example pve1 # vRack" in told["diff"] and "203.0.113.20" in told["diff"]
     assert open(told["backup"], encoding="utf-8").read() == HOSTS
@@ -80,7 +95,9 @@ def test_names_test_writes_nothing(node):
 
 def test_names_puts_the_old_file_back_when_the_name_resolves_elsewhere(node):
     node.tool("getent", "echo 203.0.113.9 STREAM pve1")
-    with pytest.raises(CommandExecutionError, match="would take 203.0.113.9 and not 198.51.100.10.*as it was before"):
+    with pytest.raises(
+        CommandExecutionError, match="would take 203.0.113.9 and not 198.51.100.10.*as it was before"
+    ):
         node.salt["pve_node.names"](ADDRESSES)
     assert node.hosts.read_text() == HOSTS
 
@@ -119,7 +136,13 @@ def test_names_warns_of_cloud_init(node):
 
 def moved(node):
     node.salt["pve_node.names"](ADDRESSES)
-    node.hook("on-start", f"""[ "$1" != pve-cluster ] || printf '%s' '{members("198.51.100.10")}' >"$WORLD/root/etc/pve/.members" """)
+    node.hook(
+        "on-start",
+        f"""[ "$1" != pve-cluster ] || cat >"$WORLD/root/etc/pve/.members" <<E
+{members("198.51.100.10")}
+E
+""",
+    )
 
 
 def test_restart_waits_for_the_new_address(node):
@@ -151,7 +174,9 @@ def test_restart_is_refused_where_it_would_harm(node):
 def test_restart_that_does_not_come_back_quotes_the_journal(node):
     node.salt["pve_node.names"](ADDRESSES)
     node.tool("journalctl", "echo '[main] crit: Unable to resolve node name'")
-    with pytest.raises(CommandExecutionError, match=r"10.66.0.1 for pve1, 198.51.100.10 wanted.*Unable to resolve"):
+    with pytest.raises(
+        CommandExecutionError, match=r"10.66.0.1 for pve1, 198.51.100.10 wanted.*Unable to resolve"
+    ):
         node.salt["pve_node.restart_pve_cluster"]("198.51.100.10", timeout=0.5)
     (node.path / "restart-fails").write_text("Job for pve-cluster.service failed.")
     with pytest.raises(CommandExecutionError, match="did not start again: Job for pve-cluster"):
@@ -160,7 +185,11 @@ def test_restart_that_does_not_come_back_quotes_the_journal(node):
 
 def test_wait_members_tells_what_is_missing(node):
     told = node.salt["pve_node.wait_members"](ADDRESSES, timeout=0.3)
-    assert not told["ok"] and len(told["missing"]) == 2 and "10.66.0.2 for pve2, 203.0.113.20 wanted" in told["missing"][1]
+    assert (
+        not told["ok"]
+        and len(told["missing"]) == 2
+        and "10.66.0.2 for pve2, 203.0.113.20 wanted" in told["missing"][1]
+    )
     node.file("etc/pve/.members", members(*ADDRESSES.values()))
     told = node.salt["pve_node.wait_members"](ADDRESSES, timeout=0)
     assert told["ok"] and told["seen"] == ADDRESSES and told["missing"] == []
@@ -170,12 +199,17 @@ def test_wait_members_tells_what_is_missing(node):
 def test_reload_services_restarts_one_and_reloads_three(node):
     told = node.salt["pve_node.reload_services"]()
     assert {name: entry["done"] for name, entry in told["services"].items()} == {
-        "pve-firewall": "restarted", "pvestatd": "reloaded", "pvedaemon": "reloaded", "pveproxy": "reloaded",
+        "pve-firewall": "restarted",
+        "pvestatd": "reloaded",
+        "pvedaemon": "reloaded",
+        "pveproxy": "reloaded",
     }
     assert told["failed"] == [] and all(e["active"] and e["pid_kept"] for e in told["services"].values())
     assert node.calls("systemctl re") == [
-        "systemctl restart pve-firewall.service", "systemctl reload-or-restart pvestatd.service",
-        "systemctl reload-or-restart pvedaemon.service", "systemctl reload-or-restart pveproxy.service",
+        "systemctl restart pve-firewall.service",
+        "systemctl reload-or-restart pvestatd.service",
+        "systemctl reload-or-restart pvedaemon.service",
+        "systemctl reload-or-restart pveproxy.service",
     ]
 
 
@@ -186,7 +220,12 @@ def test_reload_services_without_quorum_touches_the_firewall_only(node):
     told = node.salt["pve_node.reload_services"]()["services"]
     assert told["pve-firewall"]["done"] == "restarted"
     assert "no quorum" in told["pveproxy"]["why"] and told["pvestatd"]["why"] == "does not run (inactive)"
-    assert told["pvedaemon"] == {"done": "left alone", "why": "not installed", "active": False, "pid_kept": False}
+    assert told["pvedaemon"] == {
+        "done": "left alone",
+        "why": "not installed",
+        "active": False,
+        "pid_kept": False,
+    }
     assert node.calls("systemctl reload") == []
 
 
@@ -197,21 +236,30 @@ def test_reload_services_names_what_fails_and_the_tasks(node):
     task(10)
     task(11)
     node.file("proc/12/cmdline", "pvedaemon worker\0")
-    node.hook("on-start", '[ "$1" != pvestatd ] || { rm -r "$WORLD/root/proc/11"; echo failed >"$WORLD/units/pvestatd"; }')
+    node.hook(
+        "on-start",
+        '[ "$1" != pvestatd ] || { rm -r "$WORLD/root/proc/11"; echo failed >"$WORLD/units/pvestatd"; }',
+    )
     told = node.salt["pve_node.reload_services"]()
     assert told["failed"] == ["pvestatd"]
     assert told["tasks"] == {
         "before": ["UPID:pve1:10:vzdump:100:root@pam:", "UPID:pve1:11:vzdump:100:root@pam:"],
-        "after": ["UPID:pve1:10:vzdump:100:root@pam:"], "gone": ["UPID:pve1:11:vzdump:100:root@pam:"],
+        "after": ["UPID:pve1:10:vzdump:100:root@pam:"],
+        "gone": ["UPID:pve1:11:vzdump:100:root@pam:"],
     }
 
 
 def test_migration_network_is_looked_up_as_pve_does(node):
     assert node.salt["pve_node.migration_network"]() == {"set": {}, "networks": {}, "problems": []}
-    node.file("etc/pve/datacenter.cfg", "migration: secure,network=10.66.0.0/24\nreplication: network=10.0.0\n")
+    node.file(
+        "etc/pve/datacenter.cfg", "migration: secure,network=10.66.0.0/24\nreplication: network=10.0.0\n"
+    )
     told = node.salt["pve_node.migration_network"]("198.51.100.10")
     assert told["networks"]["10.66.0.0/24"] == {"used_by": "migration", "addresses": ["10.66.0.1"]}
-    assert [problem["code"] for problem in told["problems"]] == ["datacenter-network-elsewhere", "datacenter-network-bad"]
+    assert [problem["code"] for problem in told["problems"]] == [
+        "datacenter-network-elsewhere",
+        "datacenter-network-bad",
+    ]
     assert "ip -j address show up" in node.calls("ip")
 
 

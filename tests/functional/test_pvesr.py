@@ -50,7 +50,8 @@ def node(tmp_path, monkeypatch):
             status) cat "$WORLD/status" ;;
             run) shift
                  [ ! -x "$WORLD/job" ] || exec "$WORLD/job"
-                 echo "2026-11-23 10:00:00 100-0: end replication job" >"$WORLD/root/var/log/pve/replicate/100-0"
+                 cd "$WORLD/root/var/log/pve/replicate"
+                 echo "2026-11-23 10:00:00 100-0: end replication job" >100-0
                  echo "end replication job" ;;
         esac
         """,
@@ -81,7 +82,11 @@ def test_a_tool_that_fails_is_quoted(node):
 def test_path_comes_from_members_and_else_from_the_resolver(node):
     node.file("etc/pve/datacenter.cfg", "migration: secure,network=10.66.0.0/24\n")
     assert node.salt["pvesr.path"]("pve2") == {
-        "target": "pve2", "address": "203.0.113.20", "source": "members", "network": "10.66.0.0/24", "known_hosts": True,
+        "target": "pve2",
+        "address": "203.0.113.20",
+        "source": "members",
+        "network": "10.66.0.0/24",
+        "known_hosts": True,
     }
     told = node.salt["pvesr.path"]("pve3")
     assert (told["address"], told["source"], told["known_hosts"]) == ("192.0.2.33", "resolver", False)
@@ -93,11 +98,17 @@ def test_path_comes_from_members_and_else_from_the_resolver(node):
 
 def test_probe_uses_the_options_of_pve_and_returns_the_evidence_of_the_peer(node):
     told = node.salt["pvesr.probe"]("pve2")
-    assert told["ok"] and told["connection"] == {"from": "198.51.100.10", "from_port": 51000, "to": "203.0.113.20", "to_port": 22}
+    assert told["ok"] and told["connection"] == {
+        "from": "198.51.100.10",
+        "from_port": 51000,
+        "to": "203.0.113.20",
+        "to_port": 22,
+    }
     (call,) = node.calls("ssh")
     known = node.pve / "nodes/pve2/ssh_known_hosts"
-    assert call == (
-        f"ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o UserKnownHostsFile={known}"
+    assert (
+        call
+        == f"ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o UserKnownHostsFile={known}"
         " -o GlobalKnownHostsFile=none -o ConnectTimeout=5 root@203.0.113.20 -- printenv SSH_CONNECTION"
     )
 
@@ -125,9 +136,9 @@ def test_run_sees_the_socket_of_a_real_ssh_process(node):
         port = server.getsockname()[1]
         job = node.path / "job"
         job.write_text(
-            "#!/usr/bin/env python3\nimport os, sys\n"
-            f"os.execvp('python3', ['ssh', '-c', 'import socket, time; s = socket.create_connection((\"127.0.0.1\", {port})); time.sleep(0.6)',\n"
-            "  '-o', 'HostKeyAlias=pve2', 'root@127.0.0.1'])\n"
+            "#!/usr/bin/env python3\nimport os, sys\nos.execvp('python3', ['ssh', '-c', 'import socket,"
+            f" time; s = socket.create_connection((\"127.0.0.1\", {port})); time.sleep(0.6)',\n  '-o',"
+            " 'HostKeyAlias=pve2', 'root@127.0.0.1'])\n"
         )
         job.chmod(0o755)
         told = node.salt["pvesr.run"]("100-0", check=False)
@@ -155,8 +166,8 @@ def test_run_is_bounded(node):
 
 def test_run_quotes_the_reason_of_ssh(node):
     (node.path / "job").write_text(
-        "#!/bin/sh\necho '(remote_prepare_local_job) ssh: connect to host 203.0.113.20 port 22: Connection refused'\n"
-        "echo \"command 'ssh' failed: exit code 255\" >&2\nexit 255\n"
+        "#!/bin/sh\necho '(remote_prepare_local_job) ssh: connect to host 203.0.113.20 port 22: Connection"
+        " refused'\necho \"command 'ssh' failed: exit code 255\" >&2\nexit 255\n"
     )
     (node.path / "job").chmod(0o755)
     told = node.salt["pvesr.run"]("100-0")
@@ -172,12 +183,20 @@ def test_run_of_what_does_not_exist(node):
 
 def test_run_all_names_the_failed_and_the_left_out(node):
     told = node.salt["pvesr.run_all"]()
-    assert told["ok"] and sorted(told["jobs"]) == ["100-0", "102-0"] and told["skipped"] == {"101-0": "disabled"}
+    assert (
+        told["ok"] and sorted(told["jobs"]) == ["100-0", "102-0"] and told["skipped"] == {"101-0": "disabled"}
+    )
     (node.path / "status").write_text(STATUS.replace("101-0      No ", "101-0      Yes"))
-    node.tool("ssh", """
-        case "$*" in *pve2*) echo 'ssh: connect to host 203.0.113.20 port 22: No route to host' >&2; exit 255 ;; esac
+    node.tool(
+        "ssh",
+        """
+        case "$*" in *pve2*)
+            echo 'ssh: connect to host 203.0.113.20 port 22: No route to host' >&2
+            exit 255 ;;
+        esac
         echo "198.51.100.10 51000 192.0.2.33 22"
-    """)
+    """,
+    )
     told = node.salt["pvesr.run_all"]()
     assert not told["ok"] and sorted(told["failed"]) == ["100-0", "101-0"] and told["jobs"]["102-0"]["ok"]
     assert "No route to host" in told["failed"]["101-0"]
@@ -188,9 +207,17 @@ def test_run_all_names_the_failed_and_the_left_out(node):
 
 def test_accepted_filters_time_source_and_user(node):
     lines = [
-        json.dumps({"MESSAGE": f"Accepted publickey for {user} from {ip} port 5000 ssh2: RSA SHA256:x",
-                    "__REALTIME_TIMESTAMP": str(when * 1_000_000)})
-        for when, user, ip in ((100, "root", "10.66.0.1"), (200, "root", "198.51.100.10"), (201, "alice", "10.66.0.1"))
+        json.dumps(
+            {
+                "MESSAGE": f"Accepted publickey for {user} from {ip} port 5000 ssh2: RSA SHA256:x",
+                "__REALTIME_TIMESTAMP": str(when * 1_000_000),
+            }
+        )
+        for when, user, ip in (
+            (100, "root", "10.66.0.1"),
+            (200, "root", "198.51.100.10"),
+            (201, "alice", "10.66.0.1"),
+        )
     ]
     (node.path / "journal").write_text("\n".join(lines))
     node.tool("journalctl", 'cat "$WORLD/journal"')

@@ -5,7 +5,10 @@ UP = {"eth0": ["10.66.0.1/24"], "eth1": ["198.51.100.10/24", "198.51.100.11/24",
 
 
 def test_parse_takes_named_and_bare_values():
-    text = "keyboard: de\n#migration: insecure\nmigration: secure,network=10.66.0.0/24\nreplication: type=insecure\n"
+    text = (
+        "keyboard: de\n#migration: insecure\nmigration: secure,network=10.66.0.0/24\nreplication:"
+        " type=insecure\n"
+    )
     assert dc.parse(text) == {
         "migration": {"type": "secure", "network": "10.66.0.0/24"},
         "replication": {"type": "insecure"},

@@ -3,8 +3,15 @@ import ring_ha
 
 
 def node(armed=False, configured=True, disarm=True, lrm="active", crm="active"):
-    return {"armed": armed, "configured": configured, "disarm_supported": disarm, "lrm": lrm, "crm": crm,
-            "watchdog": armed, "state": ""}
+    return {
+        "armed": armed,
+        "configured": configured,
+        "disarm_supported": disarm,
+        "lrm": lrm,
+        "crm": crm,
+        "watchdog": armed,
+        "state": "",
+    }
 
 
 def steps(answer, when):
@@ -31,7 +38,7 @@ def test_disarm_needs_a_version(version, usage, expected):
 
 
 def test_resources_leaves_ignored_ones_out():
-    text = "vm: 100\n\tstate started\n\ngroup: x\n\n" "ct: 101\n\tstate ignored\n\nvm: 102\n\tmax_restart 2\n"
+    text = "vm: 100\n\tstate started\n\ngroup: x\n\nct: 101\n\tstate ignored\n\nvm: 102\n\tmax_restart 2\n"
     assert ring_ha.resources(text) == {"vm:100": "started", "vm:102": "started"}
     assert ring_ha.resources("") == {}
 
@@ -60,7 +67,10 @@ def test_configured_but_closed_needs_nothing_while_quorate():
 def test_disarm_where_every_version_has_it():
     answer = ring_ha.guard(7.0, {"pve1": node(armed=True, crm="inactive"), "pve2": node()}, True)
     assert answer["action"] == "disarm"
-    assert steps(answer, "before") == [("ha_manager.disarm", ["pve2"]), ("ha_manager.wait_released", ["pve1", "pve2"])]
+    assert steps(answer, "before") == [
+        ("ha_manager.disarm", ["pve2"]),
+        ("ha_manager.wait_released", ["pve1", "pve2"]),
+    ]
     assert answer["sequence"][0]["kwargs"] == {"mode": "freeze"}
     assert steps(answer, "after") == [("ha_manager.arm", ["pve2"])]
     assert "60 s" in answer["text"] and "7 s" in answer["text"]
@@ -69,16 +79,28 @@ def test_disarm_where_every_version_has_it():
 def test_stop_in_order_where_one_version_cannot_disarm():
     answer = ring_ha.guard(7.0, {"pve1": node(armed=True), "pve2": node(disarm=False, lrm="inactive")}, True)
     assert answer["action"] == "stop"
-    assert steps(answer, "before") == [("ha_manager.stop_lrm", ["pve1"]), ("ha_manager.stop_crm", ["pve1", "pve2"])]
+    assert steps(answer, "before") == [
+        ("ha_manager.stop_lrm", ["pve1"]),
+        ("ha_manager.stop_crm", ["pve1", "pve2"]),
+    ]
     # what did not run before is not started
-    assert steps(answer, "after") == [("ha_manager.start_crm", ["pve1", "pve2"]), ("ha_manager.start_lrm", ["pve1"])]
+    assert steps(answer, "after") == [
+        ("ha_manager.start_crm", ["pve1", "pve2"]),
+        ("ha_manager.start_lrm", ["pve1"]),
+    ]
 
 
 def test_without_quorum_lrm_comes_back_first():
     answer = ring_ha.guard(7.0, {"pve1": node(), "pve2": node()}, False)
     assert answer["action"] == "stop"
-    assert [name for name, _nodes in steps(answer, "before")] == ["ha_manager.stop_lrm", "ha_manager.stop_crm"]
-    assert [name for name, _nodes in steps(answer, "after")] == ["ha_manager.start_lrm", "ha_manager.start_crm"]
+    assert [name for name, _nodes in steps(answer, "before")] == [
+        "ha_manager.stop_lrm",
+        "ha_manager.stop_crm",
+    ]
+    assert [name for name, _nodes in steps(answer, "after")] == [
+        "ha_manager.start_lrm",
+        "ha_manager.start_crm",
+    ]
 
 
 def test_without_quorum_an_open_watchdog_refuses_a_restart():
@@ -88,7 +110,9 @@ def test_without_quorum_an_open_watchdog_refuses_a_restart():
 
 
 def test_a_silent_node_refuses_only_what_would_need_it():
-    assert ring_ha.guard(7.0, {"pve1": node(armed=True, disarm=False), "pve2": None}, True)["action"] == "refuse"
+    assert (
+        ring_ha.guard(7.0, {"pve1": node(armed=True, disarm=False), "pve2": None}, True)["action"] == "refuse"
+    )
     assert ring_ha.guard(7.0, {"pve1": node(armed=True), "pve2": None}, True)["action"] == "disarm"
     assert "pve2" in ring_ha.guard(7.0, {"pve1": node(), "pve2": None}, False)["text"]
     assert ring_ha.guard(7.0, {"pve1": None, "pve2": None}, True)["action"] == "refuse"
@@ -100,8 +124,12 @@ def test_unreadable_configuration_counts_as_configured():
 
 @pytest.mark.parametrize(
     "facts, word",
-    [(node(armed=True), "armed"), (node(), "standby"), (node(configured=None), "unknown"),
-     (node(configured=False), "unused")],
+    [
+        (node(armed=True), "armed"),
+        (node(), "standby"),
+        (node(configured=None), "unknown"),
+        (node(configured=False), "unused"),
+    ],
 )
 def test_describe(facts, word):
     assert ring_ha.describe(facts).startswith(word)

@@ -10,7 +10,9 @@ OTHER = base64.b64encode(b"\0\0\0\x07ssh-rsa two").decode()
 
 def test_fingerprint_is_the_one_of_ssh_keygen(tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "k")], check=True)
-    told = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "k.pub")], check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        ["ssh-keygen", "-lf", str(tmp_path / "k.pub")], check=True, capture_output=True, text=True
+    )
     key = kh.public_key((tmp_path / "k.pub").read_text())
     assert key == {"type": "ssh-ed25519", "fingerprint": told.stdout.split()[1]}
 
@@ -21,7 +23,10 @@ def test_no_public_key(text):
 
 
 def test_parse_leaves_out_what_ssh_leaves_out():
-    text = f"# comment\n\npve1 ssh-rsa\npve1 ssh-rsa ???\n@revoked pve1 ssh-rsa {KEY}\npve1,10.0.0.1 ssh-rsa {KEY}"
+    text = (
+        f"# comment\n\npve1 ssh-rsa\npve1 ssh-rsa ???\n@revoked pve1 ssh-rsa {KEY}\npve1,10.0.0.1 ssh-rsa"
+        f" {KEY}"
+    )
     (key,) = kh.parse(text)
     assert key["names"] == ["pve1", "10.0.0.1"] and key["type"] == "ssh-rsa"
 

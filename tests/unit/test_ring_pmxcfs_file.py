@@ -31,7 +31,9 @@ def test_a_file_changed_by_others_stays_and_the_lock_is_given_back(base):
     replace(base, b"theirs", None)
     with pytest.raises(ring_pmxcfs.Refused, match="changed by somebody else"):
         replace(base, b"ours", b"old")
-    assert (base / "firewall/cluster.fw").read_bytes() == b"theirs" and list((base / "priv/lock").iterdir()) == []
+    assert (base / "firewall/cluster.fw").read_bytes() == b"theirs" and list(
+        (base / "priv/lock").iterdir()
+    ) == []
 
 
 def test_a_held_lock_is_waited_for_and_left_alone(base):
@@ -49,8 +51,20 @@ def test_not_mounted_writes_nothing(tmp_path):
 
 def test_the_program_answers_in_json(base):
     def ask(data, expected=None, name="firewall/cluster.fw"):
-        request = {"name": name, "data": base64.b64encode(data).decode(), "expected": expected, "lock": "x", "base": str(base)}
-        done = subprocess.run(writer.command(sys.executable), input=json.dumps(request).encode(), capture_output=True, timeout=10, check=True)
+        request = {
+            "name": name,
+            "data": base64.b64encode(data).decode(),
+            "expected": expected,
+            "lock": "x",
+            "base": str(base),
+        }
+        done = subprocess.run(
+            writer.command(sys.executable),
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
         return json.loads(done.stdout)
 
     assert ask(b"one") == {"ok": True, "changed": True}

@@ -29,8 +29,14 @@ def test_show_reads_every_block():
     units = ring_units.show(SHOWN)
     assert sorted(units) == ["nope", "pve-cluster", "pve-ha-lrm"]
     assert units["pve-ha-lrm"] == {
-        "loaded": True, "active": True, "state": "active", "sub": "running", "pid": 812,
-        "can_reload": False, "result": "success", "since": 1234567,
+        "loaded": True,
+        "active": True,
+        "state": "active",
+        "sub": "running",
+        "pid": 812,
+        "can_reload": False,
+        "result": "success",
+        "since": 1234567,
     }
     assert not units["nope"]["loaded"] and not units["nope"]["active"]
     assert units["pve-cluster"]["state"] == "failed" and units["pve-cluster"]["result"] == "exit-code"
@@ -45,6 +51,9 @@ def test_command_completes_the_names():
 
 
 def test_task_is_known_by_its_title():
-    assert ring_units.task(b"task UPID:pve1:000A:00B:68:vzdump:100:root@pam:\0") == "UPID:pve1:000A:00B:68:vzdump:100:root@pam:"
+    assert (
+        ring_units.task(b"task UPID:pve1:000A:00B:68:vzdump:100:root@pam:\0")
+        == "UPID:pve1:000A:00B:68:vzdump:100:root@pam:"
+    )
     assert ring_units.task(b"pvedaemon worker\0") is None
     assert ring_units.task(b"") is None
