@@ -400,7 +400,7 @@ class _Job:
                 time.sleep(0.3)
         failed = ring_run.judge(step, outcomes, self.order.nodes)
         bad = {item["data"]["node"]: item["text"] for item in failed}
-        self.done.append({"number": step["number"], "text": step["text"], "ok": not failed,
+        self.done.append({"number": len(self.done) + 1, "text": step["text"], "ok": not failed,
                           "seconds": round(time.monotonic() - start, 2),
                           "nodes": {name: bad.get(name, "ok") for name in self.order.nodes}})
         return failed
@@ -443,25 +443,25 @@ class _Job:
         """
         Do a step that concerns this node alone; return findings.
         """
-        start = time.monotonic()
+        start, run = time.monotonic(), f"{self.run}-part"  # outcomes are kept by run and number
         try:
-            failed = self.stage_here(step)
+            failed = self.stage_here(run, step)
             for phase in [] if failed else ("files", "restart") if step["act"] == "restart" else ("",):
-                told = __salt__["corosync.step"](self.run, step, "", phase)
+                told = __salt__["corosync.step"](run, step, "", phase)
                 if not told["ok"]:
                     failed = [finding("step-failed", f"{step['text']}: {told['error']}", data={"node": self.order.own})]
                     break
         except (CommandExecutionError, SaltInvocationError) as exc:
             failed = [finding("step-failed", f"{step['text']}: {exc}", data={"node": self.order.own})]
         finally:
-            __salt__["corosync.finish"](self.run)
+            __salt__["corosync.finish"](run)
         self.done.append({"number": 1, "text": step["text"], "ok": not failed,
                           "seconds": round(time.monotonic() - start, 2),
                           "nodes": {self.order.own: failed[0]["text"] if failed else "ok"}})
         return failed
 
-    def stage_here(self, step):
-        told = __salt__["corosync.stage"](self.run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL)
+    def stage_here(self, run, step):
+        told = __salt__["corosync.stage"](run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL)
         return ring_alone.stage_findings({self.order.own: "; ".join(r["text"] for r in told["checks"] if not r["ok"])})
 
     # -- corosync stopped ---------------------------------------------------------------------------------------

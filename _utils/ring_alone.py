@@ -42,7 +42,7 @@ for _code, _severity, _title in CODES:
     ring_finding.register(_code, _severity, _title, "this project", subject="One node")
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
-EXPECTED = ("node-skipped", "skip-no-quorum", "skip-runs")
+EXPECTED = ("node-skipped", "skip-no-quorum", "quorum-not-expected")
 
 
 class Order(ring_sequence.Order):
@@ -190,7 +190,7 @@ def own_part(order: Order, observed: dict) -> dict:
     own = observed["nodes"][order.own]
     others = [name for name in order.layout["nodes"] if name != order.own]
     alone = {"nodes": {order.own: own}, "silent": others}
-    made = ring_plan.plan(order.layout, alone, skip=others, force=[*order.force, *EXPECTED],
+    made = ring_plan.plan(order.layout, alone, skip=others, force=[*order.force, "skip-no-quorum", "pve-not-mounted"],
                           fast=order.loaded.get("fast_ping"))
     highest = made["from_version"]
     nothing = "nothing-to-add"
