@@ -239,8 +239,6 @@ def node_name(conf=None):
     conf
         The text of a configuration; default the local file.
 
-    A host name that no node has is returned as it is.
-
     CLI Example:
 
     .. code-block:: bash

@@ -38,7 +38,7 @@ def step(number, act, text, version, connected=(), **more):
         "act": act,
         "version": version,
         "conf": text,
-        "deadline_s": 3,
+        "deadline_s": 10,
         "wait": {
             "connected": {link: [["pve1", "pve2"]] for link in connected},
             "quorate": True,

@@ -89,7 +89,7 @@ def test_hanging_tools_and_a_hanging_etc_pve_cost_one_deadline(node):
     os.mkfifo(node.cluster)  # a reader of it blocks as one of a hung pmxcfs does
     start = time.monotonic()
     told = node.salt["corosync.facts"]()
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 12
     assert told["runtime"] is None and told["cluster_file"] is None
     assert told["local"]["version"] == 5, "what can be read is there"
     text = "; ".join(told["problems"])

@@ -23,6 +23,19 @@ def staged(node):
     return node
 
 
+def write_later(node):
+    """Let another node replace the cluster file in 0.7 s; return a function that gives the time when it did."""
+    times = []
+
+    def work():
+        times.append(time.time())
+        node.cluster.write_text(BOTH)
+
+    timer = threading.Timer(0.7, work)
+    timer.start()
+    return lambda: (timer.join(10), times[0])[1]
+
+
 def local(number=1, text=BOTH, version=6, connected=(0, 2), **more):
     return step(number, "local", text, version, connected, **more)
 
@@ -202,8 +215,8 @@ def test_what_does_not_come_is_named_at_the_deadline(staged):
         "/etc/pve is not mounted or not writable",
     ]
     assert told["error"].startswith("not seen within 1 s: link 2 to pve2")
-    assert 1 <= told["seconds"]["total"] < 3
-    assert "connected" not in told["seconds"] and told["seconds"]["version"] < 1
+    assert 1 <= told["seconds"]["total"] < 6
+    assert "connected" not in told["seconds"] and told["seconds"]["version"] < 3
     assert staged.local.read_text() == BOTH, "the daemon runs it: it stays"
 
 
@@ -270,12 +283,10 @@ def test_cluster_the_writer_replaces_the_cluster_file(staged):
 
 def test_cluster_the_others_wait_for_it(staged):
     done = staged.distribute(reload=True)
-    timer = threading.Timer(0.5, staged.cluster.write_text, [BOTH])
-    timer.start()
+    written = write_later(staged)
     told = staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2]), "pve2")
-    timer.join()
     done()
-    assert told["ok"] and told["seconds"]["version"] >= 0.5, told
+    assert told["ok"] and told["started"] + told["seconds"]["version"] >= written(), told
 
 
 def test_cluster_a_reload_that_did_not_come_is_made_up_for(staged):
@@ -312,11 +323,9 @@ def test_publish_gives_the_cluster_file_the_bytes_of_the_local_ones(staged):
 
 def test_publish_the_others_wait_until_they_see_the_bytes(staged):
     assert staged.salt["corosync.step"]("run1", local())["ok"]
-    timer = threading.Timer(0.5, staged.cluster.write_text, [BOTH])
-    timer.start()
+    written = write_later(staged)
     told = staged.salt["corosync.step"]("run1", step(2, "publish", BOTH, 6), "pve2")
-    timer.join()
-    assert told["ok"] and told["seconds"]["publish"] >= 0.5, told
+    assert told["ok"] and told["started"] + told["seconds"]["publish"] >= written(), told
     staged.cluster.write_text(conf(7))
     told = staged.salt["corosync.step"]("run1", step(3, "publish", BOTH, 6, deadline_s=1), "pve2")
     assert told["missing"] == ["/etc/pve/corosync.conf has version 7, version 6 wanted"]

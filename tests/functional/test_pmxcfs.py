@@ -102,7 +102,7 @@ def test_write_waits_for_quorum_as_long_as_it_may(node):
     start = time.monotonic()
     with pytest.raises(CommandExecutionError, match="read-only: this partition is not quorate"):
         node.salt["pmxcfs.write_conf"](conf(6), wait=0.5)
-    assert time.monotonic() - start < 3 and untouched(node)
+    assert time.monotonic() - start < 6 and untouched(node)
 
 
 def test_a_lock_of_pve_on_another_node_is_respected(node):
@@ -129,7 +129,7 @@ def test_a_hanging_etc_pve_is_left_behind(node):
     start = time.monotonic()
     with pytest.raises(CommandExecutionError, match="/etc/pve did not answer within 3 s"):
         node.salt["pmxcfs.write_conf"](conf(6))
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 9
 
 
 def test_wait_writable(node):

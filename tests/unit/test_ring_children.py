@@ -7,12 +7,12 @@ import ring_children
 def test_children_run_at_the_same_time():
     start = time.monotonic()
     told = ring_children.run_all(
-        {"a": ["sleep", "0.4"], "b": ["sleep", "0.4"], "c": ["echo", "x"]}, timeout=5
+        {"a": ["sleep", "1"], "b": ["sleep", "1"], "c": ["echo", "x"]}, timeout=5
     )
-    assert time.monotonic() - start < 0.75
+    assert time.monotonic() - start < 1.9
     assert {key: result["rc"] for key, result in told.items()} == {"a": 0, "b": 0, "c": 0}
     assert ring_children.text(told["c"]) == "x\n"
-    assert told["a"]["seconds"] >= 0.4 > told["c"]["seconds"]
+    assert told["a"]["seconds"] >= 1 > told["c"]["seconds"]
 
 
 def test_output_and_exit_code_are_exact():
@@ -45,7 +45,7 @@ def test_a_late_child_is_killed_and_told():
     told = ring_children.run_all(
         {"a": ["sh", "-c", "echo begun; exec sleep 60"], "b": ["echo", "x"]}, timeout=0.3
     )
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 2.5
     assert told["a"]["late"] and told["a"]["rc"] is None and told["a"]["out"] == b"begun\n"
     assert ring_children.complaint(told["a"]) == "no answer in time"
     assert told["b"]["rc"] == 0 and not told["b"]["late"]
@@ -54,7 +54,7 @@ def test_a_late_child_is_killed_and_told():
 def test_a_grandchild_that_keeps_the_pipe_does_not_hold_the_caller():
     start = time.monotonic()
     told = ring_children.run(["sh", "-c", "sleep 3 & echo x"], timeout=0.3)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 2.5
     assert told["rc"] == 0 and told["out"] == b"x\n" and not told["late"]
 
 
