@@ -21,13 +21,9 @@ round trip each, journalled, and verified at its end. Progress goes to standard 
 .. versionadded:: 0.1.0
 """
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
-import re
-import sys
 import time
 
 import salt.client
@@ -39,21 +35,19 @@ from salt.exceptions import CommandExecutionError, SaltClientError
 
 try:
     import ring_layout
-    import ring_plan
     import ring_rules
     import ring_run
     import ring_sequence
-    import ring_show
+    import ring_site
     import ring_verify
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_layout,
-        ring_plan,
         ring_rules,
         ring_run,
         ring_sequence,
-        ring_show,
+        ring_site,
         ring_verify,
     )
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
@@ -61,8 +55,6 @@ except ImportError:  # installed as a Salt extension
 log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
-
-OUTPUTTER = "corosync_table"
 
 
 def __virtual__():
@@ -205,28 +197,13 @@ def journal(jid=None, last=10, **kwargs):
 def _guarded(do, unknown, brief, work):
     """
     Run a public function: expected errors become a report, and the exit code is right on both of Salt's ways.
-
-    Salt takes ``__context__`` for an orchestration and the returned ``retcode`` for ``salt-run``, and turns a
-    TypeError into success; so failure stands from the start, and is only taken back at the end.
     """
-    __context__["retcode"] = ring_run.FAILED
-    report = {"do": do}
     try:
-        ring_run.unknown_arguments(f"corosync.{do}", unknown, FUNCTIONS[do])
-        report |= work()
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
-        report |= {"findings": exc.findings, "result": "refused", "summary": "refused, nothing was changed",
-                   "retcode": getattr(exc, "retcode", ring_run.USAGE)} | getattr(exc, "report", {})
+        return ring_site.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
     except SaltClientError as exc:
         raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
     except TypeError as exc:
         raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc
-    if brief:
-        report = ring_run.brief(report, ring_show.render(report))
-    else:
-        report["outputter"] = OUTPUTTER
-    __context__["retcode"] = report["retcode"]
-    return report
 
 
 #: what each public function takes, for the error on an unknown argument.
@@ -240,7 +217,7 @@ FUNCTIONS = {
 
 
 def _status(cluster, skip):
-    site = _Site(cluster, skip)
+    site = ring_site.Site(_master(), cluster, skip)
     observed, findings = site.gather()
     rows = {"cluster": site.name, "state": ring_run.state_now(observed), "matrix": ring_run.matrix(observed),
             "in_force": [], "observed": ring_run.without_texts(observed)}
@@ -285,127 +262,14 @@ def _apply(layout, test, strategy, skip, force, cluster, progress):
         report = _plan(layout, strategy, skip, force, cluster, True)
         return report | {"result": "refused" if report["retcode"] else "test"}
     site, order = _order(layout, strategy, skip, force, cluster)
-    jid = globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__)
-    with _lock(site.folder(), jid):
-        ports = _Ports(site, jid, bool(progress))
-        run = ring_sequence.Run(order, ports, site.settings, jid)
-        return run.carry_out(by=globals().get("__user__") or "", pid=os.getpid())
+    with site.lock():
+        ports = ring_site.Ports(site, bool(progress))
+        run = ring_sequence.Run(order, ports, site.settings, ports.jid)
+        return run.carry_out(by=site.master.user, pid=os.getpid())
 
 
 def _order(layout, strategy, skip, force, cluster):
-    """
-    Return the cluster and what is asked for; every argument is checked before anything is asked of a node.
-    """
-    strategy, force = ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES), ring_run.names(force, "force")
-    site = _Site(cluster, skip)
-    order = ring_sequence.Order(site.pillar, layout, strategy, site.skip, force, cluster)
-    site.skip = order.skip
-    return site, order
-
-
-class _Site:
-    """
-    One cluster: where its pillar is, who its nodes are, and how to ask them.
-    """
-
-    def __init__(self, cluster, skip):
-        self.settings = ring_run.settings(__opts__.get("pve_corosync"))
-        self.skip = ring_run.names(skip, "skip")
-        self.name, self.pillar = self._find(cluster)
-        self.minions = ring_run.members(self.pillar)
-        wrong = [name for name in self.skip if name not in self.minions]
-        if wrong:
-            raise ring_run.RunError([finding("skip-unknown",
-                                             f"skip={name}: no such node; allowed: {', '.join(sorted(self.minions))}",
-                                             remedy="correct skip=") for name in wrong])
-        self.accepted = _accepted(list(self.minions.values()), "list")
-
-    def _find(self, wanted):
-        """
-        Return name and pillar of the cluster; the members of a cluster that was found need no further look.
-        """
-        glob = self.settings["minions"]
-        found, covered, broken = {}, set(), []
-        for minion in sorted(_accepted(glob, "glob")):
-            if minion in covered:
-                continue
-            pillar = ring_layout.plain(__salt__["pillar.show_pillar"](minion))
-            own = pillar.get("corosync")
-            if own is not None:
-                name = str(own.get("cluster_name")) if isinstance(own, dict) else "?"
-                found.setdefault(name, own)
-                covered.update(ring_run.members(own).values())
-                if wanted is not None and name == str(wanted):
-                    break
-            elif pillar.get("_errors"):
-                broken.append(finding("pillar-render", f"pillar of {minion}: {pillar['_errors'][0]}",
-                                      remedy=f"correct it; salt-run pillar.show_pillar {minion}"))
-        if broken and not found:
-            raise ring_run.RunError(broken)
-        name = ring_run.choose_cluster(found, wanted, f"none of the accepted keys {glob!r}")
-        return name, found[name]
-
-    def gather(self):
-        """
-        Return what all nodes report, and the findings on how they answered; skipped nodes are not waited for.
-        """
-        answers = self.ask(list(self.minions), "corosync.facts", {}, self.settings["gather_timeout"])
-        return ring_run.observe(self.minions, answers, self.accepted)
-
-    def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
-        """
-        Call a function on nodes at once and return ``{minion: return event}``.
-        """
-        back = {self.minions[name]: name for name in names}
-        reachable = [minion for minion in back if minion in self.accepted]
-        optional = {self.minions[name] for name in names if name in self.skip}
-
-        def told(minion, event):
-            if heard:
-                heard(back[minion], event)
-
-        if not reachable:
-            return {}
-        return _publish(reachable, fun, kwarg, wait, optional=optional, heard=told, grace=grace)[1]
-
-    def folder(self):
-        """
-        Return the directory of this cluster on the master: lock and journals.
-        """
-        return os.path.join(_state_dir(), re.sub(r"[^A-Za-z0-9_-]", "_", self.name))
-
-
-class _Ports:
-    """
-    What a run needs from outside: the nodes, the journal, the terminal, the clock (see ``ring_sequence``).
-    """
-
-    def __init__(self, site, jid, progress):
-        self.site, self.progress = site, progress
-        self.begun = time.monotonic()
-        self.jid = jid
-        self.path = os.path.join(site.folder(), f"{jid}.jsonl")
-        self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
-
-    def passed(self):
-        return round(time.monotonic() - self.begun, 2)
-
-    def say(self, text):
-        if self.progress:
-            print(ring_show.progress(text, self.passed()), file=sys.stderr, flush=True)
-
-    def note(self, event, tag="run", **data):
-        """
-        Write one line to the journal of the run, on disk before anything goes on, and fire it as an event.
-        """
-        row = {"event": event, "time": round(time.time(), 2), "at": self.passed(), "jid": self.jid,
-               "cluster": self.site.name} | data
-        with salt.utils.files.fopen(self.path, "a") as file:
-            file.write(json.dumps(row, default=str) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-            bus.fire_event(row, f"corosync/{self.site.name}/run/{self.jid}/{tag}")
+    return ring_site.order(_master(), layout, strategy, skip, force, cluster)
 
 
 def _journal(jid, last):
@@ -445,55 +309,24 @@ def _state_dir():
     return os.path.join(__opts__["cachedir"], "pve-corosync")
 
 
-def _accepted(target, kind):
-    return set(salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"])
-
-
-@contextlib.contextmanager
-def _lock(folder, jid):
+def _master():
     """
-    Hold the cluster's lock on this master; the kernel gives it back whatever happens to this process.
+    Return what this master offers, for ``ring_site``; the files of this runner have the same.
     """
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    with salt.utils.files.fopen(os.path.join(folder, "lock"), "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ring_run.RunError(ring_run.under_way(file.read()), ring_run.FAILED) from None
-        file.seek(0)
-        file.truncate()
-        json.dump({"jid": str(jid), "pid": os.getpid(), "start": time.time()}, file)
-        file.flush()
-        yield
+    return ring_site.Master(
+        __opts__,
+        client=lambda: salt.client.get_local_client(mopts=__opts__),
+        bus=lambda: salt.utils.event.get_event(
+            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True),
+        accepted=lambda target, kind: set(
+            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]),
+        pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
+        fire=_fire,
+        jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),
+        user=globals().get("__user__") or "",
+    )
 
 
-def _publish(ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
-    """
-    Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an answer])``.
-
-    Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds after the last
-    of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is called at once for every answer.
-    """
-    with salt.client.get_local_client(mopts=__opts__) as client, salt.utils.event.get_event(
-        "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
-    ) as bus:
-        end = last = time.monotonic() + wait
-        # the bus is subscribed before the publish, so that no answer is lost
-        job = client.run_job(list(ids), fun, [], tgt_type="list", kwarg=kwarg, listen=False, timeout=wait)
-        jid = (job or {}).get("jid")
-        if not jid:
-            return None, {}, sorted(ids)
-        pending, got = set(ids), {}
-        while pending - set(optional) and (left := end - time.monotonic()) > 0:
-            event = bus.get_event(wait=left, tag=f"salt/job/{jid}/ret/", match_type="startswith", full=True)
-            if event is None:
-                break
-            data = event["data"]
-            if data.get("id") in pending:
-                pending.discard(data["id"])
-                got[data["id"]] = data
-                end = min(last, time.monotonic() + grace) if grace else last
-                if heard:
-                    heard(data["id"], data)
-    return jid, got, sorted(pending)
+def _fire(data, tag):
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+        bus.fire_event(data, tag)
