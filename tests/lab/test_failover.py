@@ -140,13 +140,21 @@ def test_a_public_side_that_is_slow_to_come(cluster):
     cut_off(cluster)
     rules = "table inet slow { chain in { type filter hook input priority 0; udp dport 5405-5412 drop; }; }"
     cluster.exec("pve2", ["nft", "-f", "-"], stdin=rules, check=True)
-    opened = threading.Timer(7, lambda: cluster.exec("pve2", ["nft", "delete", "table", "inet", "slow"], check=True))
+    begin = version(cluster, "pve2")
+
+    def open_later():
+        wait_for(lambda: version(cluster, "pve2") > begin, 60, every=0.1, what="the first reload on pve2")
+        time.sleep(5)
+        cluster.exec("pve2", ["nft", "delete", "table", "inet", "slow"], check=True)
+
+    opened = threading.Thread(target=open_later)
     opened.start()
     try:
         report = reach(cluster, "degraded")
     finally:
         opened.join()
-    assert report["seconds"]["quorate"] > 5
+    first = report["done"][0]
+    assert first["number"] == 1 and 5 <= first["seconds"] < 20, report["done"]
     healthy(cluster)
 
 
@@ -181,7 +189,7 @@ def test_a_silent_node_is_refused_at_once(cluster):
         code, report = run(cluster, "corosync.apply", "degraded")
         assert (code, report["result"]) == (1, "refused")
         assert codes(report)[0] == "node-silent"
-        assert time.monotonic() - begun < 12
+        assert time.monotonic() - begun < 20
     finally:
         cluster.exec("pve2", ["systemctl", "start", "salt-minion"], check=True)
     assert files(cluster) == before
