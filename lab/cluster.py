@@ -10,6 +10,7 @@
         print(lab.exec("pve1", ["corosync-cfgtool", "-s"]).stdout)
 """
 
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -270,10 +271,15 @@ class Lab:
         self.machine(name).start(binds)
 
     def _join(self):
-        """Do what joining a PVE cluster leaves behind: keys and certificates; then remember this as the first state."""
-        if "pvecm" in seed.programs():
+        """Do what makes a PVE cluster of the nodes: keys, certificates, a guest and its replication; keep that state."""
+        programs = seed.programs()
+        if "pvecm" in programs:
             self._all(lambda machine: machine.exec(["pvecm", "updatecerts"], timeout=100, check=True), self.nodes)
-        if "pmxcfs" in seed.programs():
+        if {"pvecm", "pvesr"} <= programs.keys() and "LAB_PVESR" not in os.environ:
+            first, second = self.nodes[:2]
+            self.write(first, seed.GUEST[0].format(node=first), seed.GUEST[1])
+            self.exec(first, ["pvesr", "create-local-job", seed.JOB, second, "--schedule", "*/15"], check=True)
+        if "pmxcfs" in programs:
             self._all(lambda machine: machine.exec(["lab-reset", "keep"], check=True), self.nodes)
 
     def _wait_healthy(self, node):

@@ -13,6 +13,10 @@ from lab.state import MASTER
 CLUSTER_NAME = "prod"
 STANDINS = ("pmxcfs", "pvecm", "pvesr", "ha-manager")
 PVE_UNITS = ("pve-cluster", "pve-firewall", "pvestatd", "pvedaemon", "pveproxy", "pve-ha-lrm", "pve-ha-crm")
+# A guest of the first node, and the job that replicates it to the second.
+GUEST = ("/etc/pve/nodes/{node}/qemu-server/100.conf",
+         "name: shop\nmemory: 512\nscsi0: local-zfs:vm-100-disk-0,size=1M\n")
+JOB = "100-0"
 SOURCE = "/srv/pve-corosync"
 PILLAR = "/srv/pillar"
 

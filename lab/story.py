@@ -102,6 +102,7 @@ class Story:
     def _checklist(self, layout):
         code = self.show(MASTER, "salt-run", "corosync.verify", layout)
         self.lists[layout] = code == 0
+        self.show("pve1", "cat", "/etc/pve/.members")
 
     def _watched(self, orchestration):
         """Run an orchestration while looking at the nodes, and tell what they went through."""

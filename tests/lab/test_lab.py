@@ -103,7 +103,7 @@ def test_cut_takes_quorum_and_heal_brings_it_back(lab):
     assert "10.66.0.1/24" in lab.exec("pve1", ["ip", "-4", "address", "show", "vrack0"]).stdout
     wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
     assert lab.members("pve1") == [1]
-    assert not any(map(lab.writable, lab.nodes))
+    wait_for(lambda: not any(map(lab.writable, lab.nodes)), 10, what="/etc/pve to become read-only on both nodes")
     lab.heal("vrack")
     assert [card(lab, node, "vrack0") for node in lab.nodes] == ["UP", "UP"]
     wait_for(lambda: all(map(lab.healthy, lab.nodes)), 30, what="both nodes to be healthy")
@@ -177,6 +177,15 @@ def test_salt_answers_with_the_modules_of_this_tree(lab):
     served = lab.salt_run("--out=txt", "fileserver.file_list", check=True).stdout
     assert "_utils/ring_conf.py" in served
     assert "pillar/" not in served and "lab/" not in served and "tests/" not in served
+
+
+def test_a_guest_is_replicated_as_in_the_story(lab):
+    """The first state has a guest on pve1 and a replication job to pve2, that works over the vRack."""
+    done = lab.exec("pve1", ["pvesr", "run", "--id", "100-0", "--verbose"])
+    assert done.returncode == 0, done.stderr
+    assert "end replication job" in done.stdout
+    journal = lab.exec("pve2", ["journalctl", "-u", "ssh", "-o", "cat", "--no-pager"]).stdout
+    assert "Accepted publickey for root from 10.66.0.1" in journal
 
 
 def test_exec_gives_code_output_and_deadline(lab):
