@@ -330,7 +330,9 @@ class _Job:
         report = self.head() | self.order.planned(made, found, observed)
         report.pop("next", None)
         if report["retcode"]:
-            return report | {"done": self.done, "diffs": self.diffs, "result": "failed" if self.done else "refused"}
+            report |= {"done": self.done, "diffs": self.diffs}
+            return report | {"result": "failed", "summary": "this node's part is done, the rest is refused"} if (
+                self.done) else report
         self.diffs = self.order.diffs() | self.diffs
         self.say(report["summary"])
         failed = self.carry_out(made["steps"], lock) if made["steps"] else []
