@@ -103,7 +103,7 @@ class PlanError(Exception):
         )
 
 
-def plan(layout, observed, strategy="live", skip=(), force=(), fast=None):
+def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=False):
     """
     Return the plan that takes the observed cluster to a layout.
 
@@ -120,6 +120,8 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None):
     fast
         Timers of links added while nodes do not see each other: None 200/400 ms, False or ``{}`` none, or a
         dict with ``ping_interval`` and ``ping_timeout`` (ms).
+    again
+        With ``restart``: restart also where everything is as the layout wants it.
 
     Returns ``{"cluster", "layout", "strategy", "path", "from_version", "to_version", "partitions", "steps",
     "expected_loss_s", "findings", "skip", "complete"}``; with an error among the findings, ``steps`` is
@@ -149,6 +151,7 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None):
     if ring_finding.errors(findings, force):
         return result
     maker = _Maker(layout, observed, skip, fast, strategy)
+    maker.again = again and strategy == "restart"
     result.update(maker.make())
     result["findings"] = ring_finding.ordered(findings + maker.findings)
     if ring_finding.errors(result["findings"], force):
@@ -183,6 +186,7 @@ class _Maker:
             )
             self.builder = ring_steps.Builder(self.view, self.base, ring_steps.fast_options(fast))
         self.groups = []
+        self.again = False
 
     def make(self):
         """The parts of the plan that follow from the facts."""
@@ -195,7 +199,7 @@ class _Maker:
                 remedy="start with: salt '*' corosync.facts; a file of the layout alone: corosync.render",
             )
             return result
-        if not self._in_order(result):
+        if self.again or not self._in_order(result):
             try:
                 self._move(result)
             except ring_conf.ConfError as err:

@@ -25,6 +25,12 @@ SETTINGS = {
     "answer_grace": (5, "how long a step waits for the last answers after the others have come, before it asks again"),
     "outcome_patience": (30, "how long a node that lost the master in a step is asked for its outcome"),
     "verify_timeout": (10, "how long the exit checklist may take to come true"),
+    "exit_timeout": (30, "how long the nodes may take to gather the rest of the exit checklist, ssh among it"),
+    "phase_timeout": (20, "how long the nodes may take for one question of the phases after the links"),
+    "certs_timeout": (100, "how long the nodes may take to make certificates"),
+    "services_timeout": (120, "how long the nodes may take to reload their services"),
+    "replication_budget": (580, "how long all replication jobs of a node together may take"),
+    "ha_timeout": (200, "how long HA may take to be released, or to be in service again"),
 }
 
 #: Codes of this part; the sources are this project's own.

@@ -47,6 +47,16 @@ class Order:
         ids = self.layout["nodes"]
         self.nodes = [name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip]
         self.minions = {name: row["minion"] for name, row in ids.items()}
+        #: for strategy restart: also where everything is as the layout wants it.
+        self.again_all = False
+
+    def take(self, names: list[str]) -> None:
+        """Take the layout in force where the operator named none; the pillar's, if that is one of them.
+
+        :param names: the layouts in force.
+        """
+        if names and self.layout["name"] not in names:
+            self.layout = ring_layout.resolve(self.loaded, names[0])
 
     def layouts(self) -> dict:
         """Return all layouts of the pillar, resolved: ``{name: layout}``."""
@@ -67,7 +77,7 @@ class Order:
     def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
         """Return the plan, and all findings: on the answers and of the plan."""
         made = ring_plan.plan(self.layout, observed, strategy=self.strategy, skip=self.skip, force=self.force,
-                              fast=self.loaded.get("fast_ping"))
+                              fast=self.loaded.get("fast_ping"), again=self.again_all)
         return made, ordered(list(findings) + list(made["findings"]))
 
     def planned(self, made: dict, findings: list, observed: dict, diff: bool = False) -> dict:

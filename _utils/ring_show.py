@@ -17,7 +17,9 @@ def render(report: dict) -> list[str]:
     """
     shown = {"status": _status, "plan": _plan, "apply": _apply, "verify": _verify, "journal": _journal}
     has = {"status": "state", "plan": "steps", "apply": "steps", "verify": "checklist", "journal": "runs"}
-    do = report.get("do")
+    do = "apply" if report.get("do") == "restart" else report.get("do")
+    if "phase" in report:
+        return _phase(report)
     return (shown[do] if has.get(do) in report else _other)(report)
 
 
@@ -42,7 +44,8 @@ def _alike(diffs):
     found: dict[str, list[str]] = {}
     for place, text in sorted(diffs.items()):
         body = "\n".join(row for row in text.splitlines() if not row.startswith(("--- ", "+++ ")))
-        found.setdefault(body, []).append("the cluster file" if place == "cluster" else f"the local file of {place}")
+        found.setdefault(body, []).append(
+            place if " of " in place else "the cluster file" if place == "cluster" else f"the local file of {place}")
     return found
 
 
@@ -65,6 +68,20 @@ def _apply(report):
 def _verify(report):
     return (_head(report, report["summary"]) + [""] + checklist_table(report.get("checklist") or [])
             + _findings_block(report) + _end(report))
+
+
+def _phase(report):
+    lines = _head(report, f"{report['phase']}: {report['summary']}")
+    if report["result"] in ("failed", "interrupted") and report.get("done"):
+        lines += [""] + done_table(report["done"])
+    if report["result"] == "test":
+        for text, places in _alike({f"/etc/hosts of {name}": diff for name, diff in
+                                    report.get("changes", {}).get("diffs", {}).items()}).items():
+            lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
+    lines += _findings_block(report, ("error", "warning"))
+    if report.get("open"):
+        lines += ["", "still open: " + ", ".join(report["open"])]
+    return lines + _end(report)
 
 
 def _journal(report):
