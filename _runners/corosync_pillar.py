@@ -1,0 +1,58 @@
+"""
+The pillar of a living cluster, ready to commit.
+
+Part of the runner ``corosync`` (Salt joins the files of one virtual name).
+
+.. versionadded:: 0.1.0
+"""
+
+import salt.utils.yaml
+
+try:
+    import ring_adopt
+    import ring_layout
+    import ring_run
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_adopt, ring_layout, ring_run
+
+__virtualname__ = "corosync"
+
+HEAD = """\
+# The cluster {name} as it is, from the facts of its nodes. Networks are named after their interfaces; rename them as
+# you like, everywhere at once. `nominal` is what is in force: its first plan is empty.
+"""
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def pillar(tgt=None, tgt_type="glob", timeout=10):
+    """
+    Print the pillar ``corosync`` of a living cluster as YAML, so that this tool can be put to work on it.
+
+    tgt, tgt_type
+        The minions of the cluster's nodes; default the ones of ``pve_corosync: {minions: …}``, or all.
+
+    timeout
+        Seconds to wait for their facts.
+
+    Every node of the cluster must answer, and no other, since an incomplete pillar would be a wrong one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.pillar 'pve*' > pillar/corosync.sls
+    """
+    __context__["retcode"] = ring_run.FAILED
+    try:
+        tgt = tgt or ring_run.settings(__opts__.get("pve_corosync"))["minions"]
+        answers = __salt__["salt.execute"](tgt, "corosync.facts", tgt_type=tgt_type, timeout=int(timeout))
+        exported = ring_adopt.pillar(answers or {}, str(tgt))
+    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+        return {"do": "pillar", "findings": exc.findings, "result": "refused", "summary": "no pillar",
+                "retcode": ring_run.FAILED, "outputter": "corosync_table"}
+    __context__["retcode"] = ring_run.OK
+    text = salt.utils.yaml.safe_dump({"corosync": exported}, default_flow_style=False, sort_keys=False)
+    return {"data": HEAD.format(name=exported["cluster_name"]) + text, "outputter": "txt"}
