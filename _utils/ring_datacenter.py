@@ -11,6 +11,35 @@ from __future__ import annotations
 
 import ipaddress
 
+try:
+    import ring_finding
+    from ring_finding import finding
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_finding
+    from saltext.pve_corosync.utils.ring_finding import finding
+
+#: code -> (severity, what it says, source)
+CODES = {
+    "datacenter-network-bad": ("error", "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
+    "datacenter-network-none": (
+        "error",
+        "A network in datacenter.cfg that matches no address of a node.",
+        "PVE/CLI/pvecm.pm mtunnel",
+    ),
+    "datacenter-network-several": (
+        "error",
+        "A network in datacenter.cfg that matches two addresses of a node.",
+        "PVE/CLI/pvecm.pm mtunnel",
+    ),
+    "datacenter-network-elsewhere": (
+        "warning",
+        "A network in datacenter.cfg leads off the primary network.",
+        "PVE/SSHInfo.pm get_ssh_info",
+    ),
+}
+for _code, (_severity, _title, _source) in CODES.items():
+    ring_finding.register(_code, _severity, _title, _source, subject="Phases")
+
 KEYS = ("migration", "replication")
 
 
@@ -58,8 +87,8 @@ def matching(found: dict, network: str) -> list[str]:
 
 
 def check(parsed: dict, found: dict, primary: str | None = None) -> list[dict]:
-    """Return what is wrong with the networks on this node, one ``{"code", "severity", "text", "data",
-    "remedy"}`` each.
+    """Return what is wrong with the networks on this node, one finding each
+    (``ring_finding.finding``).
 
     :param parsed: what :func:`parse` returned.
     :param found: ``{interface: [address/prefix]}`` of the interfaces that are up.
@@ -71,29 +100,28 @@ def check(parsed: dict, found: dict, primary: str | None = None) -> list[dict]:
             own = matching(found, network)
         except ValueError as exc:
             problems.append(
-                _problem("datacenter-network-bad", "error", network, users, [], f"is no network: {exc}")
+                _problem("datacenter-network-bad", network, users, [], f"is no network: {exc}")
             )
             continue
         if not own:
             text = "matches no address of this node that is up, so jobs towards it fail"
-            problems.append(_problem("datacenter-network-none", "error", network, users, own, text))
+            problems.append(_problem("datacenter-network-none", network, users, own, text))
         elif len(own) > 1:
             text = f"matches {len(own)} addresses of this node ({', '.join(own)}), PVE takes exactly one"
-            problems.append(_problem("datacenter-network-several", "error", network, users, own, text))
+            problems.append(_problem("datacenter-network-several", network, users, own, text))
         elif primary and own != [primary]:
             text = f"sends the data to {own[0]}, not to the primary address {primary}"
-            problems.append(_problem("datacenter-network-elsewhere", "warning", network, users, own, text))
+            problems.append(_problem("datacenter-network-elsewhere", network, users, own, text))
     return problems
 
 
-def _problem(code, severity, network, users, own, text):
-    return {
-        "code": code,
-        "severity": severity,
-        "text": f"datacenter.cfg: the network {network} for {users} {text}",
-        "data": {"network": network, "used_by": users, "addresses": own},
-        "remedy": (
+def _problem(code, network, users, own, text):
+    return finding(
+        code,
+        f"datacenter.cfg: the network {network} for {users} {text}",
+        data={"network": network, "used_by": users, "addresses": own},
+        remedy=(
             "pvesh set /cluster/options with another network, or --delete the key, so that the primary"
             " network is used"
         ),
-    }
+    )

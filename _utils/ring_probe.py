@@ -12,6 +12,25 @@ import hashlib
 import statistics
 import struct
 
+try:
+    import ring_finding
+    from ring_finding import finding
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_finding
+    from saltext.pve_corosync.utils.ring_finding import finding
+
+#: code -> (severity, forceable, what it says)
+CODES = {
+    "port-filtered": ("error", True, "Packets on the port of a new link do not arrive."),
+    "port-busy": ("warning", False, "Another program has the port of a new link."),
+    "probe-silent": ("warning", False, "A node took no part in the test of a port."),
+    "path-mtu-low": ("warning", False, "Only small packets arrive on a new link."),
+}
+for _code, (_severity, _forceable, _title) in CODES.items():
+    ring_finding.register(
+        _code, _severity, _title, "measured by the probe", forceable=_forceable, subject="Phases"
+    )
+
 MAGIC = b"pvcp"
 PROBE, ECHO = 1, 2
 #: the sender has an answer from the one it writes to, and needs nothing more.
@@ -189,7 +208,7 @@ class Session:
 
 
 def problems(link: int, port: int, addresses: dict, results: dict) -> list[dict]:
-    """Return what the exchange found wrong, ``{"code", "severity", "text", "data", "remedy"}`` each.
+    """Return what the exchange found wrong, one finding each (``ring_finding.finding``).
 
     :param link: number of the link; :param port: its UDP port.
     :param addresses: ``{node: IP}`` on the link's network.
@@ -202,7 +221,6 @@ def problems(link: int, port: int, addresses: dict, results: dict) -> list[dict]
             found.append(
                 _problem(
                     "probe-silent",
-                    "warning",
                     link,
                     port,
                     [node],
@@ -214,7 +232,6 @@ def problems(link: int, port: int, addresses: dict, results: dict) -> list[dict]
             found.append(
                 _problem(
                     "port-busy",
-                    "warning",
                     link,
                     port,
                     [node],
@@ -242,7 +259,7 @@ def _way(link, port, addresses, results, one, two):
         source, target = addresses[one], addresses[two]
         text = f"UDP {port} from {one} ({source}) does not reach {two} ({target}): filtered, or no route"
         return [
-            _problem("port-filtered", "error", link, port, [one, two], text, rule_to_add(two, source, port))
+            _problem("port-filtered", link, port, [one, two], text, rule_to_add(two, source, port))
         ]
     mtu = sender.get(two, {}).get("mtu")
     if mtu and mtu < LOW_MTU:
@@ -250,7 +267,6 @@ def _way(link, port, addresses, results, one, two):
         return [
             _problem(
                 "path-mtu-low",
-                "warning",
                 link,
                 port,
                 [one, two],
@@ -272,11 +288,5 @@ def rule_to_add(node: str, source: str, port: int) -> str:
     )
 
 
-def _problem(code, severity, link, port, nodes, text, remedy):
-    return {
-        "code": code,
-        "severity": severity,
-        "text": text,
-        "data": {"link": link, "port": port, "nodes": nodes},
-        "remedy": remedy,
-    }
+def _problem(code, link, port, nodes, text, remedy):
+    return finding(code, text, data={"link": link, "port": port, "nodes": nodes}, remedy=remedy)

@@ -105,7 +105,7 @@ def test_no_problem():
 
 def test_a_filtered_port_names_the_direction_and_the_rule():
     (problem,) = ring_probe.problems(1, 5406, ADDRESSES, results(told(), told(arrived=False)))
-    assert problem["code"] == "port-filtered" and problem["severity"] == "error"
+    assert problem["code"] == "port-filtered" and problem["severity"] == "error" and problem["forceable"]
     assert "UDP 5406 from pve1 (198.51.100.10) does not reach pve2" in problem["text"]
     assert "IN ACCEPT -source 198.51.100.10 -p udp -dport 5405:5412" in problem["remedy"]
     assert "ip saddr 198.51.100.10 udp dport 5406 accept" in problem["remedy"]
