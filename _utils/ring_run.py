@@ -1,186 +1,25 @@
 """What a run over the whole cluster decides: who takes part, what the answers mean, what the report says.
 
-Pure: the runner ``corosync`` gathers, publishes and writes; everything it can decide without doing so is here.
+Pure: the runner ``corosync`` gathers, publishes and writes; what it can decide without that is here.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 
 try:
-    import ring_finding
+    import ring_args
     from ring_finding import finding
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_finding
+    from saltext.pve_corosync.utils import ring_args
     from saltext.pve_corosync.utils.ring_finding import finding
 
-#: Master config ``pve_corosync``: key -> (default, what it is). All times are seconds.
-SETTINGS = {
-    "minions": ("*", "glob over the accepted keys that can be nodes of a cluster"),
-    "gather_timeout": (5, "how long every gathering waits for a silent node"),
-    "stage_timeout": (15, "how long the nodes may take to check the files of all steps"),
-    "step_margin": (3, "how long an answer may take beyond the deadline of its step"),
-    "answer_grace": (5, "how long a step waits for the last answers after the others have come, before it asks again"),
-    "outcome_patience": (30, "how long a node that lost the master in a step is asked for its outcome"),
-    "verify_timeout": (10, "how long the exit checklist may take to come true"),
-    "exit_timeout": (30, "how long the nodes may take to gather the rest of the exit checklist, ssh among it"),
-    "phase_timeout": (20, "how long the nodes may take for one question of the phases after the links"),
-    "certs_timeout": (100, "how long the nodes may take to make certificates"),
-    "services_timeout": (120, "how long the nodes may take to reload their services"),
-    "replication_budget": (580, "how long all replication jobs of a node together may take"),
-    "ha_timeout": (200, "how long HA may take to be released, or to be in service again"),
-}
-
-#: Codes of this part; the sources are this project's own.
-CODES = (
-    ("cluster-none", "No accepted minion has the pillar `corosync`."),
-    ("cluster-several", "More than one cluster is known, and none was named."),
-    ("cluster-unknown", "The named cluster is in no minion's pillar."),
-    ("pillar-render", "The pillar of a minion could not be compiled."),
-    ("argument-unknown", "An argument that the function does not have."),
-    ("argument-bad", "An argument with a value that is not allowed."),
-    ("setting-bad", "A value of the master's configuration `pve_corosync` that is not allowed."),
-    ("run-under-way", "Another run holds the lock of this cluster on the master."),
-    ("node-error", "A node answered with an error instead of its facts."),
-    ("node-misnamed", "A minion is another node than the pillar says."),
-    ("key-missing", "The master has no accepted key for a node's minion."),
-    ("stage-failed", "A node refused the files of the steps before anything was written."),
-    ("step-failed", "A node did not reach what the step demands."),
-    ("step-unanswered", "A node gave no outcome of the step within its deadline."),
-    ("link-dead", "A link of the layout that no pair depends on is not connected."),
-    ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
-)
-for _code, _title in CODES:
-    ring_finding.register(_code, "error", _title, "this project", subject="Run")
-
-#: Exit codes of the runner functions.
-OK, FAILED, USAGE = 0, 1, 2
-
-
-class RunError(Exception):
-    """A run that cannot start or go on; ``findings`` says why, ``retcode`` is the exit code."""
-
-    def __init__(self, findings, retcode: int = USAGE):
-        self.findings = [findings] if isinstance(findings, dict) else list(findings)
-        self.retcode = retcode
-        super().__init__("\n".join(item["text"] for item in self.findings))
-
-
-def names(value, what: str) -> list[str]:
-    """Return a list of names from what an operator types.
-
-    :param value: None, ``"a,b"``, or a list of names.
-    :param what: the argument's name, for the error.
-    :raises RunError: any other type.
-    """
-    if value is None or value is False:
-        return []
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int)) for item in value):
-        raise RunError(finding("argument-bad", f"{what}={value!r}: allowed: a list, or names with commas between",
-                               data={"argument": what, "value": str(value)}, remedy=f"write {what}=name,name"))
-    return list(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
-
-
-def choice(value, what: str, allowed: tuple):
-    """Return a value if it is one of the allowed ones.
-
-    :raises RunError: it is not.
-    """
-    if value not in allowed or (isinstance(value, bool) != isinstance(allowed[0], bool)):
-        said = ", ".join(str(item) for item in allowed)
-        raise RunError(finding("argument-bad", f"{what}={value!r}; allowed: {said}",
-                               data={"argument": what, "value": str(value), "allowed": [str(a) for a in allowed]},
-                               remedy=f"write {what}={allowed[0]}"))
-    return value
-
-
-def unknown_arguments(function: str, given, allowed) -> None:
-    """Refuse arguments that a function does not have; Salt's own ``__pub_*`` are none.
-
-    :param function: the function's name, for the error.
-    :param given: names that were given beyond the known ones.
-    :param allowed: names that it has.
-    :raises RunError: one finding an argument.
-    """
-    bad = [key for key in given if not str(key).startswith("__")]
-    if bad:
-        raise RunError([finding("argument-unknown",
-                                f"{function} has no argument {key!r}; allowed: {', '.join(allowed)}",
-                                data={"argument": str(key), "allowed": list(allowed)},
-                                remedy="nothing was done; correct the argument and run it again")
-                        for key in bad])
-
-
-def settings(raw) -> dict:
-    """Return the settings of the master, defaults filled in.
-
-    :param raw: the value of the master config key ``pve_corosync``, or None.
-    :raises RunError: unknown keys or bad values, all at once.
-    """
-    raw = {} if raw is None else raw
-    found = {key: default for key, (default, _) in SETTINGS.items()}
-    if not isinstance(raw, Mapping):
-        raise RunError(finding("setting-bad", f"pve_corosync: {raw!r} is no mapping; allowed: {', '.join(SETTINGS)}",
-                               remedy="correct pve_corosync in the master's configuration"))
-    wrong = []
-    for key, value in raw.items():
-        if key not in SETTINGS:
-            wrong.append(f"pve_corosync:{key}: unknown key; allowed: {', '.join(SETTINGS)}")
-        elif key == "minions":
-            if isinstance(value, str) and value:
-                found[key] = value
-            else:
-                wrong.append(f"pve_corosync:minions: {value!r}; allowed: a glob such as 'pve*'")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 600:
-            wrong.append(f"pve_corosync:{key}: {value!r}; allowed: seconds, above 0 to 600")
-        else:
-            found[key] = value
-    if wrong:
-        raise RunError([finding("setting-bad", text, remedy="correct it in the master's configuration")
-                        for text in wrong])
-    return found
-
-
-def members(pillar) -> dict[str, str]:
-    """Return ``{node: minion}`` of a pillar ``corosync`` that may be wrong in other places.
-
-    :param pillar: the value of the pillar key ``corosync``, plain types.
-    """
-    nodes = pillar.get("nodes") if isinstance(pillar, dict) else None
-    if not isinstance(nodes, dict):
-        return {}
-    return {str(name): str(row.get("minion") or name) if isinstance(row, dict) else str(name)
-            for name, row in nodes.items()}
-
-
-def choose_cluster(found: dict, wanted, looked_at: str) -> str:
-    """Return the name of the cluster to work on.
-
-    :param found: ``{cluster name: anything}``, all clusters that were seen.
-    :param wanted: the name that the operator gave, or None.
-    :param looked_at: what was searched, for the error.
-    :raises RunError: none, several, or not the wanted one.
-    """
-    known = sorted(found)
-    listed = ", ".join(known)
-    if not known:
-        raise RunError(finding("cluster-none", f"no cluster: {looked_at} has the pillar `corosync`",
-                               remedy="give the nodes the pillar `corosync` (pillar/ holds an example), accept their "
-                                      "keys (salt-key -L), then: salt-run corosync.status"))
-    if wanted is not None and str(wanted) not in found:
-        raise RunError(finding("cluster-unknown", f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
-                               data={"value": str(wanted), "allowed": known},
-                               remedy=f"add cluster={known[0]}"))
-    if wanted is None and len(known) > 1:
-        raise RunError(finding("cluster-several", f"more than one cluster: {listed}", data={"allowed": known},
-                               remedy=f"name one: cluster={known[0]}"))
-    return known[0] if wanted is None else str(wanted)
+# what the runner needs of both stands under one name
+OK, FAILED, USAGE = ring_args.OK, ring_args.FAILED, ring_args.USAGE
+SETTINGS, RunError = ring_args.SETTINGS, ring_args.RunError
+names, choice, unknown_arguments = ring_args.names, ring_args.choice, ring_args.unknown_arguments
+settings, members, choose_cluster = ring_args.settings, ring_args.members, ring_args.choose_cluster
 
 
 def answer_error(answer) -> str:
@@ -211,9 +50,15 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
     for name, minion in minions.items():
         answer = answers.get(minion)
         if accepted is not None and minion not in accepted:
-            findings.append(finding("key-missing", f"{name}: the master has no accepted key of minion {minion!r}",
-                                    severity="warning", data={"node": name, "minion": minion},
-                                    remedy=f"salt-key -a {minion}, or correct corosync:nodes:{name}:minion"))
+            findings.append(
+                finding(
+                    "key-missing",
+                    f"{name}: the master has no accepted key of minion {minion!r}",
+                    severity="warning",
+                    data={"node": name, "minion": minion},
+                    remedy=f"salt-key -a {minion}, or correct corosync:nodes:{name}:minion",
+                )
+            )
         if answer is None:
             silent.append(name)
             continue
@@ -221,15 +66,25 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
         facts = answer.get("return")
         if error or not isinstance(facts, dict):
             silent.append(name)
-            findings.append(finding("node-error", f"{name}: {last_line(error or repr(facts))}",
-                                    severity="warning", data={"node": name, "minion": minion, "error": error},
-                                    remedy=f"salt {minion} saltutil.sync_all, then: salt {minion} corosync.facts"))
+            findings.append(
+                finding(
+                    "node-error",
+                    f"{name}: {last_line(error or repr(facts))}",
+                    severity="warning",
+                    data={"node": name, "minion": minion, "error": error},
+                    remedy=f"salt {minion} saltutil.sync_all, then: salt {minion} corosync.facts",
+                )
+            )
             continue
         if facts.get("node") not in (name, None):
-            findings.append(finding("node-misnamed",
-                                    f"{name}: minion {minion!r} is node {facts['node']!r}; the pillar says {name!r}",
-                                    data={"node": name, "minion": minion, "seen": facts["node"]},
-                                    remedy=f"correct corosync:nodes:{name}:minion in the pillar"))
+            findings.append(
+                finding(
+                    "node-misnamed",
+                    f"{name}: minion {minion!r} is node {facts['node']!r}; the pillar says {name!r}",
+                    data={"node": name, "minion": minion, "seen": facts["node"]},
+                    remedy=f"correct corosync:nodes:{name}:minion in the pillar",
+                )
+            )
         nodes[name] = facts
     return {"nodes": nodes, "silent": sorted(silent)}, findings
 
@@ -256,9 +111,9 @@ def _carries(layout: dict, nodes: dict) -> bool:
 def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[list[dict], list[dict]]:
     """Return the checklist and warnings, with backup links that are dead taken as a warning.
 
-    A layout is for its primary network: a link on it must be connected on every pair. Any other link may be dead,
-    as the vRack is when `degraded` is wanted, where every pair has another link of the layout connected. A link that
-    was expected to live has been waited for in its step.
+    A layout is for its primary network: a link on it must be connected on every pair. Any other link may be
+    dead, as the vRack is when `degraded` is wanted, where every pair has another link of the layout
+    connected. A link that was expected to live has been waited for in its step.
 
     :param layout: what ``ring_layout.resolve`` returns.
     :param observed: what :func:`observe` returned.
@@ -281,10 +136,16 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
     findings = []
     for number in sorted({row[0] for row in down}):
         pairs = sorted({"-".join(sorted(row[1:])) for row in down if row[0] == number})
-        findings.append(finding("link-dead", f"link {number} ({links[number]}) is not connected on {', '.join(pairs)}; "
-                                             "the other links of the layout carry", severity="warning",
-                                data={"link": number, "network": links[number], "pairs": pairs},
-                                remedy=f"repair {links[number]}; the link comes back by itself"))
+        findings.append(
+            finding(
+                "link-dead",
+                f"link {number} ({links[number]}) is not connected on {', '.join(pairs)}; "
+                "the other links of the layout carry",
+                severity="warning",
+                data={"link": number, "network": links[number], "pairs": pairs},
+                remedy=f"repair {links[number]}; the link comes back by itself",
+            )
+        )
     said = ", ".join(f"link {number} {one}->{two}" for number, one, two in down)
     return [item if item["ok"] or item["item"] != "links connected"
             else item | {"ok": True, "seen": f"not connected, but no pair depends on it: {said}"}
@@ -365,9 +226,9 @@ def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
     return [("files", taking), ("restart", taking)]
 
 
-def step_wait(step: dict, settings: dict) -> float:
+def step_wait(step: dict, times: dict) -> float:
     """Return how many seconds the answers to a step are waited for."""
-    return float(step.get("deadline_s") or 20) + settings["step_margin"]
+    return float(step.get("deadline_s") or 20) + times["step_margin"]
 
 
 def reached(seconds: dict, rings: list[str]) -> str:
@@ -383,7 +244,7 @@ def reached(seconds: dict, rings: list[str]) -> str:
 
 
 def rings(before: dict, steps: list[dict], after: dict) -> list[str]:
-    """Return the ids of all memberships that were seen in a run, in that order; one means that it never changed.
+    """Return the ids of all memberships seen in a run, in that order; one means that it never changed.
 
     :param before: what :func:`observe` returned before the first step.
     :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
@@ -479,8 +340,14 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
             error = "; ".join(dict.fromkeys(str(row.get("text")) for row in value.get("checks") or ()
                                             if not row.get("ok"))) or "refused without a reason"
         if error or not isinstance(value, dict):
-            findings.append(finding("stage-failed", f"{name}: {last_line(error)}; nothing was written on any node",
-                                    data={"node": name, "error": error}, remedy="correct it, run the same again"))
+            findings.append(
+                finding(
+                    "stage-failed",
+                    f"{name}: {last_line(error)}; nothing was written on any node",
+                    data={"node": name, "error": error},
+                    remedy="correct it, run the same again",
+                )
+            )
     return findings
 
 
@@ -518,16 +385,24 @@ def state_now(observed: dict) -> list[dict]:
 def matrix(observed: dict) -> dict:
     """Return the links between every two nodes, as each end sees them.
 
-    :returns: ``{from: {to: {link: "connected" | "down" | "disabled"}}}``; a node that did not answer has None.
+    :returns: ``{from: {to: {link: "connected" | "down" | "disabled"}}}``; a silent node has None.
     """
     every = sorted(set(observed["nodes"]) | set(observed["silent"]))
     seen = {}
     for name in every:
         facts = observed["nodes"].get(name)
         links = (facts or {}).get("links")
-        seen[name] = None if facts is None or links is None else {
-            peer: {int(number): _link_word(row) for number, row in sorted(of.items(), key=lambda kv: int(kv[0]))}
-            for peer, of in links.items()}
+        seen[name] = (
+            None
+            if facts is None or links is None
+            else {
+                peer: {
+                    int(number): _link_word(row)
+                    for number, row in sorted(of.items(), key=lambda kv: int(kv[0]))
+                }
+                for peer, of in links.items()
+            }
+        )
     return seen
 
 

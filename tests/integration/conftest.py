@@ -1,4 +1,4 @@
-"""A real master and two real minions, the real code synced to them, and a simulated cluster behind the minions."""
+"""A real master and two real minions with the real code, and a simulated cluster behind the minions."""
 
 import json
 import logging
@@ -16,11 +16,15 @@ ADDRESSES = {"pve1": {"vrack": "10.66.0.1", "public": "198.51.100.10"},
              "pve2": {"vrack": "10.66.0.2", "public": "203.0.113.20"}}
 PILLAR = {
     "cluster_name": "prod",
-    "nodes": {name: {"nodeid": number, "addresses": ADDRESSES[name]} for number, name in enumerate(ADDRESSES, 1)},
+    "nodes": {
+        name: {"nodeid": number, "addresses": ADDRESSES[name]} for number, name in enumerate(ADDRESSES, 1)
+    },
     "layouts": {
         "nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
-        "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack", "priority": 10}},
-                     "primary": "public"},
+        "degraded": {
+            "links": {0: {"network": "public"}, 1: {"network": "vrack", "priority": 10}},
+            "primary": "public",
+        },
     },
     "layout": "nominal",
 }
@@ -56,7 +60,9 @@ def site(salt_factories, cluster_path, pillar_path):
                          "answer_grace": 2,
                          "verify_timeout": 3},
     })
-    minions = [master.salt_minion_daemon(name, overrides={"sim_cluster": str(cluster_path)}) for name in ADDRESSES]
+    minions = [
+        master.salt_minion_daemon(name, overrides={"sim_cluster": str(cluster_path)}) for name in ADDRESSES
+    ]
     with master.started(), minions[0].started(), minions[1].started():
         run = master.salt_run_cli(timeout=120)
         assert run.run("saltutil.sync_all").returncode == 0
@@ -126,9 +132,15 @@ def conf(version=5):
 
 def nominal():
     text = conf()
-    return {"shared": text, "dead": [], "addresses": {name: list(row.values()) for name, row in ADDRESSES.items()},
-            "nodes": {name: {"local": text, "running": text, "lock": None, "outcomes": {}, "faults": {}}
-                      for name in ADDRESSES}}
+    return {
+        "shared": text,
+        "dead": [],
+        "addresses": {name: list(row.values()) for name, row in ADDRESSES.items()},
+        "nodes": {
+            name: {"local": text, "running": text, "lock": None, "outcomes": {}, "faults": {}}
+            for name in ADDRESSES
+        },
+    }
 
 
 def pytest_report_header():
@@ -136,5 +148,5 @@ def pytest_report_header():
 
 
 def pytest_sessionfinish():
-    # Salt's handlers write to streams that pytest has closed by then, and logging would print a page for each.
+    # Salt's handlers write to streams that pytest has closed by then; logging would print a page for each.
     logging.raiseExceptions = False

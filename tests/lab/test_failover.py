@@ -82,7 +82,7 @@ def codes(report):
 
 
 def test_failover_with_the_link_cut_and_return(cluster):
-    """The way of the guide, by the orchestrations; every second run changes nothing; nominal waits for the vRack."""
+    """The way of the guide, orchestrated; every second run changes nothing; nominal waits for the vRack."""
     cut_off(cluster)
     begun = time.monotonic()
     done = cluster.salt_run("state.orchestrate", "orch.failover")
@@ -100,8 +100,12 @@ def test_failover_with_the_link_cut_and_return(cluster):
     assert files(cluster) == before
 
     cluster.heal()
-    wait_for(lambda: run(cluster, "corosync.status")[1]["matrix"]["pve1"]["pve2"]["1"] == "connected", 30, every=1,
-             what="link 1 to come back")
+    wait_for(
+        lambda: run(cluster, "corosync.status")[1]["matrix"]["pve1"]["pve2"]["1"] == "connected",
+        30,
+        every=1,
+        what="link 1 to come back",
+    )
     rings = {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
              for node in cluster.nodes}
     done = cluster.salt_run("state.orchestrate", "orch.nominal")
@@ -128,7 +132,7 @@ def test_failover_with_the_card_gone(cluster):
 
 
 def test_failover_before_the_quorum_is_lost(cluster):
-    """The link is whole: the same layout is reached through the cluster file, without a change of membership."""
+    """The link is whole: the layout is reached through the cluster file, without a change of membership."""
     report = reach(cluster, "degraded")
     assert {step["act"] for step in report["steps"]} == {"cluster"}
     assert len(report["rings"]) == 1
@@ -162,12 +166,17 @@ def test_a_node_that_loses_the_master_in_a_step(cluster):
     """Its answer cannot come back for some seconds: the outcome is asked for, and the run goes on."""
     cut_off(cluster)
     result = {}
-    thread = threading.Thread(target=lambda: result.update(done=cluster.salt_run("--out=json", "corosync.apply",
-                                                                                 "degraded", timeout=240)))
+    thread = threading.Thread(
+        target=lambda: result.update(
+            done=cluster.salt_run("--out=json", "corosync.apply", "degraded", timeout=240)
+        )
+    )
     begin = version(cluster, "pve2")
     thread.start()
-    rules = ("table inet lost { chain out { type filter hook output priority 0; tcp dport { 4505, 4506 } drop; };"
-             " chain in { type filter hook input priority 0; tcp sport { 4505, 4506 } drop; }; }")
+    rules = (
+        "table inet lost { chain out { type filter hook output priority 0; tcp dport { 4505, 4506 } drop; };"
+        " chain in { type filter hook input priority 0; tcp sport { 4505, 4506 } drop; }; }"
+    )
     wait_for(lambda: version(cluster, "pve2") == begin + 3, 60, every=0.05, what="the third reload on pve2")
     cluster.exec("pve2", ["nft", "-f", "-"], stdin=rules, check=True)
     time.sleep(9)
@@ -203,8 +212,16 @@ def test_three_nodes_and_a_dead_third(three):
     healthy(three)
     three.heal()
     wait_for(lambda: run(three, "corosync.status")[0] == 0, 30, every=1, what="a whole cluster")
-    wait_for(lambda: all(links["1"] == "connected" for row in run(three, "corosync.status")[1]["matrix"].values()
-                         for links in row.values()), 30, every=1, what="link 1 on all pairs")
+    wait_for(
+        lambda: all(
+            links["1"] == "connected"
+            for row in run(three, "corosync.status")[1]["matrix"].values()
+            for links in row.values()
+        ),
+        30,
+        every=1,
+        what="link 1 on all pairs",
+    )
     report = reach(three)
     assert len(report["rings"]) == 1
 

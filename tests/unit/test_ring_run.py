@@ -12,12 +12,24 @@ def answer(value, retcode=0, success=True):
 
 
 def facts(name="pve1", **more):
-    return {"node": name, "runtime": {"version": 5, "reload_status": 1, "nodes": {
-        "pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}}, "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2"}}}},
-        "quorum": {"quorate": True, "total": 2, "expected": 2}, "pmxcfs": {"writable": True},
-        "local": {"version": 5, "text": "secret"}, "cluster_file": None, "corosync": {"state": "active"},
+    return {
+        "node": name,
+        "runtime": {
+            "version": 5,
+            "reload_status": 1,
+            "nodes": {
+                "pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}},
+                "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2"}},
+            },
+        },
+        "quorum": {"quorate": True, "total": 2, "expected": 2},
+        "pmxcfs": {"writable": True},
+        "local": {"version": 5, "text": "secret"},
+        "cluster_file": None,
+        "corosync": {"state": "active"},
         "ha": {"armed": False},
-        "links": {"pve2" if name == "pve1" else "pve1": {0: {"connected": True, "enabled": True}}}} | more
+        "links": {"pve2" if name == "pve1" else "pve1": {0: {"connected": True, "enabled": True}}},
+    } | more
 
 
 LAYOUT = {"name": "degraded", "nodes": {"pve1": {}, "pve2": {}}, "primary": {"network": "public"},
@@ -108,12 +120,15 @@ def test_observe_sorts_answers_errors_and_silence():
     observed, findings = ring_run.observe(minions, answers, accepted={"m1", "m2", "m4"})
     assert (sorted(observed["nodes"]), observed["silent"]) == (["pve1", "pve4"], ["pve2", "pve3"])
     assert [(item["code"], item["data"]["node"], item["severity"]) for item in findings] == [
-        ("node-error", "pve2", "warning"), ("key-missing", "pve3", "warning"), ("node-misnamed", "pve4", "error")]
+        ("node-error", "pve2", "warning"),
+        ("key-missing", "pve3", "warning"),
+        ("node-misnamed", "pve4", "error"),
+    ]
     assert "synced" in findings[0]["text"]
 
 
 def test_observe_takes_the_last_line_of_a_traceback():
-    trace = "The minion function caused an exception: Traceback (most recent call last):\n  File x\nOSError: no disk"
+    trace = "The minion function caused an exception: Traceback (most recent call last):\nOSError: no disk"
     _, findings = ring_run.observe({"pve1": "pve1"}, {"pve1": answer(trace, 1, False)})
     assert findings[0]["text"] == "pve1: OSError: no disk"
 
@@ -122,7 +137,10 @@ def test_in_force_needs_all_links_on_all_nodes():
     nominal = {"name": "nominal", "nodes": LAYOUT["nodes"], "links": {0: LAYOUT["links"][1]}}
     layouts = {"degraded": LAYOUT, "nominal": nominal}
     assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(), "pve2": facts("pve2")}}) == ["nominal"]
-    other = {"pve1": {"addresses": {0: "10.66.0.1", 1: "198.51.100.10"}}, "pve2": {"addresses": {0: "10.66.0.2"}}}
+    other = {
+        "pve1": {"addresses": {0: "10.66.0.1", 1: "198.51.100.10"}},
+        "pve2": {"addresses": {0: "10.66.0.2"}},
+    }
     assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(), "pve2": facts(
         "pve2", runtime={"nodes": other})}}) == []
     assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(runtime=None)}}) == []
@@ -189,10 +207,17 @@ def test_judge_names_nodes_without_outcome_and_with_an_error():
     assert items[1]["text"].endswith("pve2: CommandExecutionError: not staged")
 
 
-@pytest.mark.parametrize("value, expected", [
-    (outcome(), True), (outcome(number=1), False), (outcome(phase="files"), False), (None, False), ("x", False),
-    ({"number": 2}, False),
-])
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (outcome(), True),
+        (outcome(number=1), False),
+        (outcome(phase="files"), False),
+        (None, False),
+        ("x", False),
+        ({"number": 2}, False),
+    ],
+)
 def test_is_outcome(value, expected):
     assert ring_run.is_outcome(value, 2) is expected
 
@@ -201,17 +226,26 @@ def test_rounds():
     nodes = ["a", "b", "c"]
     assert ring_run.rounds({"act": "cluster"}, nodes) == [("", nodes)]
     assert ring_run.rounds({"act": "local", "nodes": ["c", "a"]}, nodes) == [("", ["a", "c"])]
-    assert ring_run.rounds({"act": "restart", "mode": "together"}, nodes) == [("files", nodes), ("restart", nodes)]
+    assert ring_run.rounds({"act": "restart", "mode": "together"}, nodes) == [
+        ("files", nodes),
+        ("restart", nodes),
+    ]
     assert ring_run.rounds({"act": "restart", "mode": "rolling"}, nodes) == [
         ("files", nodes), ("restart", ["a"]), ("restart", ["b"]), ("restart", ["c"])]
 
 
 def test_stage_problems():
     checks = {"ok": False, "checks": [{"ok": False, "text": "bad token"}, {"ok": False, "text": "bad token"}]}
-    answers = {"m1": answer({"ok": True, "checks": []}), "m2": answer(checks), "m3": answer("error: held", 1, False)}
+    answers = {
+        "m1": answer({"ok": True, "checks": []}),
+        "m2": answer(checks),
+        "m3": answer("error: held", 1, False),
+    }
     items = ring_run.stage_problems(answers, {"a": "m1", "b": "m2", "c": "m3", "d": "m4"})
     assert [item["data"]["node"] for item in items] == ["b", "c", "d"]
-    assert "b: bad token;" in items[0]["text"] and "held" in items[1]["text"] and "no answer" in items[2]["text"]
+    assert (
+        "b: bad token;" in items[0]["text"] and "held" in items[1]["text"] and "no answer" in items[2]["text"]
+    )
 
 
 def observed(down=()):
@@ -247,7 +281,10 @@ def test_links_of_a_silent_node_are_not_borne():
     seen = observed()
     del seen["nodes"]["pve2"]
     assert ring_run.tolerate(LAYOUT, seen, ITEMS) == (ITEMS, [])
-    assert ring_run.tolerate(LAYOUT, {"nodes": seen["nodes"], "silent": []}, ITEMS, skip=["pve2"]) == (ITEMS, [])
+    assert ring_run.tolerate(LAYOUT, {"nodes": seen["nodes"], "silent": []}, ITEMS, skip=["pve2"]) == (
+        ITEMS,
+        [],
+    )
 
 
 def test_state_now_and_sick():
@@ -257,7 +294,9 @@ def test_state_now_and_sick():
         ("pve1", True, 5, True), ("pve2", False, None, None)]
     assert ring_run.sick(rows)
     assert not ring_run.sick(rows[:1])
-    assert ring_run.sick(ring_run.state_now({"nodes": {"pve1": facts(pmxcfs={"writable": False})}, "silent": []}))
+    assert ring_run.sick(
+        ring_run.state_now({"nodes": {"pve1": facts(pmxcfs={"writable": False})}, "silent": []})
+    )
 
 
 def test_matrix_has_words_for_every_link_and_none_for_a_silent_node():
@@ -279,15 +318,19 @@ def test_command_and_next_commands():
     assert ring_run.command("apply", "degraded", ["a", "b"], ["x"], "restart", "prod") == (
         "salt-run corosync.apply degraded skip=a,b force=x strategy=restart cluster=prod")
     assert ring_run.next_commands("degraded", ["nominal"], cluster="prod") == [
-        "go on:   salt-run corosync.apply degraded cluster=prod", "look:    salt-run corosync.status cluster=prod",
-        "go back: salt-run corosync.apply nominal cluster=prod"]
+        "go on:   salt-run corosync.apply degraded cluster=prod",
+        "look:    salt-run corosync.status cluster=prod",
+        "go back: salt-run corosync.apply nominal cluster=prod",
+    ]
     assert len(ring_run.next_commands("degraded", ["degraded"])) == 2
 
 
 def test_quorum_seconds_take_the_slowest_node_of_the_first_step_that_tells():
-    rows = [{"number": 1, "outcomes": {"a": {"seconds": {}}, "b": {"seconds": {"quorate": 0.2}}}},
-            {"number": 2, "outcomes": {"a": {"seconds": {"quorate": 0.3}}, "b": {"seconds": {"quorate": 0.9}}}},
-            {"number": 3, "outcomes": {"a": {"seconds": {"quorate": 0.1, "writable": 1}}, "b": "an error"}}]
+    rows = [
+        {"number": 1, "outcomes": {"a": {"seconds": {}}, "b": {"seconds": {"quorate": 0.2}}}},
+        {"number": 2, "outcomes": {"a": {"seconds": {"quorate": 0.3}}, "b": {"seconds": {"quorate": 0.9}}}},
+        {"number": 3, "outcomes": {"a": {"seconds": {"quorate": 0.1, "writable": 1}}, "b": "an error"}},
+    ]
     assert ring_run.quorum_seconds({1: 0.5, 2: 1.0, 3: 2.0}, rows) == {"quorate": 1.9, "writable": 3.0}
 
 

@@ -1,4 +1,4 @@
-"""ring_sequence: whole runs against the model of a cluster, with time, answers and faults in the test's hand."""
+"""ring_sequence: whole runs against the model of a cluster; time, answers and faults are the test's."""
 
 import json
 
@@ -16,10 +16,14 @@ def pillar(nodes=NODES):
     ids = dict(enumerate(nodes, 1))
     return {
         "cluster_name": "prod",
-        "nodes": {name: {"nodeid": n, "addresses": {net: ring_sim.address(net, n) for net in ("vrack", "public")}}
-                  for n, name in ids.items()},
-        "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
-                    "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack"}}, "primary": "public"}},
+        "nodes": {
+            name: {"nodeid": n, "addresses": {net: ring_sim.address(net, n) for net in ("vrack", "public")}}
+            for n, name in ids.items()
+        },
+        "layouts": {
+            "nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
+            "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack"}}, "primary": "public"},
+        },
         "layout": "nominal",
     }
 
@@ -102,10 +106,15 @@ class World:
                 self.sim.take(step)
             group = next(g for g in self.sim.partitions() if name in g)
             links = self.sim.daemons[name].links
-            outcome["seen"] = {"version": self.sim.daemons[name].version, "quorate": self.sim.quorate(group),
-                               "writable": self.sim.quorate(group),
-                               "connected": {n: {peer: n in self.sim.up(name, peer) for peer in self.sim.daemons
-                                                 if peer != name} for n in links}}
+            outcome["seen"] = {
+                "version": self.sim.daemons[name].version,
+                "quorate": self.sim.quorate(group),
+                "writable": self.sim.quorate(group),
+                "connected": {
+                    n: {peer: n in self.sim.up(name, peer) for peer in self.sim.daemons if peer != name}
+                    for n in links
+                },
+            }
             outcome["seconds"] = {"quorate": 0.1}
         outcome["ok"] = True
         return outcome
@@ -211,7 +220,10 @@ def test_a_lost_call_is_made_again():
 def test_a_node_that_stays_away_ends_the_run_in_bounded_time():
     ports = world()
     take = ports._carry_out
-    ports._carry_out = lambda name, step, writer, phase: (ports.deaf.add("pve2"), take(name, step, writer, phase))[1]
+    ports._carry_out = lambda name, step, writer, phase: (
+        ports.deaf.add("pve2"),
+        take(name, step, writer, phase),
+    )[1]
     report = run(ports)
     assert report["result"] == "failed"
     assert [item["code"] for item in report["findings"][:1]] == ["step-unanswered"]
@@ -252,8 +264,17 @@ def test_a_false_checklist_is_a_failure_though_all_steps_are_done():
 
 def test_a_skipped_node_is_neither_staged_nor_asked():
     nodes = ("pve1", "pve2", "pve3")
-    ports = world(nodes=nodes, dead=(("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3"), ("public", "pve1", "pve3"),
-                                     ("public", "pve2", "pve3")), silent=["pve3"], skip=["pve3"])
+    ports = world(
+        nodes=nodes,
+        dead=(
+            ("vrack", "pve1", "pve3"),
+            ("vrack", "pve2", "pve3"),
+            ("public", "pve1", "pve3"),
+            ("public", "pve2", "pve3"),
+        ),
+        silent=["pve3"],
+        skip=["pve3"],
+    )
     report = run(ports)
     assert report["result"] == "reached", report
     assert all("pve3" not in call[1] for call in ports.calls)
@@ -264,7 +285,9 @@ def test_a_restart_writes_all_files_before_any_daemon_restarts():
     ports = world("degraded", dead=(), strategy="restart")
     report = run(ports)
     assert report["path"] == "restart"
-    phases = [(call[2]["phase"], call[1]) for call in step_calls(ports) if call[2]["step"]["act"] == "restart"]
+    phases = [
+        (call[2]["phase"], call[1]) for call in step_calls(ports) if call[2]["step"]["act"] == "restart"
+    ]
     assert phases[0] == ("files", ["pve1", "pve2"])
     assert {phase for phase, _ in phases[1:]} == {"restart"}
 

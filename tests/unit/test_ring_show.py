@@ -44,9 +44,17 @@ def test_findings_wrap_and_tell_the_remedy():
 
 
 def test_steps_table_is_short():
-    step = {"number": 1, "act": "local", "version": 6, "text": "add link 2", "deadline_s": 20,
-            "wait": {"connected": {2: [["a", "b"]], 10: [["a", "b"]], 1: []}, "quorate": True, "writable": True}}
-    assert ring_show.steps_table([step, step | {"wait": {}}])[2].endswith("link 2, 10 up; quorum; /etc/pve  20 s")
+    step = {
+        "number": 1,
+        "act": "local",
+        "version": 6,
+        "text": "add link 2",
+        "deadline_s": 20,
+        "wait": {"connected": {2: [["a", "b"]], 10: [["a", "b"]], 1: []}, "quorate": True, "writable": True},
+    }
+    assert ring_show.steps_table([step, step | {"wait": {}}])[2].endswith(
+        "link 2, 10 up; quorum; /etc/pve  20 s"
+    )
     assert "version" in ring_show.steps_table([step | {"wait": {}}])[2]
 
 
@@ -60,8 +68,19 @@ def test_checklist():
 
 
 def test_equal_diffs_are_shown_once():
-    report = {"do": "plan", "cluster": "prod", "layout": "x", "summary": "s", "steps": [], "findings": [],
-              "diffs": {"pve1": "--- /etc/a\n+++ /etc/a\n+x", "cluster": "--- /etc/b\n+++ /etc/b\n+x", "pve2": "+y"}}
+    report = {
+        "do": "plan",
+        "cluster": "prod",
+        "layout": "x",
+        "summary": "s",
+        "steps": [],
+        "findings": [],
+        "diffs": {
+            "pve1": "--- /etc/a\n+++ /etc/a\n+x",
+            "cluster": "--- /etc/b\n+++ /etc/b\n+x",
+            "pve2": "+y",
+        },
+    }
     text = "\n".join(ring_show.render(report))
     assert text.count("  +x") == 1
     assert "in the cluster file, the local file of pve1:" in text and "in the local file of pve2:" in text
@@ -86,13 +105,22 @@ def test_a_failed_run_fits_a_screen_and_says_how_to_go_on():
     lines = ring_show.render(report)
     text = "\n".join(lines)
     assert lines[0] == "prod, layout degraded: stopped in step 1 of 5"
-    assert "FAILED on pve2" in text and "the cluster is in this state now:" in text and "only told" not in text
+    assert (
+        "FAILED on pve2" in text and "the cluster is in this state now:" in text and "only told" not in text
+    )
     assert lines[-1] == "go back: salt-run corosync.apply nominal"
     assert len(lines) <= 24
 
 
 def test_journal():
-    row = {"jid": "2026", "cluster": "prod", "layout": "x", "result": "reached", "seconds": None, "begun": "now"}
+    row = {
+        "jid": "2026",
+        "cluster": "prod",
+        "layout": "x",
+        "result": "reached",
+        "seconds": None,
+        "begun": "now",
+    }
     assert ring_show.render({"do": "journal", "runs": [row]})[2].split() == [
         "2026", "prod", "x", "reached", "?", "now"]
     assert ring_show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]

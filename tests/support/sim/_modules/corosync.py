@@ -1,12 +1,14 @@
-"""A simulated cluster behind the execution module ``corosync``: the same functions, a JSON file instead of daemons.
+"""A simulated cluster behind the execution module ``corosync``: a JSON file instead of daemons.
 
 All minions of a test share the file that the minion config ``sim_cluster`` names::
 
-    {"shared": conf text, "dead": [network], "nodes": {name: {"local", "running", "faults": {…}, "lock", "outcomes"}}}
+    {"shared": conf text, "dead": [network],
+     "nodes": {name: {"local", "running", "faults": {…}, "lock", "outcomes"}}}
 
-Links connect where both running files have the same addresses of them and their network is alive; partitions, quorum
-and a writable cluster file follow. Faults of a node: ``facts_delay`` (seconds), ``stage`` (text), ``steps``
-({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done, no answer comes).
+Links connect where both running files have the same addresses of them and their network is alive; partitions,
+quorum and a writable cluster file follow. Faults of a node: ``facts_delay`` (seconds), ``stage`` (text),
+``steps`` ({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done, its answer
+does not come).
 """
 
 import contextlib
@@ -41,7 +43,10 @@ def stage(txn, steps, by="", ttl=900):
     with _state() as state:
         row = state["nodes"][__opts__["id"]]
         if row["lock"] and row["lock"] != txn:
-            return {"ok": False, "checks": [{"version": 0, "sha256": "", "ok": False, "text": f"held by {row['lock']}"}]}
+            return {
+                "ok": False,
+                "checks": [{"version": 0, "sha256": "", "ok": False, "text": f"held by {row['lock']}"}],
+            }
         checks = []
         for entry in steps:
             try:
@@ -49,7 +54,9 @@ def stage(txn, steps, by="", ttl=900):
                 said = row["faults"].get("stage", "")
             except ring_conf.ConfError as exc:
                 said = str(exc)
-            checks.append({"version": entry["version"], "sha256": _digest(entry["conf"]), "ok": not said, "text": said})
+            checks.append(
+                {"version": entry["version"], "sha256": _digest(entry["conf"]), "ok": not said, "text": said}
+            )
         ok = all(check["ok"] for check in checks)
         if ok:
             row["lock"] = txn
@@ -69,8 +76,21 @@ def step(txn, step, writer="", phase=""):
         return stored
     begun = time.time()
     time.sleep(delay)
-    outcome = {"node": name, "txn": txn, "number": number, "act": step["act"], "phase": phase, "ok": False, "error": fault,
-               "seen": {}, "missing": [], "notes": [], "log": [], "started": begun, "seconds": {}}
+    outcome = {
+        "node": name,
+        "txn": txn,
+        "number": number,
+        "act": step["act"],
+        "phase": phase,
+        "ok": False,
+        "error": fault,
+        "seen": {},
+        "missing": [],
+        "notes": [],
+        "log": [],
+        "started": begun,
+        "seconds": {},
+    }
     if not fault:
         _act(name, step, writer)
         _wait(name, step, outcome)
@@ -133,10 +153,15 @@ def _wait(name, step, outcome):
 def _seen(state, name):
     links = _links(state, name)
     numbers = {number for rows in links.values() for number in rows}
-    return {"version": ring_conf.parse(state["nodes"][name]["running"]).version, "quorate": _quorate(state, name),
-            "writable": _quorate(state, name), "ring_id": _ring(state, name),
-            "connected": {n: {peer: rows[n]["connected"] for peer, rows in links.items() if n in rows}
-                          for n in numbers}}
+    return {
+        "version": ring_conf.parse(state["nodes"][name]["running"]).version,
+        "quorate": _quorate(state, name),
+        "writable": _quorate(state, name),
+        "ring_id": _ring(state, name),
+        "connected": {
+            n: {peer: rows[n]["connected"] for peer, rows in links.items() if n in rows} for n in numbers
+        },
+    }
 
 
 def _map(text):
@@ -159,7 +184,9 @@ def _links(state, name):
 
 
 def _partition(state, name):
-    return [name] + [peer for peer, rows in _links(state, name).items() if any(r["connected"] for r in rows.values())]
+    return [name] + [
+        peer for peer, rows in _links(state, name).items() if any(r["connected"] for r in rows.values())
+    ]
 
 
 def _quorate(state, name):
@@ -181,20 +208,42 @@ def _facts(state, name):
     ids = sorted(nodes[peer]["nodeid"] for peer in group)
     quorate, votes = _quorate(state, name), len(nodes)
     return {
-        "node": name, "minion": name, "time": time.time(), "corosync": {"version": "3.1.7", "state": "active"},
-        "local": _copy(row["local"]), "cluster_file": _copy(state["shared"]),
-        "runtime": {"version": running.version, "cluster_name": running.cluster_name, "reload_status": 1,
-                    "nodeid": nodes[name]["nodeid"], "token": 3000, "consensus": 3600,
-                    "nodes": {n: {"nodeid": r["nodeid"], "addresses": dict(r["addresses"])} for n, r in nodes.items()},
-                    "interfaces": {n: dict(link["options"]) for n, link in running.links().items()}},
+        "node": name,
+        "minion": name,
+        "time": time.time(),
+        "corosync": {"version": "3.1.7", "state": "active"},
+        "local": _copy(row["local"]),
+        "cluster_file": _copy(state["shared"]),
+        "runtime": {
+            "version": running.version,
+            "cluster_name": running.cluster_name,
+            "reload_status": 1,
+            "nodeid": nodes[name]["nodeid"],
+            "token": 3000,
+            "consensus": 3600,
+            "nodes": {
+                n: {"nodeid": r["nodeid"], "addresses": dict(r["addresses"])} for n, r in nodes.items()
+            },
+            "interfaces": {n: dict(link["options"]) for n, link in running.links().items()},
+        },
         "links": _links(state, name),
-        "quorum": {"quorate": quorate, "ring_id": _ring(state, name), "expected": votes, "highest_expected": votes,
-                   "total": len(group), "quorum": votes // 2 + 1, "flags": ["Quorate"] if quorate else [], "members": ids},
+        "quorum": {
+            "quorate": quorate,
+            "ring_id": _ring(state, name),
+            "expected": votes,
+            "highest_expected": votes,
+            "total": len(group),
+            "quorum": votes // 2 + 1,
+            "flags": ["Quorate"] if quorate else [],
+            "members": ids,
+        },
         "pmxcfs": {"mounted": True, "writable": quorate, "members": None},
         "addresses": {f"eth{n}": [f"{a}/24"] for n, a in enumerate(state["addresses"][name])},
         "names": {peer: [state["addresses"][peer][0]] for peer in nodes},
         "authkey": {"sha256": "k" * 64, "mode": "0400", "owner": "root:root"},
-        "ha": {"armed": False, "configured": False, "resources": [], "disarm": None}, "busy": None, "problems": [],
+        "ha": {"armed": False, "configured": False, "resources": [], "disarm": None},
+        "busy": None,
+        "problems": [],
     }
 
 
