@@ -1,4 +1,4 @@
-"""What an operator asks of a run: arguments, the master's settings, the choice of the cluster; all checked here."""
+"""What an operator asks of a run: arguments, the master's settings, the choice of the cluster."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ All minions of a test share the file that the minion config ``sim_cluster`` name
 
 Links connect where both running files have the same addresses of them and their network is alive; partitions,
 quorum and a writable cluster file follow. Faults of a node: ``facts_delay`` (seconds), ``stage`` (text),
-``steps`` ({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done, its answer
-does not come).
+``steps`` ({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done, its
+answer does not come).
 """
 
 import contextlib
