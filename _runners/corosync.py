@@ -1,9 +1,10 @@
 """
 The cluster as a whole: its status, a plan, a run to a layout, the exit checklist.
 
-Every function asks all nodes at once, with deadlines of its own: a node that is down costs exactly the wait. A run
-(``corosync.apply``) is planned from what all nodes report, checked on all nodes, carried out step by step with one
-round trip each, journalled, and verified at its end. Progress goes to standard error, reports to standard output.
+Every function asks all nodes at once, with deadlines of its own: a node that is down costs exactly the wait.
+A run (``corosync.apply``) is planned from what all nodes report, checked on all nodes, carried out step by step
+with one round trip each, journalled, and verified at its end. Progress goes to standard error, reports to
+standard output.
 
 :configuration: master config, all optional, times in seconds:
 
@@ -35,20 +36,24 @@ from salt.exceptions import CommandExecutionError, SaltClientError
 
 try:
     import ring_layout
+    import ring_phases
     import ring_rules
     import ring_run
     import ring_sequence
     import ring_site
     import ring_verify
+    import ring_verify_exit
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_layout,
+        ring_phases,
         ring_rules,
         ring_run,
         ring_sequence,
         ring_site,
         ring_verify,
+        ring_verify_exit,
     )
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
@@ -74,8 +79,8 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
     brief
         Return the text instead of the data, for an orchestration's output.
 
-    Exit code 0 if every node is quorate with a writable ``/etc/pve`` and no finding is an error, 1 if not, 2 if the
-    cluster or an argument is wrong.
+    Exit code 0 if every node is quorate with a writable ``/etc/pve`` and no finding is an error, 1 if not,
+    2 if the cluster or an argument is wrong.
 
     CLI Example:
 
@@ -86,7 +91,9 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
     return _guarded("status", kwargs, brief, lambda: _status(cluster, skip))
 
 
-def plan(layout=None, strategy="live", skip=None, force=None, cluster=None, diff=False, brief=False, **kwargs):
+def plan(
+    layout=None, strategy="live", skip=None, force=None, cluster=None, diff=False, brief=False, **kwargs
+):
     """
     Show the steps to a layout, and what is refused and why; nothing is changed.
 
@@ -108,7 +115,8 @@ def plan(layout=None, strategy="live", skip=None, force=None, cluster=None, diff
     diff
         Show what changes in each file, too.
 
-    Exit code 0 if the layout can be reached, 1 if the plan is refused, 2 if the cluster or an argument is wrong.
+    Exit code 0 if the layout can be reached, 1 if the plan is refused, 2 if the cluster or an argument is
+    wrong.
 
     CLI Example:
 
@@ -119,8 +127,17 @@ def plan(layout=None, strategy="live", skip=None, force=None, cluster=None, diff
     return _guarded("plan", kwargs, brief, lambda: _plan(layout, strategy, skip, force, cluster, diff))
 
 
-def apply(layout=None, test=False, strategy="live", skip=None, force=None, cluster=None, progress=True, brief=False,
-          **kwargs):
+def apply(
+    layout=None,
+    test=False,
+    strategy="live",
+    skip=None,
+    force=None,
+    cluster=None,
+    progress=True,
+    brief=False,
+    **kwargs,
+):
     """
     Take the cluster to a layout, step by step, each one read back on every node, and verify it.
 
@@ -141,7 +158,8 @@ def apply(layout=None, test=False, strategy="live", skip=None, force=None, clust
     brief
         Return the text instead of the data, for an orchestration's output.
 
-    Exit code 0 only if the layout is reached and verified, 1 if not, 2 if the cluster or an argument is wrong.
+    Exit code 0 only if the layout is reached and verified, 1 if not, 2 if the cluster or an argument is
+    wrong.
 
     CLI Example:
 
@@ -150,7 +168,9 @@ def apply(layout=None, test=False, strategy="live", skip=None, force=None, clust
         salt-run corosync.apply degraded
         salt-run corosync.apply degraded test=True
     """
-    return _guarded("apply", kwargs, brief, lambda: _apply(layout, test, strategy, skip, force, cluster, progress))
+    return _guarded(
+        "apply", kwargs, brief, lambda: _apply(layout, test, strategy, skip, force, cluster, progress)
+    )
 
 
 def verify(layout=None, cluster=None, skip=None, brief=False, **kwargs):
@@ -229,7 +249,11 @@ def _status(cluster, skip):
         layouts = {name: ring_layout.resolve(loaded, name) for name in loaded["layouts"]}
         rows["in_force"] = ring_run.in_force(layouts, observed)
         rows["wanted"] = loaded["layout"]
-        held = [loaded["layout"], *rows["in_force"]] if loaded["layout"] in rows["in_force"] else rows["in_force"]
+        held = (
+            [loaded["layout"], *rows["in_force"]]
+            if loaded["layout"] in rows["in_force"]
+            else rows["in_force"]
+        )
         findings += ring_rules.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
     bad = bool(errors(findings)) or ring_run.sick(rows["state"])
@@ -247,7 +271,10 @@ def _plan(layout, strategy, skip, force, cluster, diff):
 def _verify(layout, cluster, skip):
     site, order = _order(layout, "live", skip, None, cluster)
     observed, findings = site.gather()
-    items, borne = order.checklist(observed)
+    call = {"primary": ring_phases.wanted_primary(order.layout, order.skip)}
+    answers = site.ask(order.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
+    ring_verify_exit.attach(observed, *ring_phases.values(order.minions, order.nodes, answers))
+    items, borne = order.checklist(observed, full=True)
     findings = ordered(findings + borne)
     ok = ring_verify.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
@@ -291,9 +318,14 @@ def _journal(jid, last):
 
 def _journal_row(rows):
     first, end = rows[0], rows[-1] if rows[-1]["event"] == "ended" else {}
-    return {"jid": str(first["jid"]), "cluster": first["cluster"], "layout": first.get("layout", "?"),
-            "result": end.get("result", "under way or broken off"), "seconds": (end.get("seconds") or {}).get("total"),
-            "begun": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["time"]))}
+    return {
+        "jid": str(first["jid"]),
+        "cluster": first["cluster"],
+        "layout": first.get("layout", "?"),
+        "result": end.get("result", "under way or broken off"),
+        "seconds": (end.get("seconds") or {}).get("total"),
+        "begun": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["time"])),
+    }
 
 
 def _journals():

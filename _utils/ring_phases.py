@@ -73,7 +73,7 @@ def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
         value = answer.get("return")
         failed = not answer.get("success", True) or answer.get("retcode") or isinstance(value, str)
         if failed:
-            bad[node] = ring_run.last_line(ring_run.answer_error(answer) or value)
+            bad[node] = ring_run.last_line(ring_run.answer_error(answer) or value).removeprefix("ERROR: ")
         else:
             good[node] = value
     return good, bad

@@ -1,11 +1,12 @@
 """A run of the whole cluster to a layout, as a sequence: plan, stage, carry out step by step, verify.
 
-Pure but for its ports: asking nodes, noting, telling, and the clock come in as one object, so that the sequence can
-be driven by a test as well as by the runner. The ports:
+Pure but for its ports: asking nodes, noting, telling, and the clock come in as one object, so that the
+sequence can be driven by a test as well as by the runner. The ports:
 
 * ``gather() -> (observed, findings)``;
-* ``ask(nodes, function, kwarg, wait, heard=None, grace=None) -> {minion id: return event}``: ``heard(node, event)`` at
-  once; gives up ``wait`` seconds after the call, or ``grace`` seconds after the last answer if some have come;
+* ``ask(nodes, function, kwarg, wait, heard=None, grace=None) -> {minion id: return event}``:
+  ``heard(node, event)`` at once; gives up ``wait`` seconds after the call, or ``grace`` seconds after the
+  last answer if some have come;
 * ``note(event, tag="run", **data)``: one line of the journal;
 * ``say(text)``: one line of progress;
 * ``passed() -> seconds since the start``; ``sleep(seconds)``.
@@ -45,7 +46,9 @@ class Order:
         self.layout = ring_layout.resolve(self.loaded, None if layout is None else str(layout))
         self.skip = list(dict.fromkeys([*skip, *(self.loaded.get("skip") or ())]))
         ids = self.layout["nodes"]
-        self.nodes = [name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip]
+        self.nodes = [
+            name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip
+        ]
         self.minions = {name: row["minion"] for name, row in ids.items()}
         #: for strategy restart: also where everything is as the layout wants it.
         self.again_all = False
@@ -72,7 +75,12 @@ class Order:
 
     def how(self) -> dict:
         """Return the arguments besides the layout, as ``ring_run.command`` takes them."""
-        return {"skip": self.skip, "force": self.force, "strategy": self.strategy, "cluster": self.cluster_arg}
+        return {
+            "skip": self.skip,
+            "force": self.force,
+            "strategy": self.strategy,
+            "cluster": self.cluster_arg,
+        }
 
     def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
         """Return the plan, and all findings: on the answers and of the plan."""
@@ -102,9 +110,13 @@ class Order:
             report["next"] = [f"do it: {self.again('apply')}"]
         return report
 
-    def checklist(self, observed: dict) -> tuple[list[dict], list[dict]]:
-        """Return the exit checklist, as far as runs carry it out, and warnings on what it bears."""
-        items = ring_verify.checklist(self.layout, observed, items=ring_verify.LINK_ITEMS, skip=self.skip)
+    def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:
+        """Return the exit checklist, and warnings on what it bears.
+
+        :param full: with the items of the phases after the links; their facts are in ``exit`` of the nodes' facts.
+        """
+        wanted = None if full else ring_verify.LINK_ITEMS
+        items = ring_verify.checklist(self.layout, observed, items=wanted, skip=self.skip)
         return ring_run.tolerate(self.layout, observed, items, self.skip)
 
 
@@ -144,7 +156,9 @@ class Run:
         order = self.order
         self.ports.note("begun", layout=order.layout["name"], strategy=order.strategy, skip=order.skip,
                         force=order.force, **about)
-        self.ports.say(f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes")
+        self.ports.say(
+            f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes"
+        )
         result = "interrupted"
         try:
             result = self._work()
@@ -192,7 +206,9 @@ class Run:
         failed = ring_run.stage_problems(answers, nodes)
         self.report["seconds"]["staged"] = self.ports.passed()
         self.ports.note("staged", ok=not failed, findings=failed)
-        self.ports.say("the files of all steps are refused" if failed else "all nodes accept the files of all steps")
+        self.ports.say(
+            "the files of all steps are refused" if failed else "all nodes accept the files of all steps"
+        )
         if failed:
             self.report["summary"] = "a node refused, nothing was changed"
         return failed
@@ -215,15 +231,30 @@ class Run:
         """Carry out one round of a step; return ``({node: outcome}, findings)``."""
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
-        words = f"{step['act']} {phase}".strip() + (f" on {', '.join(nodes)}" if nodes != self.order.nodes else "")
+        words = f"{step['act']} {phase}".strip() + (
+            f" on {', '.join(nodes)}" if nodes != self.order.nodes else ""
+        )
         self.ports.say(f"step {number}/{count} {words}: {step['text']}")
-        self.ports.note(f"step {number} begun", tag=number, act=step["act"], phase=phase, writer=writer, nodes=nodes,
-                        version=step["version"], text=step["text"])
+        self.ports.note(
+            f"step {number} begun",
+            tag=number,
+            act=step["act"],
+            phase=phase,
+            writer=writer,
+            nodes=nodes,
+            version=step["version"],
+            text=step["text"],
+        )
         outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
         failed = ring_run.judge(step, outcomes, nodes, phase)
         bad = {item["data"]["node"]: item["text"] for item in failed}
-        row = {"number": number, "text": step["text"] + (f" ({phase})" if phase else ""), "ok": not failed,
-               "seconds": round(self.ports.passed() - start, 2), "nodes": {name: bad.get(name, "ok") for name in nodes}}
+        row = {
+            "number": number,
+            "text": step["text"] + (f" ({phase})" if phase else ""),
+            "ok": not failed,
+            "seconds": round(self.ports.passed() - start, 2),
+            "nodes": {name: bad.get(name, "ok") for name in nodes},
+        }
         self.report["done"].append(row)
         self.carried.append({"number": number, "outcomes": outcomes})
         self.ports.note(f"step {number} ended", tag=number, outcomes=outcomes, **row)
@@ -250,7 +281,9 @@ class Run:
         self.report["seconds"]["verified"] = self.ports.passed()
         self.ports.note("verified", ok=ok, items=[item for item in items if not item["ok"]])
         if ok and already:
-            self.report["summary"] = f"reached already, nothing was changed, version {self.report['from_version']}"
+            self.report["summary"] = (
+                f"reached already, nothing was changed, version {self.report['from_version']}"
+            )
             return "already"
         if ok:
             self.report["summary"] = ring_run.reached(self.report["seconds"], self.report["rings"])
@@ -276,7 +309,7 @@ class Run:
 
 
 class _StepTrip:
-    """The round trips of one round of a step: the call, then the question for outcomes that did not come back."""
+    """The round trips of one round of a step: the call, then the question for outcomes that are missing."""
 
     def __init__(self, run, step, writer, phase, nodes):
         self.run, self.step, self.phase, self.nodes = run, step, phase, nodes
@@ -295,7 +328,7 @@ class _StepTrip:
             self._ask(missing, "corosync.outcome",
                       {"txn": self.run.jid, "number": self.step["number"], "phase": self.phase},
                       max(0.1, min(settings["gather_timeout"], end - ports.passed())))
-            # A call can be lost on its way; where it was not, the second one waits for the first and tells the same.
+            # A call can be lost on its way; where it was not, the second one waits for the first.
             unheard = [name for name in missing if name in self._missing()]
             if unheard and end - ports.passed() > 1:
                 self._ask(unheard, "corosync.step", self.call, min(wait, end - ports.passed()))
@@ -313,7 +346,9 @@ class _StepTrip:
         value = event.get("return")
         if ring_run.is_outcome(value, self.step["number"], self.phase):
             self.found[name] = value
-            self.run.ports.say(ring_show.answer(name, value, ring_run.unmet(name, self.step, value, self.phase)))
+            self.run.ports.say(
+                ring_show.answer(name, value, ring_run.unmet(name, self.step, value, self.phase))
+            )
         elif value is not None:  # None: this node has no outcome yet
             self.found[name] = str(value)
             self.run.ports.say(ring_show.answer(name, str(value), []))

@@ -24,7 +24,10 @@ def render(report: dict) -> list[str]:
 
 
 def _status(report):
-    lines = [*_head(report, "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")), ""]
+    lines = [
+        *_head(report, "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")),
+        "",
+    ]
     lines += state_table(report["state"]) + [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
 
@@ -45,7 +48,10 @@ def _alike(diffs):
     for place, text in sorted(diffs.items()):
         body = "\n".join(row for row in text.splitlines() if not row.startswith(("--- ", "+++ ")))
         found.setdefault(body, []).append(
-            place if " of " in place else "the cluster file" if place == "cluster" else f"the local file of {place}")
+            place
+            if " of " in place
+            else "the cluster file" if place == "cluster" else f"the local file of {place}"
+        )
     return found
 
 
@@ -66,7 +72,8 @@ def _apply(report):
 
 
 def _verify(report):
-    return (_head(report, report["summary"]) + [""] + checklist_table(report.get("checklist") or [])
+    table_lines = checklist_table(report.get("checklist") or [], only_bad=bool(report.get("brief")))
+    return (_head(report, report["summary"]) + [""] + table_lines
             + _findings_block(report) + _end(report))
 
 
@@ -85,8 +92,10 @@ def _phase(report):
 
 
 def _journal(report):
-    rows = [(row["jid"], row["cluster"], row["layout"], row["result"], _seconds(row.get("seconds")), row["begun"])
-            for row in report["runs"]]
+    rows = [
+        (row["jid"], row["cluster"], row["layout"], row["result"], _seconds(row.get("seconds")), row["begun"])
+        for row in report["runs"]
+    ]
     if not rows:
         return ["no run is in the journal"]
     return table(("job", "cluster", "layout", "result", "took", "begun"), rows) + _findings_block(report)
@@ -139,7 +148,9 @@ def table(head, rows) -> list[str]:
     """
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]
+    ]
     return lines[:1] + ["  ".join("-" * width for width in widths)] + lines[1:]
 
 
@@ -168,8 +179,20 @@ def state_table(state: list[dict]) -> list[str]:
         rows.append((row["node"], row["corosync"] or "?", _word(row["quorate"]), votes, runtime,
                      _number(row["local"]), _number(row["cluster_file"]), _word(row["writable"]),
                      _word(row["ha"], "armed", "-")))
-    return table(("node", "corosync", "quorate", "votes", "runtime", "local", "cluster file", "/etc/pve writable",
-                  "HA watchdog"), rows)
+    return table(
+        (
+            "node",
+            "corosync",
+            "quorate",
+            "votes",
+            "runtime",
+            "local",
+            "cluster file",
+            "/etc/pve writable",
+            "HA watchdog",
+        ),
+        rows,
+    )
 
 
 def matrix_table(matrix: dict) -> list[str]:
@@ -189,7 +212,10 @@ def matrix_table(matrix: dict) -> list[str]:
 
     rows, key = cells(False), ""
     if max(len(line) for line in table(["link from \\ to", *peers], rows)) > WIDTH:
-        rows, key = cells(True), "  (a letter a link, in the order of their numbers: + connected, - down, x disabled)"
+        rows, key = (
+            cells(True),
+            "  (a letter a link, in the order of their numbers: + connected, - down, x disabled)",
+        )
     return table(["link from \\ to", *peers], rows) + ([key] if key else [])
 
 
@@ -203,7 +229,9 @@ def _cell(name, peer, row, letters):
         return "none"
     if letters:
         return "".join(LETTERS[word] for word in links.values())
-    return ", ".join(f"{number} {'ok' if word == 'connected' else word.upper()}" for number, word in links.items())
+    return ", ".join(
+        f"{number} {'ok' if word == 'connected' else word.upper()}" for number, word in links.items()
+    )
 
 
 def steps_table(steps: list[dict]) -> list[str]:
@@ -218,10 +246,15 @@ def steps_table(steps: list[dict]) -> list[str]:
 
 def _wait(wait):
     """What a step waits for, short; the version always."""
-    linked = [str(number) for number, pairs in sorted((wait.get("connected") or {}).items(), key=lambda row: int(row[0]))
-              if pairs]
+    linked = [
+        str(number)
+        for number, pairs in sorted((wait.get("connected") or {}).items(), key=lambda row: int(row[0]))
+        if pairs
+    ]
     words = [f"link {', '.join(linked)} up"] if linked else []
-    words += [{"quorate": "quorum", "writable": "/etc/pve"}[key] for key in ("quorate", "writable") if wait.get(key)]
+    words += [
+        {"quorate": "quorum", "writable": "/etc/pve"}[key] for key in ("quorate", "writable") if wait.get(key)
+    ]
     return "; ".join(words) or "version"
 
 
@@ -249,12 +282,14 @@ def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
         return ["the exit checklist could not be asked"]
     if only_bad and not bad:
         return [f"exit checklist: all {len(items)} items ok"]
+    shown = bad if only_bad else items
+    width = max(len(item["item"]) for item in shown)
     lines = []
-    for item in bad if only_bad else items:
-        text = f"{'ok  ' if item['ok'] else 'FAIL'}  {item['item']}"
+    for item in shown:
+        text = f"{'ok  ' if item['ok'] else 'FAIL'}  {item['item']:<{width}}  {item['seen']}"
         if not item["ok"]:
-            text += f": seen {item['seen']}, expected {item['expected']}"
-        lines += textwrap.wrap(text, WIDTH, subsequent_indent="      ", break_long_words=False,
+            text += f"; expected: {item['expected']}"
+        lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * (width + 8), break_long_words=False,
                                break_on_hyphens=False)
     return lines
 
@@ -282,8 +317,13 @@ def answer(name: str, outcome, missing: list[str]) -> str:
     :param missing: what the outcome lacks, in words; [] if it is good.
     """
     if not isinstance(outcome, dict):
-        return f"  {name}: {str(outcome).strip().splitlines()[-1] if str(outcome).strip() else 'an empty answer'}"
+        lines = str(outcome).strip().splitlines() or ["an empty answer"]
+        return f"  {name}: {lines[-1]}"
     took = {key: value for key, value in (outcome.get("seconds") or {}).items()
             if isinstance(value, (int, float)) and key in ("connected", "quorate", "writable", "version")}
     words = ", ".join(f"{key} {value:.2f} s" for key, value in sorted(took.items(), key=lambda item: item[1]))
-    return f"  {name}: " + ("ok" if not missing else "FAILED: " + "; ".join(missing)) + (f" ({words})" if words else "")
+    return (
+        f"  {name}: "
+        + ("ok" if not missing else "FAILED: " + "; ".join(missing))
+        + (f" ({words})" if words else "")
+    )

@@ -218,7 +218,7 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
         report |= {"findings": exc.findings, "result": "refused", "summary": "refused, nothing was changed",
                    "retcode": getattr(exc, "retcode", ring_run.USAGE)} | getattr(exc, "report", {})
     if brief:
-        report = ring_run.brief(report, ring_show.render(report))
+        report = ring_run.brief(report, ring_show.render(report | {"brief": True}))
     else:
         report["outputter"] = "corosync_table"
     context["retcode"] = report["retcode"]

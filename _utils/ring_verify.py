@@ -1,7 +1,7 @@
 """The exit checklist: what is to be seen when a layout is reached, item by item.
 
 Each item is one small function that returns ``(ok, seen, expected)``, or None when its facts were not gathered.
-Later phases add items here, with facts of their own.
+Those that look beyond corosync are in ``ring_verify_exit``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from itertools import permutations
 try:
     import ring_addr
     import ring_options
+    import ring_verify_exit
     import ring_view
     from ring_export import member_address
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_options, ring_view
+    from saltext.pve_corosync.utils import ring_addr, ring_options, ring_verify_exit, ring_view
     from saltext.pve_corosync.utils.ring_export import member_address
 
 
@@ -272,6 +273,7 @@ ITEMS = {
     "same bytes": same_bytes,
     "cluster file system": cluster_file_system,
     "primary": primary,
+    **ring_verify_exit.ITEMS,
 }
 #: the items of the links alone, required before the primary network is moved
-LINK_ITEMS = tuple(name for name in ITEMS if name != "primary")
+LINK_ITEMS = tuple(name for name in ITEMS if name != "primary" and name not in ring_verify_exit.ITEMS)

@@ -2,15 +2,7 @@
 
     Pillar, all optional: layout, skip, force, strategy, cluster. Example:
       salt-run state.orchestrate orch.failover pillar='{"skip": ["pve3"]}'
-    A dry run is  salt-run corosync.plan degraded  (test=True does not run runners). #}
-reach the degraded layout:
-  salt.runner:
-    - name: corosync.apply
-    - layout: {{ salt['pillar.get']('layout', 'degraded') | json }}
-{%- for key in ('skip', 'force', 'strategy', 'cluster') %}
-{%-   set value = salt['pillar.get'](key, none) %}
-{%-   if value %}
-    - {{ key }}: {{ value | json }}
-{%-   endif %}
-{%- endfor %}
-    - brief: true
+    Run again, it does only what is still open. A dry run is  salt-run corosync.plan degraded  (test=True does not run
+    runners). #}
+{%- from 'orch/phases.jinja' import phases with context %}
+{{ phases(salt['pillar.get']('layout', 'degraded')) }}

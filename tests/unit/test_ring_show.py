@@ -59,10 +59,10 @@ def test_steps_table_is_short():
 
 
 def test_checklist():
-    items = [{"item": "quorum", "ok": True, "seen": "", "expected": ""},
+    items = [{"item": "quorum", "ok": True, "seen": "so on 2 nodes", "expected": ""},
              {"item": "versions", "ok": False, "seen": "5, 6", "expected": "one"}]
-    assert ring_show.checklist_table(items) == ["ok    quorum", "FAIL  versions: seen 5, 6, expected one"]
-    assert ring_show.checklist_table(items, only_bad=True) == ["FAIL  versions: seen 5, 6, expected one"]
+    assert ring_show.checklist_table(items) == ["ok    quorum    so on 2 nodes", "FAIL  versions  5, 6; expected: one"]
+    assert ring_show.checklist_table(items, only_bad=True) == ["FAIL  versions  5, 6; expected: one"]
     assert ring_show.checklist_table(items[:1], only_bad=True) == ["exit checklist: all 1 items ok"]
     assert ring_show.checklist_table([]) == ["the exit checklist could not be asked"]
 
