@@ -5,9 +5,9 @@ Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`ri
 off, a table of nftables of our own does it (:mod:`ring_nft`), kept in ``/etc/pve-corosync/firewall.nft`` and
 loaded at boot by a unit.
 
-:depends: nftables or pve-firewall, pmxcfs, pve_node :configuration: ``pve_corosync: {root: /some/dir}`` in
-the minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:depends: nftables or pve-firewall, pmxcfs, pve_node
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion
+    configuration puts every path of this module below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -27,6 +27,7 @@ try:
     import ring_children
     import ring_files
     import ring_firewall
+    import ring_layout
     import ring_nft
     import ring_pmxcfs
     import ring_pmxcfs_file
@@ -36,6 +37,7 @@ except ImportError:  # installed as a Salt extension
         ring_children,
         ring_files,
         ring_firewall,
+        ring_layout,
         ring_nft,
         ring_pmxcfs,
         ring_pmxcfs_file,
@@ -97,21 +99,23 @@ def state():
     }
 
 
-def apply(networks, management=None, ssh="peers", test=False):
+def apply(networks=None, management=None, ssh=None, test=False):
     """
     Let the nodes' corosync and ssh in and everyone else's not, through the firewall that this node uses.
 
     networks
-        ``{network: {node: IP address}}``: every network in use, also the one about to be used.
+        ``{network: {node: IP address}}``: every network in use, also the one about to be used. Default: all
+        networks of the pillar ``corosync``, with its ``firewall: {management, ssh}`` as the default of the
+        other arguments.
 
     management
         Addresses and CIDRs from which ssh stays possible. Default: those of the last time; the first time the
         Salt master and the peers of ssh sessions that are open now.
 
     ssh
-        ``peers``: ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from others is
-        left alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its set
-        ``management``.
+        ``peers`` (default): ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from
+        others is left alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its
+        set ``management``.
 
     test
         Only tell what would change.
@@ -124,8 +128,14 @@ def apply(networks, management=None, ssh="peers", test=False):
 
     .. code-block:: bash
 
-        salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' test=true
+        salt 'pve*' pve_firewall.apply test=true
+        salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' '[192.0.2.0/24]'
     """
+    if networks is None:
+        networks, given = _from_pillar()
+        management = given["management"] if management is None else management
+        ssh = ssh or given["ssh"]
+    ssh = ssh or "peers"
     if not isinstance(networks, dict) or not all(isinstance(nodes, dict) for nodes in networks.values()):
         raise SaltInvocationError("networks: {network: {node: IP address}} is needed")
     now = state()
@@ -176,6 +186,14 @@ def remove(test=False):
 
 def _path(path):
     return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _from_pillar():
+    try:
+        cluster = ring_layout.load(__pillar__.get("corosync"))
+    except ring_layout.LayoutError as exc:
+        raise SaltInvocationError(str(exc)) from exc
+    return ring_layout.networks_of(cluster), cluster["firewall"]
 
 
 def _wanted_link():

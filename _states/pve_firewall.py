@@ -15,7 +15,7 @@ def __virtual__():
     return (False, "the execution module pve_firewall is not there: no pve-firewall and no nft on this node")
 
 
-def managed(name, networks, management=None, ssh="peers"):
+def managed(name, networks=None, management=None, ssh=None):
     """
     Hold corosync's UDP ports and ssh open to the peers and closed to everyone else.
 
@@ -23,7 +23,8 @@ def managed(name, networks, management=None, ssh="peers"):
         Any text.
 
     networks
-        ``{network: {node: IP address}}``: every network in use.
+        ``{network: {node: IP address}}``: every network in use. Default: all of the pillar ``corosync``, and
+        its ``firewall: {management, ssh}`` with them.
 
     management
         Addresses and CIDRs from which ssh stays possible; see ``pve_firewall.apply`` for the default.
@@ -34,6 +35,9 @@ def managed(name, networks, management=None, ssh="peers"):
     .. code-block:: yaml
 
         corosync firewall:
+          pve_firewall.managed: []
+
+        corosync firewall without the pillar:
           pve_firewall.managed:
             - networks: {vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}
             - management: [192.0.2.0/24]

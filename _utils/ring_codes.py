@@ -134,6 +134,13 @@ TABLE = {
         ),
         ("skip-unknown", E, False, "skip names a node that the pillar does not have.", SCHEMA),
         (
+            "firewall-value",
+            E,
+            False,
+            "A value of firewall that is no address, no CIDR, or no way to treat ssh.",
+            "PVE/Firewall.pm takes no zero prefix; nft(8)",
+        ),
+        (
             "force-unknown",
             E,
             False,

@@ -54,7 +54,8 @@ def load(pillar) -> dict:
     :param pillar: the value of the pillar key ``corosync``.
     :returns: ``{"cluster_name", "nodes": {name: {"nodeid", "minion", "addresses": {network: IP}}},
         "layouts": {name: {"name", "links": {int: {"network", "options": {conf key: text}}}, "primary"}},
-        "layout", "skip": [node], "fast_ping": {"ping_interval": ms, "ping_timeout": ms} or {}}``.
+        "layout", "skip": [node], "fast_ping": {"ping_interval": ms, "ping_timeout": ms} or {},
+        "firewall": {"management": [address or CIDR] or None, "ssh": "peers" or "open"}}``.
     :raises LayoutError: the pillar has errors.
     """
     findings, cluster = ring_pillar.check(plain(pillar))
@@ -62,6 +63,18 @@ def load(pillar) -> dict:
     if refused:
         raise LayoutError(refused)
     return cluster
+
+
+def networks_of(cluster: dict) -> dict[str, dict[str, str]]:
+    """Return every network of the cluster: ``{network: {node: IP}}``.
+
+    :param cluster: what :func:`load` returned.
+    """
+    networks: dict[str, dict[str, str]] = {}
+    for node, row in cluster["nodes"].items():
+        for network, address in row["addresses"].items():
+            networks.setdefault(network, {})[node] = address
+    return networks
 
 
 def resolve(cluster: dict, name: str | None = None) -> dict:
@@ -88,10 +101,7 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
             ]
         )
     layout = cluster["layouts"][name]
-    networks: dict[str, dict[str, str]] = {}
-    for node, row in cluster["nodes"].items():
-        for network, address in row["addresses"].items():
-            networks.setdefault(network, {})[node] = address
+    networks = networks_of(cluster)
     return {
         "name": name,
         "cluster_name": cluster["cluster_name"],

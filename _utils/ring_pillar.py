@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 
 try:
     import ring_addr
+    import ring_nft
     import ring_options
     from ring_problems import Problems
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_options
+    from saltext.pve_corosync.utils import ring_addr, ring_nft, ring_options
     from saltext.pve_corosync.utils.ring_problems import Problems
 
-TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping")
+TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping", "firewall")
 NODE_KEYS = ("nodeid", "addresses", "minion")
 LAYOUT_KEYS = ("links", "primary")
+FIREWALL_KEYS = ("management", "ssh")
 LINK_KEYS = ("network",) + tuple(ring_options.CONF_KEYS)
 
 # PVE::JSONSchema, format pve-node; a host name label has at most 63 characters.
@@ -40,6 +43,7 @@ def check(pillar) -> tuple[list[dict], dict]:
         "layout": "",
         "skip": [],
         "fast_ping": dict(ring_options.FAST_PING),
+        "firewall": {"management": None, "ssh": "peers"},
     }
     if not out.mapping(pillar, "corosync", "a mapping with " + ", ".join(TOP_KEYS)):
         return list(out), cluster
@@ -54,6 +58,7 @@ def check(pillar) -> tuple[list[dict], dict]:
     cluster["layout"] = _wanted(out, pillar.get("layout"), cluster["layouts"])
     cluster["skip"] = _skip(out, pillar.get("skip"), cluster["nodes"])
     cluster["fast_ping"] = _fast_ping(out, pillar.get("fast_ping", ring_options.FAST_PING))
+    cluster["firewall"] = _firewall(out, pillar.get("firewall", {}))
     return list(out), cluster
 
 
@@ -415,3 +420,46 @@ def _fast_ping(out: Problems, given) -> dict:
     if any(item["severity"] == "error" for item in bad):
         return {}
     return {key: ring_options.whole(value) for key, value in options.items()}
+
+
+def _firewall(out: Problems, given) -> dict:
+    place, good = "corosync:firewall", {"management": None, "ssh": "peers"}
+    if given == {} or not out.mapping(given, place, "a mapping with " + ", ".join(FIREWALL_KEYS)):
+        return good
+    out.keys(given, FIREWALL_KEYS, place)
+    ssh = given.get("ssh", "peers")
+    if ssh in ring_nft.SSH_MODES:
+        good["ssh"] = ssh
+    else:
+        out.add(
+            "firewall-value",
+            f"{place}:ssh",
+            f"{ssh!r} is no way to treat ssh from others",
+            ", ".join(ring_nft.SSH_MODES),
+            value=str(ssh),
+        )
+    if "management" in given:
+        good["management"] = _management(out, f"{place}:management", given["management"])
+    return good
+
+
+def _management(out: Problems, place: str, given) -> list[str]:
+    allowed = "a list of addresses and CIDRs from which ssh stays possible"
+    if not isinstance(given, list):
+        out.add("pillar-type", place, f"{given!r} is no list", allowed, f"write [{given}]")
+        return []
+    if not given:
+        out.add("pillar-missing", place, "is empty", allowed, f"name a network, or drop {place}")
+    good = []
+    for number, item in enumerate(given):
+        try:
+            network = ipaddress.ip_network(item if isinstance(item, str) else repr(item), strict=False)
+        except ValueError:
+            network = None
+        if network is None or not network.prefixlen:
+            said = f"{item!r} is no address and no CIDR" if network is None else f"{item!r} is everything"
+            remedy = "" if network is None else "write ssh: open if ssh is to be left alone"
+            out.add("firewall-value", f"{place}:{number}", said, allowed, remedy, value=str(item))
+        else:
+            good.append(str(network.network_address) if network.num_addresses == 1 else str(network))
+    return good

@@ -5,7 +5,6 @@ import subprocess
 import pytest
 import ring_nft
 import salt.loader
-import salt.utils.templates
 import salt.utils.yaml
 from _pve_world import REPO, World
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -192,31 +191,44 @@ def test_state_tells_then_changes_then_has_nothing_to_do(node):
     assert states(node)["pve_firewall.absent"]("x")["changes"] == {}
 
 
-@pytest.mark.parametrize(
-    "firewall, extra", [({}, {}), ({"ssh": "open", "management": MANAGEMENT}, {"management": MANAGEMENT})]
-)
-def test_the_sls_hands_every_network_of_the_pillar_over(node, firewall, extra):
+def give_pillar(node, firewall):
+    """Give the node a pillar with what the operator wrote below ``firewall``."""
     pillar = {
-        "corosync": {
-            "firewall": firewall,
-            "nodes": {
-                "pve1": {"nodeid": 1, "addresses": {"vrack": "10.66.0.1", "public": "198.51.100.10"}},
-                "pve2": {"nodeid": 2, "addresses": {"vrack": "10.66.0.2", "public": "203.0.113.20"}},
-            },
-        }
+        "cluster_name": "prod",
+        "nodes": {
+            name: {"nodeid": number, "addresses": {network: row[name] for network, row in NETWORKS.items()}}
+            for number, name in enumerate(("pve1", "pve2"), 1)
+        },
+        "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"}},
+        "layout": "nominal",
+        "firewall": firewall,
     }
-    text = (REPO / "states/corosync/firewall.sls").read_text()
-    told = salt.utils.templates.JINJA(
-        text,
-        from_str=True,
-        to_str=True,
-        opts=node.salt.opts,
-        saltenv="base",
-        salt=node.salt,
-        grains={},
-        pillar=pillar,
-    )
-    told = salt.utils.yaml.safe_load(told["data"])
-    (arguments,) = told["corosync-firewall"].values()
-    arguments = {key: value for argument in arguments for key, value in argument.items()}
-    assert arguments == {"networks": NETWORKS, "ssh": firewall.get("ssh", "peers"), **extra}
+    node.salt["pve_firewall.apply"].__globals__["__pillar__"] = {"corosync": pillar}
+
+
+def run_sls(node):
+    """Return the result of the one state that firewall.sls holds."""
+    rows = salt.utils.yaml.safe_load((REPO / "states/corosync/firewall.sls").read_text())
+    ((name, row),) = rows.items()
+    ((function, arguments),) = row.items()
+    return states(node)[function](name, **{key: value for row in arguments for key, value in row.items()})
+
+
+def test_the_sls_takes_networks_and_firewall_from_the_pillar(node):
+    give_pillar(node, {"management": ["192.0.2.9/24"]})
+    ret = run_sls(node)
+    assert ret["result"] is True, ret
+    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, MANAGEMENT)
+    assert run_sls(node)["changes"] == {}
+    give_pillar(node, {"ssh": "open"})
+    assert run_sls(node)["result"] is True
+    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, ssh="open")
+
+
+def test_a_pillar_with_an_error_changes_nothing(node):
+    give_pillar(node, {"management": ["everywhere"], "ssh": "shut"})
+    ret = run_sls(node)
+    assert ret["result"] is False and ret["changes"] == {}
+    assert "corosync:firewall:management:0: 'everywhere'" in ret["comment"]
+    assert "corosync:firewall:ssh: 'shut'" in ret["comment"]
+    assert node.salt["pve_firewall.state"]()["nft"] is None

@@ -106,6 +106,17 @@ def test_load():
     }
     assert cluster["skip"] == ["pve2"]
     assert cluster["fast_ping"] == {"ping_interval": 300, "ping_timeout": 600}
+    assert cluster["firewall"] == {"management": None, "ssh": "peers"}
+
+
+def test_load_of_the_firewall():
+    given = {"management": ["192.0.2.9/24", "2001:db8::7/128", "203.0.113.5"]}
+    assert ring_layout.load(masked(pillar() | {"firewall": given}))["firewall"] == {
+        "management": ["192.0.2.0/24", "2001:db8::7", "203.0.113.5"],
+        "ssh": "peers",
+    }
+    loaded = ring_layout.load(pillar() | {"firewall": {"ssh": "open"}})
+    assert loaded["firewall"] == {"management": None, "ssh": "open"}
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,33 @@ CASES = {
         "corosync:fast_ping:ping_interval",
         "200",
     ),
+    "firewall empty value": (put(("firewall",), None), ["pillar-missing"], "corosync:firewall", "management"),
+    "firewall text": (put(("firewall",), "on"), ["pillar-type"], "corosync:firewall", "'on'"),
+    "firewall key": (
+        put(("firewall",), {"managment": []}),
+        ["pillar-unknown-key"],
+        "corosync:firewall:managment",
+        "'management'",
+    ),
+    "firewall ssh": (put(("firewall",), {"ssh": True}), ["firewall-value"], "corosync:firewall:ssh", "open"),
+    "firewall management no list": (
+        put(("firewall",), {"management": "192.0.2.0/24"}),
+        ["pillar-type"],
+        "corosync:firewall:management",
+        "[192.0.2.0/24]",
+    ),
+    "firewall management empty": (
+        put(("firewall",), {"management": []}),
+        ["pillar-missing"],
+        "corosync:firewall:management",
+        "name a network",
+    ),
+    "firewall management, all wrong at once": (
+        put(("firewall",), {"management": ["192.0.2.0/33", 7, None, "::/0", "192.0.2.1"], "ssh": "closed"}),
+        ["firewall-value"],
+        "corosync:firewall:management:3",
+        "'::/0' is everything",
+    ),
     "fast ping key": (
         put(("fast_ping",), {"ping_interval": 200, "ping_timeout": 400, "pings": 1}),
         ["pillar-unknown-key"],
