@@ -74,13 +74,13 @@ def parse(answer: str, minion: str = "") -> dict:
     addresses = told.parsed("addresses", ring_output.ip_addresses, "ip -j addr")
     known = _known(local, shared)
     members = told.parsed("members", ring_output.pmxcfs_members, ".members") if mounted else None
-    unit = told.text("unit").strip()
+    unit = [line.partition("=")[2] for line in told.text("unit").split() if line.startswith("ActiveState=")]
     facts = {
         "node": _name(running, known, addresses, told.text("host").strip().split(".")[0]),
         "minion": minion,
         "time": _number(told.text("time")),
         "corosync": {"version": told.parsed("version", ring_output.corosync_version, "corosync -v"),
-                     "state": unit.partition("=")[2] or "unknown"},
+                     "state": (unit or ["unknown"])[0]},
         "local": local,
         "cluster_file": shared,
         "runtime": running,

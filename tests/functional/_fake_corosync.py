@@ -85,7 +85,7 @@ def map_rows(state):
     yield "totem.cluster_name", "str", "prod"
     yield "runtime.config.totem.token", "u32", 3000
     yield "runtime.config.totem.consensus", "u32", 3600
-    yield "runtime.votequorum.this_node_id", "u32", 1
+    yield "runtime.votequorum.this_node_id", "u32", state.get("me", 1)
     for place, (nodeid, (name, links)) in enumerate(sorted(state["nodes"].items())):
         yield f"nodelist.node.{place}.nodeid", "u32", nodeid
         yield f"nodelist.node.{place}.name", "str", name
@@ -94,9 +94,10 @@ def map_rows(state):
 
 
 def stats_rows(state):
+    me = str(state.get("me", 1))
     for nodeid, (_name, links) in state["nodes"].items():
-        for link in links if nodeid != "1" else ["0"]:
-            up = nodeid == "1" or int(link) not in state["dead_links"]
+        for link in links if nodeid != me else ["0"]:
+            up = nodeid == me or int(link) not in state["dead_links"]
             yield f"stats.knet.node{nodeid}.link{link}.enabled", "u8", 1
             yield f"stats.knet.node{nodeid}.link{link}.connected", "u8", int(up)
             yield f"stats.knet.node{nodeid}.link{link}.mtu", "u32", 1397
@@ -107,13 +108,13 @@ def stats_rows(state):
 def quorumtool(state, _args):
     if not state["running"]:
         return fail(NOT_RUNNING["corosync-quorumtool"])
-    yes = state["quorate"]
+    yes, me = state["quorate"], state.get("me", 1)
     print(f"""Quorum information
 ------------------
 Date:             Mon Nov 23 09:14:20 2026
 Quorum provider:  corosync_votequorum
 Nodes:            {2 if yes else 1}
-Node ID:          0x00000001
+Node ID:          0x{me:08x}
 Ring ID:          1.1e
 Quorate:          {"Yes" if yes else "No"}
 
@@ -128,9 +129,9 @@ Flags:            {"Quorate " if yes else ""}
 Membership information
 ----------------------
     Nodeid      Votes Name
-0x00000001          1 10.66.0.1 (local)""")
+0x{me:08x}          1 10.66.0.{me} (local)""")
     if yes:
-        print("0x00000002          1 10.66.0.2")
+        print(f"0x{3 - me:08x}          1 10.66.0.{3 - me}")
     return 0 if yes else 2
 
 

@@ -1,0 +1,446 @@
+"""The layout worked on from one node: what it sees, plans and does, with and without quorum."""
+
+import json
+import os
+import time
+
+import pytest
+import ring_conf
+import ring_facts
+import ring_hold
+import ring_pve_lock
+from _corosync_world import PUBLIC, VRACK, conf
+from _two_nodes import INTERFACES, Pair, parsed
+from salt.exceptions import CommandExecutionError
+
+LOCK = ring_pve_lock.LOCK
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "pve1.example")
+    return Pair(tmp_path, monkeypatch)
+
+
+def codes(report):
+    return [item["code"] for item in report["findings"] if item["severity"] == "error"]
+
+
+def no_link_added(pair):
+    return all("ring2_addr" not in text and "ring1_addr" not in text for text in pair.texts())
+
+
+# ---- what one node sees
+
+
+def test_another_nodes_facts_have_the_shape_of_its_own(pair):
+    own = pair.call("corosync.facts")
+    seen = pair.call("corosync.observe")
+    told = seen["nodes"]["pve2"]
+    assert seen["silent"] == [] and seen["why"] == {}
+    assert set(told) == set(own)
+    assert (told["node"], told["minion"], told["problems"]) == ("pve2", "pve2", [])
+    for key in ("local", "cluster_file", "corosync", "names", "authkey", "ha", "busy"):
+        assert told[key] == own[key], key
+    assert told["pmxcfs"]["writable"] and told["links"]["pve1"][0]["connected"]
+    assert told["quorum"]["nodeid"] == 2 and told["runtime"]["nodeid"] == 2
+    assert abs(told["time"] - time.time()) < 60
+
+
+def test_ssh_goes_to_pves_own_address_with_its_own_host_key(pair):
+    pair.call("corosync.observe")
+    line = pair.one.calls("ssh ")[0]
+    for word in ("BatchMode=yes", "ConnectTimeout=5", "HostKeyAlias=pve2", "GlobalKnownHostsFile=none",
+                 "/etc/pve/nodes/pve2/ssh_known_hosts", "root@10.66.0.2 -- sh -s"):
+        assert word in line
+    assert len(pair.one.calls("ssh ")) == 1
+
+
+def test_a_dead_link_is_tried_last(pair):
+    pair.quorum(False, dead=[0])
+    pair.call("corosync.observe")
+    assert "root@203.0.113.20" in pair.one.calls("ssh ")[0]
+
+
+def test_a_node_that_cannot_be_asked_is_silent_and_says_why(pair):
+    pair.deaf.touch()
+    seen = pair.call("corosync.observe")
+    assert seen["silent"] == ["pve2"]
+    assert seen["why"]["pve2"].count("Connection timed out") == 2, "both of its addresses were tried"
+
+
+def test_what_is_read_on_a_peer_only_reads(pair):
+    before = {path: path.stat().st_mtime_ns for path in pair.two.root.rglob("*") if path.is_file()}
+    pair.call("corosync.observe")
+    assert {path: path.stat().st_mtime_ns for path in pair.two.root.rglob("*") if path.is_file()} == before
+    assert not [line for line in pair.two.calls() if "-R" in line or "restart" in line]
+
+
+def test_an_answer_that_breaks_off_keeps_what_came(pair):
+    pair.two.daemon(hang=True)
+    told = pair.call("corosync.observe")["nodes"]["pve2"]
+    assert told["runtime"] is None and told["local"]["version"] == 5
+    assert any("corosync-cmapctl" in text for text in told["problems"])
+
+
+def test_nonsense_is_no_answer():
+    with pytest.raises(ring_facts.FactsError, match="Welcome"):
+        ring_facts.parse("Welcome to pve2\n")
+
+
+def test_status_shows_both_nodes(pair):
+    told = pair.call("corosync.status")
+    assert told["in_force"] == ["nominal"] and told["result"] == "ok"
+    assert told["matrix"]["pve2"]["pve1"] == {0: "connected"}
+    assert told["versions"] == {"local": 5, "cluster_file": 5, "runtime": 5}
+
+
+def test_status_without_a_pillar_shows_this_node_and_asks_nobody(pair):
+    pair.pillar = None
+    told = pair.call("corosync.status")
+    assert codes(told) == ["pillar-none"] and told["links"] == {"pve2": {0: "connected"}}
+    assert pair.one.calls("ssh ") == []
+
+
+@pytest.mark.parametrize("function", ["corosync.plan", "corosync.apply"])
+def test_a_bad_pillar_is_refused_with_every_problem(pair, function):
+    del pair.pillar["layouts"]["degraded"]["primary"]
+    pair.pillar["nodes"]["pve2"]["nodeid"] = 1
+    told = pair.call(function)
+    assert (told["result"], told["retcode"]) == ("refused", 2)
+    assert len(codes(told)) == 2
+    pair.pillar = None
+    assert codes(pair.call(function)) == ["pillar-none"]
+
+
+def test_a_stranger_is_told_so(pair):
+    pair.pillar["nodes"] = {"pve3": pair.pillar["nodes"]["pve1"], "pve4": pair.pillar["nodes"]["pve2"]}
+    assert codes(pair.call("corosync.apply")) == ["alone-stranger"]
+
+
+# ---- quorate
+
+
+def test_plan_test_and_run_tell_the_same_change(pair):
+    planned = pair.call("corosync.plan", "degraded")
+    tested = pair.state("corosync.ring_layout", "links", test=True, layout="degraded")
+    assert no_link_added(pair)
+    with pair.pmxcfs() as seen:
+        done = pair.state("corosync.ring_layout", "links", layout="degraded")
+    assert tested["result"] is None and done["result"] is True, done
+    assert tested["changes"] == done["changes"]
+    assert set(done["changes"]["diff"]) == {"pve1", "pve2", "cluster"} == set(planned["diffs"])
+    assert "+    ring0_addr: 198.51.100.10" in done["changes"]["diff"]["pve1"]
+    assert len(pair.texts()) == 1 and seen.versions == sorted(seen.versions)
+    links = ring_conf.parse(pair.texts().pop()).links()
+    assert {n: link["addresses"] for n, link in links.items()} == {0: PUBLIC, 1: VRACK}
+    assert links[1]["options"] == {"knet_link_priority": "10"}
+
+    again = pair.state("corosync.ring_layout", "links", layout="degraded")
+    assert (again["result"], again["changes"]) == (True, {})
+    assert pair.state("corosync.ring_layout", "links", test=True, layout="degraded")["changes"] == {}
+    assert not (pair.one.pve / LOCK).exists() and pair.call("corosync.busy") is None
+
+
+def test_each_file_is_checked_on_both_nodes_before_anything_is_written(pair):
+    pair.two.tool("corosync", 'case "$1" in -v) echo "Corosync Cluster Engine, version \'3.1.7\'" ;;'
+                              ' *) cat >/dev/null; echo "parser error: /dev/stdin:3: Missing closing brace" >&2; exit 8 ;; esac')
+    told = pair.call("corosync.apply", "degraded")
+    assert told["result"] == "failed" and codes(told)[0] == "stage-failed"
+    assert "pve2: parser error" in told["findings"][0]["text"]
+    assert no_link_added(pair) and pair.call("corosync.busy") is None
+
+
+def test_a_step_that_another_node_does_not_show_stops_the_run(pair):
+    pair.two.daemon(hang=False)
+    with pair.pmxcfs():
+        pair.two.tool("corosync-cmapctl", "exit 1")
+        pair.deaf.unlink(missing_ok=True)
+        told = pair.call("corosync.apply", "degraded", wait=1)
+    assert told["result"] in ("refused", "failed") and told["retcode"] == 1
+    assert no_link_added(pair)
+
+
+def test_a_silent_node_refuses_the_run(pair):
+    pair.deaf.touch()
+    told = pair.call("corosync.apply", "degraded")
+    assert told["result"] == "refused" and codes(told) == ["node-silent"]
+    assert no_link_added(pair) and not (pair.one.pve / LOCK).exists()
+
+
+def hold(pair, **holder):
+    (pair.one.pve / LOCK).mkdir()
+    pair.one.file(f"etc/pve/{ring_pve_lock.HOLDER}", json.dumps(holder))
+
+
+def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(pair):
+    hold(pair, node="pve2", what="layout degraded", run="r1", since=0)
+    start = time.monotonic()
+    told = pair.call("corosync.apply", "degraded", wait=1.5)
+    assert time.monotonic() - start > 1.5
+    assert told["result"] == "failed" and codes(told) == ["lock-held"]
+    assert "pve2, layout degraded" in told["findings"][0]["text"]
+    assert no_link_added(pair)
+    ret = pair.state("corosync.ring_layout", "links", layout="degraded", wait=0.5)
+    assert (ret["result"], ret["changes"]) == (False, {}) and "pve2, layout degraded" in ret["comment"]
+
+
+def test_who_waited_and_finds_it_done_reports_no_change(pair):
+    import threading
+
+    hold(pair, node="pve2")
+    text = conf(9, {0: PUBLIC, 1: VRACK},
+                "  interface {\n    linknumber: 0\n  }\n  interface {\n    knet_link_priority: 10\n    linknumber: 1\n  }\n")
+
+    def other():
+        version, nodes = parsed(text)
+        for node in pair.both:
+            node.local.write_text(text)
+            node.cluster.write_text(text)
+            node.daemon(version=version, nodes=nodes)
+        os.rmdir(pair.one.pve / LOCK)
+
+    timer = threading.Timer(1.0, other)
+    timer.start()
+    ret = pair.state("corosync.ring_layout", "links", layout="degraded", wait=20)
+    timer.join()
+    assert (ret["result"], ret["changes"]) == (True, {}), ret
+    assert pair.texts() == {text}
+
+
+# ---- drift
+
+
+def drift_local(pair):
+    pair.one.local.write_text(conf(4, extra=INTERFACES))
+
+
+def drift_same_version(pair):
+    pair.two.local.write_text(conf(5, extra=INTERFACES) + "\n# edited by hand\n")
+
+
+def drift_newer_local(pair):
+    pair.one.local.write_text(conf(7, extra=INTERFACES))
+
+
+def drift_runtime(pair):
+    pair.two.daemon(version=4)
+
+
+def drift_cluster_file(pair):
+    for node in pair.both:
+        node.local.write_text(conf(8, extra=INTERFACES))
+        node.daemon(version=8)
+
+
+@pytest.mark.parametrize("drift", [drift_local, drift_same_version, drift_newer_local, drift_runtime,
+                                   drift_cluster_file])
+def test_drift_is_repaired(pair, drift):
+    drift(pair)
+    tested = pair.state("corosync.ring_layout", "links", test=True)
+    assert tested["result"] is None and tested["changes"]["diff"], tested
+    with pair.pmxcfs():
+        ret = pair.state("corosync.ring_layout", "links")
+    assert ret["result"] is True and ret["changes"] == tested["changes"], ret
+    assert len(pair.texts()) == 1
+    version = ring_conf.parse(pair.texts().pop()).version
+    assert {node.daemon()["version"] for node in pair.both} == {version}
+    assert pair.state("corosync.ring_layout", "links")["changes"] == {}
+
+
+def stop(pair, text):
+    pair.one.daemon(running=False)
+    writable_off(pair)
+    pair.one.local.write_text(text)
+
+
+def writable_off(pair):
+    from _two_nodes import writable
+
+    writable(pair.one, False)
+
+
+def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
+    stop(pair, conf(5, extra=INTERFACES))
+    tested = pair.state("corosync.ring_layout", "links", test=True)
+    assert tested["result"] is None and "start corosync" in tested["changes"]["steps"][0]
+    pair.one.hook("on-start", "true")
+    from _two_nodes import writable
+
+    writable(pair.one, True)
+    ret = pair.state("corosync.ring_layout", "links")
+    assert ret["result"] is True and ret["changes"]["steps"] == tested["changes"]["steps"], ret
+    assert pair.one.daemon()["running"] is True
+
+
+def test_a_stopped_daemon_gets_the_newer_file_before_it_starts(pair):
+    stop(pair, conf(4, extra=INTERFACES))
+    from _two_nodes import writable
+
+    writable(pair.one, True)
+    ret = pair.state("corosync.ring_layout", "links")
+    assert ret["result"] is True, ret
+    assert pair.one.local.read_text() == conf(5, extra=INTERFACES)
+    assert pair.one.daemon()["running"] is True
+    assert "config_version: 4" in ret["changes"]["diff"]["pve1"]
+
+
+@pytest.mark.parametrize("why", ["silent", "newer here", "other without quorum"])
+def test_a_stopped_daemon_is_not_started_where_that_could_harm(pair, why):
+    stop(pair, conf(9 if why == "newer here" else 4, extra=INTERFACES))
+    before = pair.one.local.read_text()
+    if why == "silent":
+        pair.deaf.touch()
+    if why == "other without quorum":
+        pair.two.daemon(quorate=False)
+    ret = pair.state("corosync.ring_layout", "links")
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "salt-run corosync.apply nominal" in ret["comment"]
+    assert pair.one.daemon()["running"] is False and pair.one.local.read_text() == before
+    assert not pair.one.calls("systemctl restart")
+
+
+# ---- not quorate
+
+
+def test_without_quorum_nothing_is_touched_and_the_command_is_named(pair):
+    pair.quorum(False, dead=[0])
+    before = pair.texts()
+    ret = pair.state("corosync.ring_layout", "links", layout="degraded")
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "salt-run corosync.apply degraded" in ret["comment"]
+    assert "salt-call --local corosync.apply degraded degraded=True" in ret["comment"]
+    assert pair.texts() == before and not pair.one.calls("corosync-cfgtool")
+
+
+def test_this_nodes_part_only_adds_and_is_done_once(pair):
+    pair.quorum(False, dead=[0, 2])
+    pair.deaf.touch()
+    tested = pair.call("corosync.plan", "degraded", degraded=True)
+    assert tested["result"] == "test" and [step["act"] for step in tested["steps"]] == ["local"]
+    told = pair.call("corosync.apply", "degraded", degraded=True, patience=0.3)
+    assert (told["result"], told["retcode"]) == ("waiting", 1)
+    assert told["diffs"] == tested["diffs"] and set(told["diffs"]) == {"pve1"}
+    assert "salt-call --local corosync.apply degraded degraded=True" in [
+        item["remedy"] for item in told["findings"] if item["code"] == "part-done"][0]
+    doc = ring_conf.parse(pair.one.local.read_text())
+    assert doc.version == 6 and {n: row["addresses"] for n, row in doc.links().items()} == {0: VRACK, 2: PUBLIC}
+    assert pair.one.daemon()["version"] == 6
+    assert pair.two.local.read_text() == pair.one.cluster.read_text() == conf(5, extra=INTERFACES)
+    pair.one.daemon(dead_links=[0, 2])
+    again = pair.call("corosync.apply", "degraded", degraded=True, patience=0.3)
+    assert again["result"] == "waiting" and again["done"] == [] and again["diffs"] == {}
+    assert ring_conf.parse(pair.one.local.read_text()).version == 6, "no version is used up"
+
+
+def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair, monkeypatch):
+    import ring_alone
+
+    pair.quorum(False, dead=[0])
+    facts = {"pve1": pair.call("corosync.facts"), "pve2": pair.call("corosync.observe")["nodes"]["pve2"]}
+    parts = [ring_alone.own_part(ring_alone.Order(pair.pillar, name, name, "degraded"),
+                                 {"nodes": {name: facts[name]}, "silent": [other]})
+             for name, other in (("pve1", "pve2"), ("pve2", "pve1"))]
+    assert parts[0]["step"]["conf"] == parts[1]["step"]["conf"] and parts[0]["step"]["version"] == 6
+
+
+def test_a_part_that_another_node_did_is_taken_over_as_it_is(pair):
+    pair.quorum(False, dead=[0])
+    ahead = conf(7, {0: VRACK, 3: PUBLIC}, INTERFACES + "  interface {\n    linknumber: 3\n  }\n")
+    pair.two.local.write_text(ahead)
+    told = pair.call("corosync.apply", "degraded", degraded=True, patience=0.2)
+    assert "part-adopted" in [item["code"] for item in told["findings"]]
+    assert pair.one.local.read_text() == ahead
+
+
+def test_a_higher_file_that_drops_a_running_link_is_not_taken_but_passed_in_version(pair):
+    pair.quorum(False, dead=[0])
+    pair.two.local.write_text(conf(9, {0: PUBLIC}, INTERFACES))
+    pair.call("corosync.apply", "degraded", degraded=True, patience=0.2)
+    doc = ring_conf.parse(pair.one.local.read_text())
+    assert doc.version == 10 and doc.links()[0]["addresses"] == VRACK
+
+
+def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
+    pair.quorum(False, dead=[0])
+    import threading
+
+    timer = threading.Timer(3.0, pair.quorum, (True,), {"dead": [0]})
+
+    def peer():  # the other node does its part, too
+        text = pair.one.local.read_text()
+        version, nodes = parsed(text)
+        pair.two.local.write_text(text)
+        pair.two.daemon(version=version, nodes=nodes)
+        timer.start()
+
+    helper = threading.Timer(2.5, peer)
+    helper.start()
+    with pair.pmxcfs():
+        told = pair.call("corosync.apply", "degraded", degraded=True, patience=20)
+    helper.join()
+    timer.join()
+    assert told["done"][0]["ok"] and told["done"][0]["number"] == 1, told["summary"]
+    assert ring_conf.parse(pair.one.cluster.read_text()).version > 6
+    assert len(pair.texts()) == 1
+
+
+# ---- the lock
+
+
+def test_the_lock_is_one_for_all_and_named(tmp_path):
+    (tmp_path / "priv/lock").mkdir(parents=True)
+    first = ring_pve_lock.take({"node": "pve1"}, tmp_path)
+    assert first["taken"]
+    assert ring_pve_lock.take({"node": "pve2"}, tmp_path) == {"taken": False, "holder": {"node": "pve1"}}
+    os.utime(tmp_path / LOCK, (first["mtime"], first["mtime"]))  # a plain directory has no rule for time 0
+    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"]
+    later = first["mtime"] + 60
+    os.utime(tmp_path / LOCK, (later, later))
+    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"] is False, "somebody else has renewed it"
+    ring_pve_lock.drop(tmp_path)
+    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"] is False
+    assert list((tmp_path / "priv/lock").iterdir()) == [] and ring_pve_lock.read_holder(tmp_path) is None
+    assert ring_pve_lock.drop(tmp_path) == {"dropped": True}
+
+
+def test_a_lock_that_went_to_somebody_else_is_lost_and_left_alone(pair, monkeypatch):
+    monkeypatch.setattr(ring_pve_lock, "RENEW_S", 0.1)
+    with ring_hold.Lock({"node": "pve1", "run": "r"}, 1, str(pair.one.root)) as lock:
+        assert not lock.lost()
+        later = time.time() + 60
+        os.utime(pair.one.pve / LOCK, (later, later))
+        end = time.monotonic() + 5
+        while not lock.lost() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert lock.lost()
+    assert (pair.one.pve / LOCK).exists()
+
+
+def test_without_etc_pve_there_is_no_lock(pair):
+    (pair.one.pve / "local").unlink()
+    with pytest.raises(ring_hold.LockError, match="not mounted"):
+        with ring_hold.Lock({"node": "pve1"}, 1, str(pair.one.root)):
+            pytest.fail("nothing may be done without the lock")
+    with pytest.raises(ring_hold.LockError, match="not mounted"):
+        ring_hold.Lock({}, 0, str(pair.one.root))._ask({"do": "drop"})
+
+
+# ---- the key
+
+
+def test_the_key_becomes_private_and_is_never_read(pair):
+    key = pair.one.root / "etc/corosync/authkey"
+    key.chmod(0o644)
+    tested = pair.state("corosync.authkey_managed", "/etc/corosync/authkey", test=True)
+    assert tested["result"] is None and tested["changes"] == {"mode": {"old": "0644", "new": "0400"}}
+    done = pair.state("corosync.authkey_managed", "/etc/corosync/authkey")
+    assert done["result"] is True and done["changes"] == tested["changes"]
+    assert key.stat().st_mode & 0o777 == 0o400 and "secret" not in json.dumps(done)
+    assert pair.state("corosync.authkey_managed", "/etc/corosync/authkey")["changes"] == {}
+    key.unlink()
+    ret = pair.state("corosync.authkey_managed", "/etc/corosync/authkey")
+    assert ret["result"] is False and "pvecm add" in ret["comment"]
+    key.symlink_to("elsewhere")
+    with pytest.raises(CommandExecutionError, match="no regular file"):
+        pair.call("corosync.secure_authkey")
