@@ -15,6 +15,7 @@ sequence can be driven by a test as well as by the runner. The ports:
 from __future__ import annotations
 
 try:
+    import ring_guard
     import ring_layout
     import ring_plan
     import ring_run
@@ -22,7 +23,7 @@ try:
     import ring_verify
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_layout, ring_plan, ring_run, ring_show, ring_verify
+    from saltext.pve_corosync.utils import ring_guard, ring_layout, ring_plan, ring_run, ring_show, ring_verify
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 
@@ -107,7 +108,11 @@ class Order:
         if diff and steps:
             report["diffs"] = ring_plan.diffs(made, observed)
         if steps:
+            report["ha"] = {"text": ring_guard.words(made["expected_loss_s"], observed)}
             report["next"] = [f"do it: {self.again('apply')}"]
+        if steps and self.again_all:
+            how = {key: value for key, value in self.how().items() if key != "strategy"}
+            report["next"] = [f"do it: {ring_run.command('restart', self.layout['name'], **how)}"]
         return report
 
     def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:
@@ -187,15 +192,20 @@ class Run:
             return self._verify(already=True)
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
+        guard, unarmed = ring_guard.Guard(order, self.ports, self.settings, self.report), []
         try:
-            failed = self._stage(made) or self._steps(made)
+            failed = (self._stage(made) or guard.before(made["expected_loss_s"], self.observed)
+                      or self._steps(made))
         finally:
+            unarmed = guard.after()
             self.ports.ask(order.nodes, "corosync.finish", {"txn": self.jid}, self.settings["gather_timeout"])
         if ring_run.sick(ring_run.state_now(self.observed)):
             self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
+        if unarmed:
+            result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
         if result == "failed":
-            self._explain(failed, before)
+            self._explain(failed + unarmed, before)
         return result
 
     def _stage(self, made):

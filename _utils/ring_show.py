@@ -35,6 +35,7 @@ def _status(report):
 def _plan(report):
     lines = _head(report, report["summary"])
     lines += [""] + steps_table(report["steps"]) if report["steps"] else []
+    lines += _ha_line(report)
     for text, places in _alike(report.get("diffs") or {}).items():
         lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
     if report.get("matrix"):
@@ -62,6 +63,8 @@ def _apply(report):
     done = report.get("done") or []
     if done:
         lines += [""] + done_table(done)
+    if report.get("expected_loss_s"):
+        lines += _ha_line(report)
     if report.get("checklist"):
         lines += [""] + checklist_table(report["checklist"], only_bad=True)
     lines += _findings_block(report, ("error", "warning"))
@@ -110,6 +113,11 @@ def _head(report, text):
     if report.get("layout"):
         who += f", layout {report['layout']}"
     return [f"{who}: {text}"]
+
+
+def _ha_line(report):
+    said = (report.get("ha") or {}).get("text")
+    return [""] + textwrap.wrap(f"HA: {said}", WIDTH, subsequent_indent="    ") if said else []
 
 
 def _findings_block(report, severities=("error", "warning", "info")):

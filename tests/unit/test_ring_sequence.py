@@ -10,6 +10,8 @@ from ring_sequence import Order, Run
 
 NODES = ("pve1", "pve2")
 SETTINGS = ring_run.settings(None)
+NO_HA = {"armed": False, "configured": False, "lrm": "active", "crm": "active", "disarm_supported": True}
+ARMED = NO_HA | {"armed": True, "configured": True}
 
 
 def pillar(nodes=NODES):
@@ -36,6 +38,7 @@ class World:
         self.notes, self.said, self.calls = [], [], []
         self.kept, self.locks, self.stage_says = {}, set(), {}
         self.fails, self.lost_calls, self.lost_answers, self.deaf = {}, set(), set(), set()
+        self.ha, self.ha_done, self.ha_fails = {}, [], {}
 
     def passed(self):
         return round(self.clock, 2)
@@ -59,14 +62,23 @@ class World:
         for name in nodes:
             if name in self.sim.silent or name in self.deaf:
                 continue
-            value = getattr(self, "_" + function.split(".")[1])(name, **kwarg)
+            if function.startswith("ha_manager."):
+                value = self._ha_manager(name, function.split(".")[1])
+            else:
+                value = getattr(self, "_" + function.split(".")[1])(name, **kwarg)
             if value is ...:
                 continue
-            answers[name] = {"return": value, "retcode": 0, "success": True}
+            answers[name] = {"return": value, "retcode": 0, "success": not isinstance(value, str)}
             if heard:
                 heard(name, answers[name])
         self.clock = begun + (0.3 if len(answers) == len(nodes) else min(wait, grace or wait))
         return answers
+
+    def _ha_manager(self, name, what):
+        if what == "facts":
+            return self.ha.get(name, dict(NO_HA))
+        self.ha_done.append((what, name))
+        return self.ha_fails.get((what, name), {"changed": True})
 
     def _stage(self, name, txn, steps, by):
         said = self.stage_says.get(name, "")
@@ -290,6 +302,83 @@ def test_a_restart_writes_all_files_before_any_daemon_restarts():
     ]
     assert phases[0] == ("files", ["pve1", "pve2"])
     assert {phase for phase, _ in phases[1:]} == {"restart"}
+
+
+def armed(**more):
+    ports = world("degraded", dead=(), strategy="restart")
+    ports.ha = {name: ARMED | more for name in NODES}
+    return ports
+
+
+def first_steps(ports):
+    """Return what was called before and after the first daemon restarted."""
+    names = [call[0].split(".")[1] + ("" if call[0] != "corosync.step" else " " + call[2]["phase"])
+             for call in ports.calls]
+    cut = names.index("step restart")
+    return names[:cut], names[cut:]
+
+
+def test_a_restart_with_an_armed_watchdog_disarms_first_and_arms_again():
+    ports = armed()
+    report = run(ports)
+    assert report["result"] == "reached", report
+    before, after = first_steps(ports)
+    assert before.index("stage") < before.index("disarm") < before.index("wait_released")
+    assert "arm" in after
+    assert ports.ha_done == [("disarm", "pve1"), *(("wait_released", name) for name in NODES), ("arm", "pve1")]
+
+
+def test_a_restart_where_ha_cannot_disarm_stops_the_lrms_before_the_crms():
+    ports = armed(disarm_supported=False)
+    run(ports)
+    assert [what for what, _ in ports.ha_done] == [
+        "stop_lrm", "stop_lrm", "stop_crm", "stop_crm", "start_crm", "start_crm", "start_lrm", "start_lrm"]
+
+
+def test_ha_is_in_service_again_after_a_failed_restart():
+    ports = armed()
+    ports.fails["pve2", 1] = "corosync is inactive after the restart"
+    report = run(ports)
+    assert report["result"] == "failed"
+    assert "pve2" in report["findings"][0]["text"] and "inactive" in report["findings"][0]["text"]
+    assert ports.ha_done[-1] == ("arm", "pve1")
+
+
+def test_a_watchdog_that_does_not_close_stops_the_run_before_any_step():
+    ports = armed()
+    ports.ha_fails["wait_released", "pve2"] = "the watchdog is still open after 120 s"
+    report = run(ports)
+    assert (report["result"], report["summary"]) == ("failed", "HA could not be released, nothing was changed")
+    assert report["findings"][0]["code"] == "ha-guard"
+    assert not step_calls(ports)
+    assert ports.ha_done[-1] == ("arm", "pve1")
+
+
+def test_ha_that_does_not_arm_again_fails_the_run_and_names_the_command():
+    ports = armed()
+    ports.ha_fails["arm", "pve1"] = "HA is not armed again after 120 s"
+    report = run(ports)
+    assert report["result"] == "failed"
+    (row,) = [item for item in report["findings"] if item["code"] == "ha-not-in-service"]
+    assert row["remedy"] == "salt -L pve1 ha_manager.arm"
+    assert report["summary"].endswith("HA is not in service again")
+
+
+def test_a_live_run_asks_nothing_of_ha_and_says_so():
+    ports = world()
+    ports.ha = {name: dict(ARMED) for name in NODES}
+    report = run(ports)
+    assert not [call for call in ports.calls if call[0].startswith("ha_manager.")]
+    assert report["ha"]["action"] == "none" and report["ha"]["text"]
+
+
+def test_a_restart_again_restarts_also_where_all_is_as_wanted():
+    ports = world("nominal", dead=(), strategy="restart")
+    assert run(ports)["result"] == "already"
+    ports = world("nominal", dead=(), strategy="restart")
+    ports.order.again_all = True
+    report = run(ports)
+    assert report["result"] == "reached" and report["to_version"] == report["from_version"] + 1, report
 
 
 def test_the_journal_tells_the_run_in_order():
