@@ -17,7 +17,23 @@ STANDINS = REPO / "lab/standins"
 PROGRAMS = {"pmxcfs": "LAB_PMXCFS", "pvecm": "LAB_PVECM", "pvesr": "LAB_PVESR", "ha-manager": "LAB_HA_MANAGER"}
 NETWORKS = {"vrack": ("10.66.0", 24), "public": ("198.51.100", 24)}
 WAIT_SECONDS = 30
-
+# A namespace has no systemd: this stands for it where a program asks it to start or stop one of the two daemons.
+SYSTEMCTL = r"""#!/bin/sh
+verb=$1; shift
+names=
+# pve-cluster is ordered before corosync.
+case " $* " in *" pve-cluster "*) names=pmxcfs ;; esac
+case " $* " in *" corosync "*) names="$names corosync" ;; esac
+for name in $names; do
+    case $verb in
+        is-active) pgrep -x $name >/dev/null; exit ;;
+        stop | restart)
+            pkill -x $name
+            for _ in $(seq 200); do pgrep -x $name >/dev/null || break; sleep 0.1; done ;;
+    esac
+    case $verb in start | restart) pgrep -x $name >/dev/null || $name >/dev/null 2>&1 || exit 1 ;; esac
+done
+"""
 HOLDER = r"""
 set -e
 mount --make-rprivate /
@@ -32,7 +48,8 @@ mkdir -p /run/lock /run/sshd
 hostname "$1"
 ip link set lo up
 echo ready
-exec sleep infinity
+# As the first process of the node the shell takes in what daemons leave behind.
+while :; do sleep 3600; done
 """
 
 
@@ -155,6 +172,21 @@ class Node:
     def ended(self, name):
         """Return the exit status of a daemon that has ended by itself, else None."""
         return self.daemons[name].poll()
+
+    def install(self):
+        """Put the programs that are checked where ssh and each other find them."""
+        for name in PROGRAMS:
+            self.ok("ln", "-sf", program(name), f"/usr/local/bin/{name}")
+        self.write("/usr/local/bin/systemctl", SYSTEMCTL, 0o755)
+
+    def start_sshd(self):
+        """Give the node keys of its own, and let the other nodes' root in."""
+        self.ok("sh", "-c", "rm -f /etc/ssh/ssh_host_*; rm -rf /root/.ssh; mkdir -m 700 /root/.ssh;"
+                            " ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key;"
+                            f" ssh-keygen -q -t rsa -b 2048 -N '' -C root@{self.name} -f /root/.ssh/id_rsa;"
+                            " cp /root/.ssh/id_rsa.pub /root/.ssh/authorized_keys")
+        self.write("/etc/ssh/sshd_config", "PermitRootLogin yes\nHostKey /etc/ssh/ssh_host_rsa_key\nUsePAM no\nUseDNS no\n")
+        self.start("sshd", shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e")
 
     # The two daemons
 

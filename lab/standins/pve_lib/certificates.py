@@ -31,19 +31,24 @@ def update(force=False, silent=False):
             print(TIMEOUT, file=sys.stderr)
             return 0
         raise Die(TIMEOUT, errno.EINTR)
-    show.before_fork("(re)generate node files")
+    files(force, show.before_fork, show.forked, show.last)
+    return 0
+
+
+def files(force, show=lambda text: None, forked=lambda: None, last=None):
+    """Make what is missing, and the certificate anew by force; the functions show each step."""
+    show("(re)generate node files")
     folders()
     link_authorized_keys()
     made = _keys()
     if force:
-        show.before_fork("generate new node certificate")
+        show("generate new node certificate")
     made |= node_certificate(force)
     if made:
-        show.forked()
-    show.last("merge authorized SSH keys")
+        forked()
+    (last or show)("merge authorized SSH keys")
     merge_authorized_keys()
     known_hosts()
-    return 0
 
 
 class Lines:

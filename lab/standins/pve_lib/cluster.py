@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from . import certificates, corosync_conf
+from . import certificates, corosync_conf, join
 from .common import Die, connect, in_cluster, invalid, options, quorate, run_tool, say
 
 USAGE = """USAGE: pvecm <COMMAND> [ARGS] [OPTIONS]
@@ -116,7 +116,7 @@ def apiver(arguments):
 
 
 COMMANDS = {"status": status, "nodes": nodes, "expected": expected, "updatecerts": updatecerts, "mtunnel": mtunnel,
-            "apiver": apiver}
+            "apiver": apiver, "create": join.create, "add": join.add, "addnode": join.addnode, "delnode": join.delnode}
 
 
 def _main(arguments):
