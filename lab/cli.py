@@ -87,8 +87,7 @@ def cmd_base(args):
 
 def _inside(args, machine, argv):
     """Become the program in the machine: terminal, signals and exit code are its own."""
-    argv = argv[1:] if argv[:1] == ["--"] else argv
-    if not argv and machine != MASTER:
+    if not argv:
         argv = ["bash", "-l"]
     command = Lab(args.name).machine(machine).command(argv, {"TERM": os.environ.get("TERM", "dumb")})
     os.execvp(command[0], command)
@@ -96,6 +95,8 @@ def _inside(args, machine, argv):
 
 def run(args):
     """Carry out one parsed command."""
+    if getattr(args, "argv", [])[:1] == ["--"]:
+        del args.argv[0]
     lab = Lab(args.name) if args.command not in ("up", "list", "base", "prune") else None
     actions = {
         "up": lambda: cmd_up(args),
@@ -120,6 +121,10 @@ def run(args):
 
 def main(argv=None):
     """Entry point; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    place = 2 if argv[:1] == ["--name"] else 1 if argv[:1] and argv[0].startswith("--name=") else 0
+    if argv[place:place + 1] in (["salt"], ["salt-run"]) and argv[place + 1:place + 2] != ["--"]:
+        argv.insert(place + 1, "--")  # behind these, options are theirs from the first on
     args = parser().parse_args(argv)
     try:
         host.require_root()

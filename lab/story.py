@@ -1,7 +1,12 @@
 """The demonstration: a vRack fails, the cluster moves to the public network, and comes back."""
 
 import argparse
+import json
+import os
+import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -107,11 +112,32 @@ class Story:
     def _watched(self, orchestration):
         """Run an orchestration while looking at the nodes, and tell what they went through."""
         watch = Watch(self.lab)
+        print(f"{MASTER}# salt-run state.orchestrate {orchestration}", flush=True)
         with watch:
-            code = self.show(MASTER, "salt-run", "state.orchestrate", orchestration)
-        print(f"\nexit code {code}. Seen on the nodes from the moment the command was typed:")
+            code, text = self._stream(["salt-run", "--out=json", "state.orchestrate", orchestration])
+        print("\n".join(["", *phases(text), "", f"exit code {code}; seen on the nodes, from the command on:"]))
         for line in watch.report():
             print(f"  {line}")
+
+    def _stream(self, argv, timeout=300):
+        """Run a program on the master, print its progress (standard error) as it comes; returns (code, its output)."""
+        command = self.lab.machine(MASTER).command(argv)
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True,
+                                     errors="replace", start_new_session=True)
+            deadline = threading.Timer(timeout, os.killpg, (child.pid, signal.SIGKILL))
+            deadline.start()
+            try:
+                for line in child.stderr:
+                    if line.strip() and not line.startswith("["):  # Salt's own log lines are not progress
+                        print(f"  {line.rstrip()}", flush=True)
+                child.wait()
+            finally:
+                deadline.cancel()
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+            out.seek(0)
+            return child.returncode, out.read()
 
     def summary(self, begin):
         """Print the table of acts."""
@@ -122,6 +148,31 @@ class Story:
         for name in ("degraded", "nominal"):
             verdict = {True: "green", False: "NOT GREEN", None: "not reached"}[self.lists.get(name)]
             print(f"checklist {name:<{WIDTH - 20}}{verdict:>10}")
+
+
+def phases(text):
+    """Return lines that sum up what `salt-run --out=json state.orchestrate` printed: each step, its time, its report.
+
+    A text that is no such document comes back as it is.
+    """
+    try:
+        (states,) = json.loads(text)["data"].values()
+        steps = sorted(states.values(), key=lambda step: step["__run_num__"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text.rstrip().splitlines()
+    lines = []
+    for step in steps:
+        returned = step["changes"].get("return")
+        report = ""
+        if isinstance(returned, dict):
+            report = returned.get("report", "")
+            report = report.removeprefix(f"{returned.get('cluster')}, layout {returned.get('layout')}: ")
+        said = (report or step["comment"]).split("\n\n")[0].splitlines()
+        verdict = "ok" if step["result"] else "FAILED"
+        lines.append(f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said[0]}")
+        if not step["result"]:
+            lines += [f"      {line}" for line in report.splitlines()[1:]]
+    return lines
 
 
 class Watch:

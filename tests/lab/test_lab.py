@@ -1,5 +1,6 @@
 """The lab itself: what it promises to those who test with it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from lab import host, seed
 from lab.cluster import MASTER, Lab, LabError, wait_for
 from lab.node import start_time
+from lab.story import phases
 
 COMMAND = [sys.executable, str(host.REPO / "lab/lab")]
 SUITE = os.environ.get("LAB_SUITES", "bookworm").split()[0]
@@ -264,6 +266,33 @@ def test_only_processes_of_the_lab_are_killed(tmp_path):
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_demo_sums_up_an_orchestration():
+    """Each step of the JSON document becomes a line, with all of its report where it failed; other text stays."""
+    def step(number, name, good, report):
+        returned = {"cluster": "prod", "layout": "degraded", "report": f"prod, layout degraded: {report}"}
+        return {"__run_num__": number, "__id__": name, "result": good, "duration": 1500.0, "comment": "",
+                "changes": {"return": returned}}
+
+    document = {"data": {"master": {"b": step(1, "2 names", False, "refused\n\nERROR no-route: pve2\n    -> heal"),
+                                    "a": step(0, "1 links", True, "reached\n\nstep  what")}}}
+    assert phases(json.dumps(document)) == [
+        "  1 links              ok        1.5 s   reached",
+        "  2 names              FAILED    1.5 s   refused",
+        "      ",
+        "      ERROR no-route: pve2",
+        "          -> heal",
+    ]
+    assert phases("Rendering SLS failed\nsee log\n") == ["Rendering SLS failed", "see log"]
+
+
+def test_salt_commands_take_options_as_they_are(lab):
+    """`lab/lab salt-run --out=json …` hands the option on, and so does the form with --."""
+    for dashes in ([], ["--"]):
+        done = subprocess.run([*COMMAND, "--name", lab.name, "salt", *dashes, "--out=txt", "pve1", "test.ping"],
+                              capture_output=True, text=True, check=False)
+        assert done.stdout == "pve1: True\n", done.stderr
 
 
 def test_command_line(lab):
