@@ -56,7 +56,7 @@ def site(salt_factories, cluster_path, pillar_path):
         "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
         "pillar_roots": {"base": [str(pillar_path)]},
         "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
-        "pve_corosync": {"minions": "pve*", "gather_timeout": 2, "step_margin": 2, "outcome_patience": 12,
+        "pve_corosync": {"minions": "pve*", "gather_timeout": 4, "step_margin": 2, "outcome_patience": 12,
                          "answer_grace": 2,
                          "verify_timeout": 3},
     })
