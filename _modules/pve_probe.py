@@ -69,23 +69,99 @@ def exchange(txn, local, peers, port, seconds=2.0):
         salt pve1 pve_probe.exchange t1 198.51.100.10 '{pve2: 203.0.113.20}' 5406
     """
     local, peers, port, seconds = _checked(local, peers, port, seconds)
-    version = ipaddress.ip_address(local).version
-    mtu = _interface_mtu(local)
-    answer = {"local": local, "port": port, "busy": "", "peers": {}, "interface_mtu": mtu, "seconds": 0.0}
-    start = time.monotonic()
-    with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        _probe_mode(sock, version)
+    mtus = _interface_mtus()
+    if local not in mtus:
+        raise CommandExecutionError(
+            f"{local} is on no interface of this node: bring it up, or correct the pillar"
+        )
+    line = _Line(txn, local, peers, port, mtus[local])
+    _exchange_all([line], seconds)
+    return line.answer
+
+
+def links(txn, links, seconds=2.0):  # pylint: disable=redefined-outer-name
+    """
+    Exchange packets on several links at once, with all other nodes of each.
+
+    txn, seconds
+        As for ``pve_probe.exchange``.
+
+    links
+        ``{any name: {"port": UDP port, "addresses": {node name: address}}}``, the same on all nodes: this node
+        is the one whose address is on an interface here.
+
+    Returns ``{"links": {name: answer of pve_probe.exchange, or {"error": text}}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_probe.links t1 '{a: {port: 5406, addresses: {pve1: 10.66.0.1, pve2: 10.66.0.2}}}'
+    """
+    if not isinstance(links, dict) or not links:
+        raise SaltInvocationError("links: {name: {port: number, addresses: {node: address}}} is needed")
+    mtus, lines, answers = _interface_mtus(), {}, {}
+    for name, link in links.items():
         try:
-            sock.bind((local, port))
+            local, peers, port, seconds = _place(link, mtus, seconds)
+            lines[str(name)] = _Line(f"{txn} {name}", local, peers, port, mtus[local])
+        except (CommandExecutionError, SaltInvocationError) as exc:
+            answers[str(name)] = {"error": str(exc)}
+    if lines:
+        _exchange_all(list(lines.values()), seconds)
+    return {"links": answers | {name: line.answer for name, line in lines.items()}}
+
+
+class _Line:
+    """
+    One link's socket and its part of the exchange; without a session, if another program has the port.
+    """
+
+    def __init__(self, txn, local, peers, port, mtu):
+        version = ipaddress.ip_address(local).version
+        self.peers, self.port = peers, port
+        self.names = {address: name for name, address in peers.items()}
+        self.answer = {
+            "local": local,
+            "port": port,
+            "busy": "",
+            "peers": {},
+            "interface_mtu": mtu,
+            "seconds": 0.0,
+        }
+        self.sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+        self.session = None
+        try:
+            _probe_mode(self.sock, version)
+            self.sock.bind((local, port))
         except OSError as exc:
+            self.sock.close()
             if exc.errno != errno.EADDRINUSE:
                 raise CommandExecutionError(f"UDP {port} on {local} cannot be used: {exc.strerror}") from exc
-            answer["busy"] = _owner(local, port)
-            return answer
-        session = ring_probe.Session(txn, peers, mtu, version)
-        _converse(sock, session, peers, port, time.monotonic_ns() + int(seconds * 1e9))
-    answer.update(peers=session.result(), seconds=round(time.monotonic() - start, 3))
-    return answer
+            self.answer["busy"] = _owner(local, port)
+            return
+        self.session = ring_probe.Session(txn, peers, mtu, version)
+
+    def close(self, seconds):
+        """
+        Note what was seen.
+        """
+        self.sock.close()
+        if self.session:
+            self.answer.update(peers=self.session.result(), seconds=round(seconds, 3))
+
+
+def _place(link, mtus, seconds):
+    """
+    Return this node's address on a link, the others', the port and the time, checked.
+    """
+    addresses = dict(link.get("addresses") or {}) if isinstance(link, dict) else {}
+    own = [node for node, address in addresses.items() if str(address) in mtus]
+    if len(own) != 1:
+        said = ", ".join(f"{node} {address}" for node, address in sorted(addresses.items())) or "none"
+        raise CommandExecutionError(f"{len(own)} and not 1 of the addresses are on this node, out of: {said}")
+    local = addresses.pop(own[0])
+    return _checked(local, addresses, link.get("port"), seconds)
 
 
 def _checked(local, peers, port, seconds):
@@ -115,19 +191,21 @@ def _checked(local, peers, port, seconds):
     return local, good, port, seconds
 
 
-def _interface_mtu(address):
+def _interface_mtus():
+    """
+    Return ``{address: MTU of its interface}`` of this node.
+    """
     result = ring_children.run(["ip", "-j", "address", "show"], timeout=5.0)
     try:
         rows = json.loads(result["out"] or b"[]")
     except ValueError:
         raise CommandExecutionError(f"ip address show: {ring_children.complaint(result)}") from None
-    for row in rows:
-        for info in row.get("addr_info", []):
-            if info.get("local") and str(ipaddress.ip_address(info["local"])) == address:
-                return int(row["mtu"])
-    raise CommandExecutionError(
-        f"{address} is on no interface of this node: bring it up, or correct the pillar"
-    )
+    return {
+        str(ipaddress.ip_address(info["local"])): int(row["mtu"])
+        for row in rows
+        for info in row.get("addr_info", [])
+        if info.get("local")
+    }
 
 
 def _probe_mode(sock, version):
@@ -152,21 +230,36 @@ def _owner(address, port):
     return "another program"
 
 
-def _converse(sock, session, peers, port, end):
+def _exchange_all(lines, seconds):
     """
-    Send what is due and answer what comes, until the session is over or the time is.
+    Have every line exchange its packets, all at the same time, and close it.
     """
-    names = {address: name for name, address in peers.items()}
+    start = time.monotonic()
+    try:
+        _converse([line for line in lines if line.session], time.monotonic_ns() + int(seconds * 1e9))
+    finally:
+        for line in lines:
+            line.close(time.monotonic() - start)
+
+
+def _converse(lines, end):
+    """
+    Send what is due and answer what comes, until every session is over or the time is.
+    """
     while True:
         now = time.monotonic_ns()
-        if now >= end or session.over(now):
+        lines = [line for line in lines if not line.session.over(now)]
+        if now >= end or not lines:
             return
-        for name, data in session.due(now):
-            _send(sock, data, (peers[name], port))
-        pause = max(0, min(session.wake(), end) - time.monotonic_ns()) / 1e9
-        readable, _write, _error = select.select([sock], [], [], min(pause, ring_probe.PING_EVERY))
-        if readable:
-            _answer_all(sock, session, names, port)
+        for line in lines:
+            for name, data in line.session.due(now):
+                _send(line.sock, data, (line.peers[name], line.port))
+        wake = min(line.session.wake() for line in lines)
+        pause = max(0, min(wake, end) - time.monotonic_ns()) / 1e9
+        readable = select.select([line.sock for line in lines], [], [], min(pause, ring_probe.PING_EVERY))[0]
+        for line in lines:
+            if line.sock in readable:
+                _answer_all(line.sock, line.session, line.names, line.port)
 
 
 def _answer_all(sock, session, names, port):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 try:
     import ring_phases
-    import ring_probe
+    import ring_probe_links
     import ring_run
     import ring_verify
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_phases, ring_probe, ring_run, ring_verify
+    from saltext.pve_corosync.utils import ring_phases, ring_probe_links, ring_run, ring_verify
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 
@@ -300,42 +300,25 @@ def _job_findings(phase, primary, node, told):
 
 
 def probe(order, ports, settings) -> dict:
-    """Test the port of every link that the layout adds, in both directions, on all nodes at once."""
+    """Test the port of every link that the layout or a step to it adds: both ways, all pairs, all links at once."""
     phase = Phase("probe", order, ports, settings)
 
     def work():
         observed, findings = ports.gather()
         if phase.refused(findings):
             return "refused", "refused, nothing was tested"
-        fresh, tested = ring_phases.fresh_links(order.layout, observed), {}
-        for number, link in sorted(fresh.items()):
-            addresses = {name: link["addresses"][name] for name in order.nodes}
-            results = _exchange(phase, number, link, addresses)
-            tested[number] = {"port": link["port"], "network": link["network"],
-                              "nodes": {name: (row or {}).get("peers") for name, row in results.items()}}
-            phase.report["findings"] += [
-                finding(row["code"], row["text"], severity=row["severity"], data=row["data"], remedy=row["remedy"])
-                for row in ring_probe.problems(number, link["port"], addresses, results)]
-        phase.report["links"] = tested
-        if not fresh:
+        links = ring_probe_links.fresh(order.layout, observed, order.plan(observed, [])[0]["steps"], order.skip)
+        phase.report["links"] = links
+        if not links:
             return "already", "the layout adds no link, there is nothing to test"
-        if errors(phase.report["findings"], order.force):
-            return "failed", "a link that the layout adds would not carry"
-        return "done", "; ".join(_probed(number, row) for number, row in sorted(tested.items()))
+        asked = {key: {"port": link["port"], "addresses": link["addresses"]} for key, link in links.items()}
+        good, bad = phase.call(f"test {len(links)} links", order.nodes, "pve_probe.links",
+                               {"txn": ports.jid, "links": asked}, settings["phase_timeout"])
+        results = {key: {name: {"error": bad[name]} if name in bad else good[name]["links"].get(key)
+                         for name in order.nodes} for key in links}
+        verdict = ring_probe_links.judge(links, observed, results)
+        phase.report["findings"] += verdict["findings"]
+        phase.report |= {"ways": verdict["ways"], "untested": verdict["untested"]}
+        failed = verdict["untested"] or errors(phase.report["findings"], order.force)
+        return "failed" if failed else "done", verdict["summary"]
     return phase.run(work)
-
-
-def _exchange(phase, number, link, addresses):
-    """Have every node exchange packets with its peers; return ``{node: result, or None}``."""
-    call = {"txn": f"{phase.ports.jid}-{number}", "addresses": addresses, "port": link["port"]}
-    good, _bad = phase.call(f"link {number} ({link['network']}), UDP {link['port']}", list(addresses),
-                            "corosync.probe_link", call, phase.settings["phase_timeout"])
-    return {name: good.get(name) for name in addresses}
-
-
-def _probed(number, row):
-    seen = [peer for told in row["nodes"].values() for peer in (told or {}).values()]
-    latency = max((peer["latency_us"] for peer in seen if peer["latency_us"] is not None), default=None)
-    mtu = min((peer["mtu"] for peer in seen if peer["mtu"]), default=None)
-    return (f"link {number} ({row['network']}): open both ways"
-            + (f", {latency / 1000:.1f} ms" if latency is not None else "") + (f", MTU {mtu}" if mtu else ""))

@@ -212,20 +212,22 @@ def problems(link: int, port: int, addresses: dict, results: dict) -> list[dict]
 
     :param link: number of the link; :param port: its UDP port.
     :param addresses: ``{node: IP}`` on the link's network.
-    :param results: ``{node: what pve_probe.exchange returned there, or None}``.
+    :param results: ``{node: what pve_probe.exchange returned there, {"error": text}, or None}``.
     """
     found = []
     for node in sorted(addresses):
         told = results.get(node)
-        if told is None:
+        why = "" if told is None else told.get("error") or ""
+        if told is None or why:
             found.append(
                 _problem(
                     "probe-silent",
                     link,
                     port,
                     [node],
-                    f"{node} did not take part in the test of link {link}, so its port is not tested",
-                    "see whether its minion answers: salt <minion> test.ping",
+                    f"{node} took no part in the test of link {link}, so its port is not tested"
+                    + (f": {why}" if why else ""),
+                    "" if why else "see whether its minion answers: salt <minion> test.ping",
                 )
             )
         elif told.get("busy"):

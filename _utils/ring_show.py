@@ -84,6 +84,8 @@ def _phase(report):
     lines = _head(report, f"{report['phase']}: {report['summary']}")
     if report["result"] in ("failed", "interrupted") and report.get("done"):
         lines += [""] + done_table(report["done"])
+    if report.get("ways"):
+        lines += [""] + ways_table(report["ways"])
     if report["result"] == "test":
         for text, places in _alike({f"/etc/hosts of {name}": diff for name, diff in
                                     report.get("changes", {}).get("diffs", {}).items()}).items():
@@ -277,6 +279,17 @@ def done_table(done: list[dict]) -> list[str]:
         rows.append((row["number"], row["text"], "ok" if row["ok"] else "FAILED on " + ", ".join(bad),
                      _seconds(row["seconds"])))
     return table(("step", "what", "result", "took"), rows)
+
+
+def ways_table(ways: list[dict]) -> list[str]:
+    """Return the table of what a test of links saw, one row a direction.
+
+    :param ways: as ``ring_probe_links.judge`` returns them.
+    """
+    return table(("link", "UDP", "from", "to", "arrives", "latency", "MTU"),
+                 [(row["link"], row["port"], row["from"], row["to"], _word(row["arrives"], unknown="not tested"),
+                   "-" if row["latency_us"] is None else f"{row['latency_us'] / 1000:.2f} ms",
+                   "-" if row["mtu"] is None else row["mtu"]) for row in ways])
 
 
 def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:

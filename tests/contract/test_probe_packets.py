@@ -19,6 +19,13 @@ from _modules import pve_probe
 print(json.dumps(pve_probe.exchange("t", sys.argv[1], json.loads(sys.argv[2]), 5406, float(sys.argv[3]))))
 """
 
+LINKS = f"""
+import json, sys
+sys.path[:0] = [{str(REPO)!r}, {str(REPO / "_utils")!r}]
+from _modules import pve_probe
+print(json.dumps(pve_probe.links("t", json.loads(sys.argv[1]), float(sys.argv[2]))))
+"""
+
 
 @pytest.fixture(scope="module")
 def net():
@@ -125,3 +132,32 @@ def test_an_address_that_is_not_here_is_an_error(net):
     process = net.python("pve1", EXCHANGE, "198.18.9.9", '{"pve2": "198.18.2.2"}', "1")
     _out, err = process.communicate(timeout=20)
     assert process.returncode != 0 and "198.18.9.9 is on no interface of this node" in err
+
+
+def test_several_links_are_tested_at_once(net):
+    net.nft("pve2", "table inet t { chain i { type filter hook input priority 0; udp dport 5407 drop; }; }")
+    links = {
+        "open": {"port": 5406, "addresses": ADDRESSES},
+        "shut": {"port": 5407, "addresses": ADDRESSES},
+        "gone": {"port": 5408, "addresses": {"pve1": "198.18.9.1", "pve2": "198.18.9.2"}},
+    }
+    begin = time.monotonic()
+    started = {name: net.python(name, LINKS, json.dumps(links), "1.2") for name in HOSTS}
+    results = {}
+    for name, process in started.items():
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0, err
+        results[name] = json.loads(out)["links"]
+    assert time.monotonic() - begin < 8
+
+    def codes(key):
+        told = {name: results[name][key] for name in HOSTS}
+        return [
+            (problem["code"], problem["data"]["nodes"])
+            for problem in ring_probe.problems(1, links[key]["port"], links[key]["addresses"], told)
+        ]
+
+    assert codes("open") == []
+    assert codes("shut") == [("port-filtered", ["pve1", "pve2"])]
+    assert codes("gone") == [("probe-silent", ["pve1"]), ("probe-silent", ["pve2"])]
+    assert "0 and not 1 of the addresses are on this node" in results["pve1"]["gone"]["error"]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import ring_layout
 from _rules_world import codes, pillar
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -456,9 +456,13 @@ def places(data, path=()):
         yield from places(value, path + (key,))
 
 
-@given(st.sampled_from(sorted(places(pillar()), key=str)), JUNK)
+FIREWALL = {"management": ["192.0.2.0/24"], "ssh": "peers"}
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(places(pillar() | {"firewall": FIREWALL}), key=str)), JUNK)
 def test_junk_anywhere_gives_findings_and_never_another_exception(path, junk):
-    data = copy.deepcopy(pillar())
+    data = copy.deepcopy(pillar() | {"firewall": FIREWALL})
     if path:
         at = data
         for key in path[:-1]:
