@@ -1,5 +1,5 @@
-"""
-What the exit checklist wants to know of this node beyond corosync itself, and the gates of the phases after the links.
+""" What the exit checklist wants to know of this node beyond corosync itself, and the gates of the phases
+after the links.
 
 Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
 
@@ -40,9 +40,9 @@ def exit_facts(primary):
         ``{node name: address on the primary network}`` of all nodes.
 
     All parts are read at once; a part that cannot be read is None, with the reason in ``problems``. Returns
-    ``{"node", "resolved": {name: [ip]}, "certificates": as pve_certs.facts, "ssh": {peer: as pvesr.probe}, "jobs": as
-    pvesr.status, "ha": {"facts", "status"}, "migration": as pve_node.migration_network, "services": why they must
-    look again or "", "problems": {part: text}}``.
+    ``{"node", "resolved": {name: [ip]}, "certificates": as pve_certs.facts, "ssh": {peer: as pvesr.probe},
+    "jobs": as pvesr.status, "ha": {"facts", "status"}, "migration": as pve_node.migration_network,
+    "services": why they must look again or "", "problems": {part: text}}``.
 
     CLI Example:
 
@@ -60,13 +60,17 @@ def exit_facts(primary):
         "jobs": lambda: __salt__["pvesr.status"](),
         "ha": _ha,
         "migration": lambda: __salt__["pve_node.migration_network"](primary.get(node)),
-        "services": lambda: ring_phases.services_due(__salt__["pve_node.units"](["pve-cluster", "pve-firewall"])),
+        "services": lambda: ring_phases.services_due(
+            __salt__["pve_node.units"](["pve-cluster", "pve-firewall"])
+        ),
     }
     parts |= {f"ssh to {peer}": (lambda peer=peer: __salt__["pvesr.probe"](peer)) for peer in peers}
     told, problems = {}, {}
     with ThreadPoolExecutor(max_workers=4) as pool:
         # the loader's dunders live in the context of the thread that Salt runs this in
-        started = {name: pool.submit(contextvars.copy_context().run, _read, part) for name, part in parts.items()}
+        started = {
+            name: pool.submit(contextvars.copy_context().run, _read, part) for name, part in parts.items()
+        }
         for name, future in started.items():
             told[name], problem = future.result()
             if problem:
@@ -76,8 +80,8 @@ def exit_facts(primary):
 
 
 def primary_gate(addresses, timeout=30):
-    """
-    Wait until this node's ``.members`` shows these addresses and ``/etc/pve`` is writable, and return the evidence.
+    """ Wait until this node's ``.members`` shows these addresses and ``/etc/pve`` is writable, and return
+    the evidence.
 
     addresses
         ``{node name: IP address}``.
@@ -122,10 +126,14 @@ def refresh_services(always=False):
     if not due and not always:
         return {"due": "", "done": None}
     if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError("/etc/pve is not writable: restore quorum first, a reload of pveproxy would block")
+        raise CommandExecutionError(
+            "/etc/pve is not writable: restore quorum first, a reload of pveproxy would block"
+        )
     done = __salt__["pve_node.reload_services"]()
     if done["failed"]:
-        said = "; ".join(f"{name}: {done['services'][name]['why'] or 'does not run'}" for name in done["failed"])
+        said = "; ".join(
+            f"{name}: {done['services'][name]['why'] or 'does not run'}" for name in done["failed"]
+        )
         raise CommandExecutionError(f"{said}: see systemctl status {' '.join(done['failed'])}")
     return {"due": due or "asked for", "done": done}
 

@@ -1,9 +1,9 @@
-"""
-What follows the links: primary network, certificates, services, replication, the restart, the test of a link's port.
+""" What follows the links: primary network, certificates, services, replication, the restart, the test of a
+link's port.
 
-Part of the runner ``corosync`` (Salt joins the files of one virtual name). Each function is one phase, safe to be run
-alone and again; ``states/orch/`` has them after each other. Certificates, services and replication need quorum, and
-are refused at once without.
+Part of the runner ``corosync`` (Salt joins the files of one virtual name). Each function is one phase, safe
+to be run alone and again; ``states/orch/`` has them after each other. Certificates, services and
+replication need quorum, and are refused at once without.
 
 :configuration: as in ``corosync.py``, and all optional, times in seconds:
 
@@ -46,14 +46,24 @@ def __virtual__():
     return __virtualname__
 
 
-def move_primary(layout=None, test=False, services=True, skip=None, force=None, cluster=None, progress=True,
-                 brief=False, **kwargs):
-    """
-    Have all node names resolve to the layout's primary network, and PVE use it: replication and migration follow.
+def move_primary(
+    layout=None,
+    test=False,
+    services=True,
+    skip=None,
+    force=None,
+    cluster=None,
+    progress=True,
+    brief=False,
+    **kwargs,
+):
+    """ Have all node names resolve to the layout's primary network, and PVE use it: replication and
+    migration follow.
 
-    Names first, on all nodes. Then pve-cluster is restarted on the nodes whose own address moved, one at a time, the
-    next one only when ``/etc/pve`` is back, quorate, and ``.members`` shows the new address on every node. Then the
-    services that hold on to addresses look again. Where nothing is to do, nothing is restarted.
+    Names first, on all nodes. Then pve-cluster is restarted on the nodes whose own address moved, one at a
+    time, the next one only when ``/etc/pve`` is back, quorate, and ``.members`` shows the new address on
+    every node. Then the services that hold on to addresses look again. Where nothing is to do, nothing is
+    restarted.
 
     layout
         A layout of the pillar; default the one that the pillar wants.
@@ -79,16 +89,19 @@ def move_primary(layout=None, test=False, services=True, skip=None, force=None, 
     return _phase("move_primary", kwargs, brief, ours, layout, skip, force, cluster, progress)
 
 
-def update_certs(layout=None, renew=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
-    """
-    Have PVE write each node's certificate and host key file, on all nodes at once, and read them back everywhere.
+def update_certs(
+    layout=None, renew=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
+):
+    """ Have PVE write each node's certificate and host key file, on all nodes at once, and read them back
+    everywhere.
 
     layout
-        The layout whose primary addresses the certificates are to cover; default the one that the pillar wants.
+        The layout whose primary addresses the certificates are to cover; default the one that the pillar
+        wants.
 
     renew
-        True makes new certificates in any case; default only where one has ended or lacks the name or the address. A
-        new one has a new fingerprint, which backup servers and API clients keep.
+        True makes new certificates in any case; default only where one has ended or lacks the name or the
+        address. A new one has a new fingerprint, which backup servers and API clients keep.
 
     skip, force, cluster, progress, brief
         As for ``corosync.apply``.
@@ -102,8 +115,9 @@ def update_certs(layout=None, renew=None, skip=None, force=None, cluster=None, p
     return _phase("update_certs", kwargs, brief, {"force": renew}, layout, skip, force, cluster, progress)
 
 
-def reload_services(layout=None, always=False, skip=None, force=None, cluster=None, progress=True, brief=False,
-                    **kwargs):
+def reload_services(
+    layout=None, always=False, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
+):
     """
     Have the services that hold on to addresses look again, where they have not since pve-cluster was started.
 
@@ -122,15 +136,19 @@ def reload_services(layout=None, always=False, skip=None, force=None, cluster=No
 
         salt-run corosync.reload_services
     """
-    return _phase("reload_services", kwargs, brief, {"always": always}, layout, skip, force, cluster, progress)
+    return _phase(
+        "reload_services", kwargs, brief, {"always": always}, layout, skip, force, cluster, progress
+    )
 
 
-def replicate(layout=None, timeout=150, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
+def replicate(
+    layout=None, timeout=150, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
+):
     """
     Run every enabled replication job of the cluster now, and prove which address each took.
 
-    The proof: ``.members`` before, the sockets of the job's ssh while it ran, the login in the peer's sshd log. A job
-    that fails is named with its error; a dead address is told after 5 s.
+    The proof: ``.members`` before, the sockets of the job's ssh while it ran, the login in the peer's sshd
+    log. A job that fails is named with its error; a dead address is told after 5 s.
 
     layout
         The layout whose primary addresses the jobs must take; default the one that the pillar wants.
@@ -151,8 +169,8 @@ def replicate(layout=None, timeout=150, skip=None, force=None, cluster=None, pro
 
 
 def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
-    """
-    Test the port of every link that a layout adds: both directions, latency, path MTU; corosync is not touched.
+    """ Test the port of every link that a layout adds: both directions, latency, path MTU; corosync is not
+    touched.
 
     layout
         A layout of the pillar; default the one that the pillar wants.
@@ -171,13 +189,15 @@ def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief
     return _phase("probe", kwargs, brief, {}, layout, skip, force, cluster, progress)
 
 
-def restart(layout=None, test=False, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
-    """
-    Restart corosync on all nodes: every node has the same checked file first, HA is released where it must be.
+def restart(
+    layout=None, test=False, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
+):
+    """ Restart corosync on all nodes: every node has the same checked file first, HA is released where it
+    must be.
 
-    At the same moment where the links differ or nothing carries; node by node behind a quorum gate where an unchanged
-    link carries. A node that does not come back is named. A reload does all that a layout needs without any of this
-    (``corosync.apply``); it is for a daemon that is stopped or stuck.
+    At the same moment where the links differ or nothing carries; node by node behind a quorum gate where an
+    unchanged link carries. A node that does not come back is named. A reload does all that a layout needs
+    without any of this (``corosync.apply``); it is for a daemon that is stopped or stuck.
 
     layout
         A layout of the pillar; default the one that is in force, so that only the version changes.
@@ -194,6 +214,7 @@ def restart(layout=None, test=False, skip=None, force=None, cluster=None, progre
 
         salt-run corosync.restart
     """
+
     def work():
         ring_run.choice(test, "test", (False, True))
         site, order = ring_site.order(_master(), layout, "restart", skip, force, cluster)
@@ -208,6 +229,7 @@ def restart(layout=None, test=False, skip=None, force=None, cluster=None, progre
             ports = ring_site.Ports(site, bool(progress))
             run = ring_sequence.Run(order, ports, site.settings, ports.jid)
             return run.carry_out(by=site.master.user, pid=os.getpid())
+
     return _guarded("restart", kwargs, brief, work)
 
 
@@ -223,10 +245,13 @@ FUNCTIONS = {
 }
 
 
-def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  # pylint: disable=too-many-arguments
+def _phase(
+    do, unknown, brief, ours, layout, skip, force, cluster, progress
+):  # pylint: disable=too-many-arguments
     """
     Run one phase under the cluster's lock.
     """
+
     def work():
         for name in ("test", "services", "always"):
             if name in ours:
@@ -235,6 +260,7 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  #
         with site.lock():
             ports = ring_site.Ports(site, bool(progress))
             return getattr(ring_follow, do)(order, ports, site.settings, **ours)
+
     return _guarded(do, unknown, brief, work)
 
 
@@ -255,9 +281,11 @@ def _master():
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True),
+            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
+        ),
         accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]),
+            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
+        ),
         pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
         fire=_fire,
         jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),

@@ -1,6 +1,7 @@
 """HA around a run that may lose quorum: released before, in service again afterwards, also after a failure.
 
-What has to happen is decided by ``ring_ha.guard``; this carries it out through the ports of ``ring_sequence``.
+What has to happen is decided by ``ring_ha.guard``; this carries it out through the ports of
+``ring_sequence``.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Guard:
             return [
                 finding(
                     "ha-not-in-service",
-                    f"HA stays released, because not all nodes are back ({'; '.join(away)}): in service now, it"
-                    " would fence them",
+                    f"HA stays released, because not all nodes are back ({'; '.join(away)}): in service now,"
+                    " it would fence them",
                     data={"away": away},
                     remedy=f"bring them back, then: {'; '.join(self._commands())}",
                 )
@@ -103,7 +104,13 @@ class Guard:
             nodes,
             self.ports.ask(nodes, "ha_manager.facts", {}, self.settings["phase_timeout"]),
         )
-        none = {"armed": False, "configured": False, "lrm": "not-found", "crm": "not-found", "disarm_supported": False}
+        none = {
+            "armed": False,
+            "configured": False,
+            "lrm": "not-found",
+            "crm": "not-found",
+            "disarm_supported": False,
+        }
         for name, text in bad.items():
             good[name] = none if "is not available" in text else None
         return good
@@ -143,7 +150,8 @@ class Guard:
         return []
 
     def _away(self):
-        """Wait until every node that takes part is a member with a writable /etc/pve; return those that are not."""
+        """Wait until every node that takes part is a member with a writable /etc/pve; return those that are
+        not."""
         end = self.ports.passed() + MEMBERS_S
         ids = {row["nodeid"] for name, row in self.order.layout["nodes"].items() if name in self.order.nodes}
         while True:

@@ -1,8 +1,9 @@
-"""What follows the links: the primary network, certificates, services and replication, as decisions on plain data.
+"""What follows the links: the primary network, certificates, services and replication, as decisions on
+plain data.
 
-Facts: PVE's own ssh goes to the address that a node's name resolved to when its pmxcfs started, so only a node whose
-own entry in ``.members`` is another one than wanted needs its pve-cluster restarted (pmxcfs.c); pve-firewall keeps the
-local network that it found at its start (PVE/Firewall.pm local_network).
+Facts: PVE's own ssh goes to the address that a node's name resolved to when its pmxcfs started, so only a
+node whose own entry in ``.members`` is another one than wanted needs its pve-cluster restarted (pmxcfs.c);
+pve-firewall keeps the local network that it found at its start (PVE/Firewall.pm local_network).
 """
 
 from __future__ import annotations
@@ -20,30 +21,75 @@ except ImportError:  # installed as a Salt extension
 
 #: code -> (severity, forceable, what it says, source)
 CODES = {
-    "links-not-ready": ("error", True, "The links of the layout are not as it wants them, so nothing follows them yet.",
-                        "this project"),
+    "links-not-ready": (
+        "error",
+        True,
+        "The links of the layout are not as it wants them, so nothing follows them yet.",
+        "this project",
+    ),
     "phase-failed": ("error", False, "A node could not do its part of a phase.", "this project"),
-    "members-stale": ("error", False, "After a restart of pve-cluster not every node shows the new address.",
-                      "pmxcfs status.c: the address is broadcast"),
-    "host-key-differs": ("error", False, "A node's host key is not the one that another node has of it.",
-                         "PVE/SSHInfo.pm: HostKeyAlias and the node's own ssh_known_hosts"),
+    "members-stale": (
+        "error",
+        False,
+        "After a restart of pve-cluster not every node shows the new address.",
+        "pmxcfs status.c: the address is broadcast",
+    ),
+    "host-key-differs": (
+        "error",
+        False,
+        "A node's host key is not the one that another node has of it.",
+        "PVE/SSHInfo.pm: HostKeyAlias and the node's own ssh_known_hosts",
+    ),
     "replication-failed": ("error", False, "A replication job failed.", "PVE/CLI/pvesr.pm"),
-    "replication-astray": ("error", False, "Replication does not go to the primary network.",
-                           "PVE/SSHInfo.pm get_ssh_info"),
-    "replication-unproven": ("warning", False, "The peer's sshd logged no login from where replication came.",
-                             "sshd auth.c"),
-    "ha-not-in-service": ("error", False, "HA was released for a restart and is not in service again.",
-                          "pve-ha-manager watchdog-mux.c"),
-    "ha-guard": ("error", False, "A watchdog is armed and cannot be released before quorum may be lost.",
-                 "pve-ha-manager watchdog-mux.c"),
+    "replication-astray": (
+        "error",
+        False,
+        "Replication does not go to the primary network.",
+        "PVE/SSHInfo.pm get_ssh_info",
+    ),
+    "replication-unproven": (
+        "warning",
+        False,
+        "The peer's sshd logged no login from where replication came.",
+        "sshd auth.c",
+    ),
+    "ha-not-in-service": (
+        "error",
+        False,
+        "HA was released for a restart and is not in service again.",
+        "pve-ha-manager watchdog-mux.c",
+    ),
+    "ha-guard": (
+        "error",
+        False,
+        "A watchdog is armed and cannot be released before quorum may be lost.",
+        "pve-ha-manager watchdog-mux.c",
+    ),
     "datacenter-network-bad": ("error", False, "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
-    "datacenter-network-none": ("error", False, "A network in datacenter.cfg that matches no address of a node.",
-                                "PVE/CLI/pvecm.pm mtunnel"),
-    "datacenter-network-several": ("error", False, "A network in datacenter.cfg that matches two addresses of a node.",
-                                   "PVE/CLI/pvecm.pm mtunnel"),
-    "datacenter-network-elsewhere": ("warning", False, "A network in datacenter.cfg leads off the primary network.",
-                                     "PVE/SSHInfo.pm get_ssh_info"),
-    "port-filtered": ("error", True, "Packets on the port of a new link do not arrive.", "measured by the probe"),
+    "datacenter-network-none": (
+        "error",
+        False,
+        "A network in datacenter.cfg that matches no address of a node.",
+        "PVE/CLI/pvecm.pm mtunnel",
+    ),
+    "datacenter-network-several": (
+        "error",
+        False,
+        "A network in datacenter.cfg that matches two addresses of a node.",
+        "PVE/CLI/pvecm.pm mtunnel",
+    ),
+    "datacenter-network-elsewhere": (
+        "warning",
+        False,
+        "A network in datacenter.cfg leads off the primary network.",
+        "PVE/SSHInfo.pm get_ssh_info",
+    ),
+    "port-filtered": (
+        "error",
+        True,
+        "Packets on the port of a new link do not arrive.",
+        "measured by the probe",
+    ),
     "port-busy": ("warning", False, "Another program has the port of a new link.", "measured by the probe"),
     "probe-silent": ("warning", False, "A node took no part in the test of a port.", "measured by the probe"),
     "path-mtu-low": ("warning", False, "Only small packets arrive on a new link.", "measured by the probe"),
@@ -52,14 +98,22 @@ for _code, (_severity, _forceable, _title, _source) in CODES.items():
     ring_finding.register(_code, _severity, _title, _source, forceable=_forceable, subject="Phases")
 
 #: the phases after each other: (function of the runner, what it is called in a report)
-PHASES = (("apply", "links"), ("move_primary", "primary network"), ("update_certs", "certificates"),
-          ("reload_services", "services"), ("replicate", "replication"), ("verify", "exit checklist"))
-#: what an armed LRM bears without its lock (pve.md: 60 s, renewals are up to 10 s apart); a restart takes 1 to 3 s.
+PHASES = (
+    ("apply", "links"),
+    ("move_primary", "primary network"),
+    ("update_certs", "certificates"),
+    ("reload_services", "services"),
+    ("replicate", "replication"),
+    ("verify", "exit checklist"),
+)
+#: seconds for a restart of pve-cluster, which takes 1 to 3: an armed LRM bears 60 s without its lock, and its
+#: last renewal may be 10 s old (pve-ha-manager watchdog-mux.c).
 RESTART_LIMIT_S = 40
 
 
 def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
-    """Return what nodes returned, and the errors of those that returned none: ``({node: value}, {node: text})``.
+    """Return what nodes returned, and the errors of those that returned none: ``({node: value}, {node:
+    text})``.
 
     :param minions: ``{node: minion id}``. :param nodes: those that were asked.
     :param answers: ``{minion id: return event}``.
@@ -81,18 +135,26 @@ def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
 
 def wanted_primary(layout: dict, skip=()) -> dict[str, str]:
     """Return ``{node: canonical address}`` that the names are to have."""
-    return {name: ring_addr.canonical(address) for name, address in layout["primary"]["addresses"].items()
-            if name not in skip}
+    return {
+        name: ring_addr.canonical(address)
+        for name, address in layout["primary"]["addresses"].items()
+        if name not in skip
+    }
 
 
 def movers(layout: dict, observed: dict, skip=()) -> list[str]:
-    """Return the nodes whose own pmxcfs publishes another address than wanted, by nodeid: these need a restart.
+    """Return the nodes whose own pmxcfs publishes another address than wanted, by nodeid: these need a
+    restart.
 
     :param layout: what ``ring_layout.resolve`` returns. :param observed: gathered facts.
     """
     wanted = wanted_primary(layout, skip)
-    moved = [name for name, address in wanted.items() if name in observed["nodes"]
-             and member_address((observed["nodes"][name].get("pmxcfs") or {}).get("members"), name) != address]
+    moved = [
+        name
+        for name, address in wanted.items()
+        if name in observed["nodes"]
+        and member_address((observed["nodes"][name].get("pmxcfs") or {}).get("members"), name) != address
+    ]
     return sorted(moved, key=lambda name: layout["nodes"][name]["nodeid"])
 
 
@@ -104,8 +166,15 @@ def datacenter_findings(told: dict[str, dict]) -> list[dict]:
     found = []
     for node, row in sorted(told.items()):
         for problem in (row or {}).get("problems") or ():
-            found.append(finding(problem["code"], f"{node}: {problem['text']}", severity=problem["severity"],
-                                 data={"node": node, **problem["data"]}, remedy=problem["remedy"]))
+            found.append(
+                finding(
+                    problem["code"],
+                    f"{node}: {problem['text']}",
+                    severity=problem["severity"],
+                    data={"node": node, **problem["data"]},
+                    remedy=problem["remedy"],
+                )
+            )
     return found
 
 
@@ -148,7 +217,9 @@ def job_problems(primary: dict[str, str], job: dict) -> list[str]:
     target, way, probe = job["target"], job.get("path") or {}, job.get("probe") or {}
     wanted, wrong = primary.get(target), []
     if way.get("address") != wanted:
-        wrong.append(f"PVE's ssh to {target} goes to {way.get('address')} ({way.get('source')}), not to {wanted}")
+        wrong.append(
+            f"PVE's ssh to {target} goes to {way.get('address')} ({way.get('source')}), not to {wanted}"
+        )
     arrived = (probe.get("connection") or {}).get("to")
     if arrived and arrived != wanted:
         wrong.append(f"{target} took the ssh at {arrived}, not at {wanted}")
@@ -165,21 +236,30 @@ def job_row(node: str, name: str, job: dict, logins: list[dict]) -> dict:
     :param logins: what the target's sshd accepted since before the job.
     """
     source = ((job.get("probe") or {}).get("connection") or {}).get("from")
-    return {"job": name, "source": node, "target": job["target"], "ok": job["ok"], "error": job["error"],
-            "seconds": job["seconds"], "members": (job.get("path") or {}).get("address"),
-            "sockets": (job.get("seen") or {}).get("addresses") or [], "from": source,
-            "logins": sum(login["from"] == source for login in logins) if source else 0,
-            "log": (job.get("log") or [])[-1:]}
+    return {
+        "job": name,
+        "source": node,
+        "target": job["target"],
+        "ok": job["ok"],
+        "error": job["error"],
+        "seconds": job["seconds"],
+        "members": (job.get("path") or {}).get("address"),
+        "sockets": (job.get("seen") or {}).get("addresses") or [],
+        "from": source,
+        "logins": sum(login["from"] == source for login in logins) if source else 0,
+        "log": (job.get("log") or [])[-1:],
+    }
 
 
 def after(do: str) -> list[str]:
     """Return what the phases from this one on are called."""
     names = [name for name, _ in PHASES]
-    return [title for name, title in PHASES[names.index(do):]] if do in names else []
+    return [title for name, title in PHASES[names.index(do) :]] if do in names else []
 
 
 def fresh_links(layout: dict, observed: dict) -> dict[int, dict]:
-    """Return the links of a layout that no running daemon has on their port yet: ``{number: {"port", "addresses"}}``.
+    """Return the links of a layout that no running daemon has on their port yet: ``{number: {"port",
+    "addresses"}}``.
 
     :param layout: what ``ring_layout.resolve`` returns. :param observed: gathered facts.
     """

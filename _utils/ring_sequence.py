@@ -23,7 +23,14 @@ try:
     import ring_verify
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_guard, ring_layout, ring_plan, ring_run, ring_show, ring_verify
+    from saltext.pve_corosync.utils import (
+        ring_guard,
+        ring_layout,
+        ring_plan,
+        ring_run,
+        ring_show,
+        ring_verify,
+    )
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 
@@ -118,7 +125,8 @@ class Order:
     def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:
         """Return the exit checklist, and warnings on what it bears.
 
-        :param full: with the items of the phases after the links; their facts are in ``exit`` of the nodes' facts.
+        :param full: with the items of the phases after the links; their facts are in ``exit`` of the nodes'
+            facts.
         """
         wanted = None if full else ring_verify.LINK_ITEMS
         items = ring_verify.checklist(self.layout, observed, items=wanted, skip=self.skip)

@@ -1,7 +1,8 @@
-"""One cluster as the master sees it: who its nodes are, how to ask them all at once, lock and journal of its runs.
+"""One cluster as the master sees it: who its nodes are, how to ask them all at once, lock and journal of
+its runs.
 
-The runner's files share this part. It does not import Salt: what the master offers comes in as a :class:`Master`, so
-that a test can be the master as well.
+The runner's files share this part. It does not import Salt: what the master offers comes in as a
+:class:`Master`, so that a test can be the master as well.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Master:
     :param jid: the name of the job that the runner is; :param user: who started it.
     """
 
-    def __init__(self, opts, client, bus, accepted, pillar, fire, jid, user=""):  # pylint: disable=too-many-arguments
+    def __init__(
+        self, opts, client, bus, accepted, pillar, fire, jid, user=""
+    ):  # pylint: disable=too-many-arguments
         self.opts, self.client, self.bus, self.accepted = opts, client, bus, accepted
         self.pillar, self.fire, self.jid, self.user = pillar, fire, str(jid), user
 
@@ -46,12 +49,15 @@ class Master:
         """Return the directory of locks and journals on the master."""
         return os.path.join(self.opts["cachedir"], "pve-corosync")
 
-    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
-        """Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an answer])``.
+    def publish(
+        self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None
+    ):  # pylint: disable=too-many-arguments
+        """Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an
+        answer])``.
 
-        Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds after the
-        last of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is called at once for every
-        answer.
+        Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds
+        after the last of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is
+        called at once for every answer.
         """
         with self.client() as client, self.bus() as bus:
             end = last = time.monotonic() + wait
@@ -62,7 +68,9 @@ class Master:
                 return None, {}, sorted(ids)
             pending, got = set(ids), {}
             while pending - set(optional) and (left := end - time.monotonic()) > 0:
-                event = bus.get_event(wait=left, tag=f"salt/job/{jid}/ret/", match_type="startswith", full=True)
+                event = bus.get_event(
+                    wait=left, tag=f"salt/job/{jid}/ret/", match_type="startswith", full=True
+                )
                 if event is None:
                     break
                 data = event["data"]
@@ -92,9 +100,16 @@ class Site:
         self.minions = ring_run.members(self.pillar)
         wrong = [name for name in self.skip if name not in self.minions]
         if wrong:
-            raise ring_run.RunError([finding("skip-unknown",
-                                             f"skip={name}: no such node; allowed: {', '.join(sorted(self.minions))}",
-                                             remedy="correct skip=") for name in wrong])
+            raise ring_run.RunError(
+                [
+                    finding(
+                        "skip-unknown",
+                        f"skip={name}: no such node; allowed: {', '.join(sorted(self.minions))}",
+                        remedy="correct skip=",
+                    )
+                    for name in wrong
+                ]
+            )
         self.accepted = master.accepted(list(self.minions.values()), "list")
 
     def _find(self, wanted):
@@ -113,15 +128,21 @@ class Site:
                 if wanted is not None and name == str(wanted):
                     break
             elif pillar.get("_errors"):
-                broken.append(finding("pillar-render", f"pillar of {minion}: {pillar['_errors'][0]}",
-                                      remedy=f"correct it; salt-run pillar.show_pillar {minion}"))
+                broken.append(
+                    finding(
+                        "pillar-render",
+                        f"pillar of {minion}: {pillar['_errors'][0]}",
+                        remedy=f"correct it; salt-run pillar.show_pillar {minion}",
+                    )
+                )
         if broken and not found:
             raise ring_run.RunError(broken)
         name = ring_run.choose_cluster(found, wanted, f"none of the accepted keys {glob!r}")
         return name, found[name]
 
     def gather(self):
-        """Return what all nodes report, and the findings on how they answered; skipped nodes are not waited for."""
+        """Return what all nodes report, and the findings on how they answered; skipped nodes are not waited
+        for."""
         answers = self.ask(list(self.minions), "corosync.facts", {}, self.settings["gather_timeout"])
         return ring_run.observe(self.minions, answers, self.accepted)
 
@@ -145,7 +166,8 @@ class Site:
 
     @contextlib.contextmanager
     def lock(self):
-        """Hold the cluster's lock on this master; the kernel gives it back whatever happens to this process."""
+        """Hold the cluster's lock on this master; the kernel gives it back whatever happens to this
+        process."""
         folder = self.folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
@@ -162,7 +184,8 @@ class Site:
 
 
 class Ports:
-    """What a run needs from outside: the nodes, the journal, the terminal, the clock (see ``ring_sequence``)."""
+    """What a run needs from outside: the nodes, the journal, the terminal, the clock (see
+    ``ring_sequence``)."""
 
     def __init__(self, site, progress):
         self.site, self.progress = site, progress
@@ -181,9 +204,15 @@ class Ports:
             print(ring_show.progress(text, self.passed()), file=sys.stderr, flush=True)
 
     def note(self, event, tag="run", **data):
-        """Write one line to the journal of the run, on disk before anything goes on, and fire it as an event."""
-        row = {"event": event, "time": round(time.time(), 2), "at": self.passed(), "jid": self.jid,
-               "cluster": self.site.name} | data
+        """Write one line to the journal of the run, on disk before anything goes on, and fire it as an
+        event."""
+        row = {
+            "event": event,
+            "time": round(time.time(), 2),
+            "at": self.passed(),
+            "jid": self.jid,
+            "cluster": self.site.name,
+        } | data
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, default=str) + "\n")
             file.flush()
@@ -192,8 +221,11 @@ class Ports:
 
 
 def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments
-    """Return the cluster and what is asked for; every argument is checked before anything is asked of a node."""
-    strategy, force = ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES), ring_run.names(force, "force")
+    """Return the cluster and what is asked for; every argument is checked before anything is asked of a
+    node."""
+    strategy, force = ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES), ring_run.names(
+        force, "force"
+    )
     site = Site(master, cluster, skip)
     wanted = ring_sequence.Order(site.pillar, layout, strategy, site.skip, force, cluster)
     site.skip = wanted.skip
@@ -201,7 +233,8 @@ def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=to
 
 
 def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-many-arguments
-    """Run a public function of the runner: expected errors become a report, with the exit code on both of Salt's ways.
+    """Run a public function of the runner: expected errors become a report, with the exit code on both of
+    Salt's ways.
 
     Salt takes ``__context__`` for an orchestration and the returned ``retcode`` for ``salt-run``, and turns a
     TypeError into success; so failure stands from the start, and is only taken back at the end.
@@ -215,8 +248,12 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
         ring_run.unknown_arguments(f"corosync.{do}", unknown, allowed)
         report |= work()
     except (ring_run.RunError, ring_layout.LayoutError) as exc:
-        report |= {"findings": exc.findings, "result": "refused", "summary": "refused, nothing was changed",
-                   "retcode": getattr(exc, "retcode", ring_run.USAGE)} | getattr(exc, "report", {})
+        report |= {
+            "findings": exc.findings,
+            "result": "refused",
+            "summary": "refused, nothing was changed",
+            "retcode": getattr(exc, "retcode", ring_run.USAGE),
+        } | getattr(exc, "report", {})
     if brief:
         report = ring_run.brief(report, ring_show.render(report | {"brief": True}))
     else:

@@ -1,7 +1,8 @@
-"""The items of the exit checklist that look beyond corosync: names, PVE's ssh, replication, certificates, HA, services.
+"""The items of the exit checklist that look beyond corosync: names, PVE's ssh, replication, certificates,
+HA, services.
 
-Each is a function as in ``ring_verify``; their facts are what ``corosync.exit_facts`` returned, as ``exit`` in the
-facts of a node. Without any, an item returns None.
+Each is a function as in ``ring_verify``; their facts are what ``corosync.exit_facts`` returned, as ``exit``
+in the facts of a node. Without any, an item returns None.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def ssh(world):
 
 def replication(world):
     """Every enabled job has run, and its last run was well."""
+
     def judge(_, jobs):
         wrong = []
         for job, row in sorted(jobs.items()):
@@ -95,36 +97,51 @@ def replication(world):
 
 def certificates(world):
     """Every node's certificate is there, in time, and covers its name and its primary address."""
+
     def judge(_, told):
-        return "; ".join(text.removeprefix("certificate: ") for text in told["problems"] if "certificate" in text)
+        return "; ".join(
+            text.removeprefix("certificate: ") for text in told["problems"] if "certificate" in text
+        )
 
     return _each(world, "certificates", "each certificate covers name and primary address", judge)
 
 
 def known_hosts(world):
     """Every node has every node's host key file, with the key that the node really has."""
-    told = {name: facts["exit"]["certificates"] for name, facts in world.nodes.items()
-            if (facts.get("exit") or {}).get("certificates")}
+    told = {
+        name: facts["exit"]["certificates"]
+        for name, facts in world.nodes.items()
+        if (facts.get("exit") or {}).get("certificates")
+    }
     differing = ring_phases.host_key_problems(told)
 
     def judge(name, row):
-        wrong = [entry["why"] for peer, entry in sorted(row["known_hosts"].items())
-                 if peer in world.names and not entry["ok"]]
-        return "; ".join(dict.fromkeys(wrong + [text for (node, _), text in differing.items() if node == name]))
+        wrong = [
+            entry["why"]
+            for peer, entry in sorted(row["known_hosts"].items())
+            if peer in world.names and not entry["ok"]
+        ]
+        return "; ".join(
+            dict.fromkeys(wrong + [text for (node, _), text in differing.items() if node == name])
+        )
 
     return _each(world, "certificates", "each node has the host key of each node", judge)
 
 
 def ha(world):
     """Where HA has resources, it is not disarmed, and LRM and CRM run on every node."""
+
     def judge(_, told):
         facts, status = told["facts"], told["status"] or {}
         if facts["configured"] is None:
             return facts["state"]
         if not facts["configured"]:
             return ""
-        wrong = [f"{unit} {facts[key]}" for key, unit in (("lrm", "pve-ha-lrm"), ("crm", "pve-ha-crm"))
-                 if facts[key] != "active"]
+        wrong = [
+            f"{unit} {facts[key]}"
+            for key, unit in (("lrm", "pve-ha-lrm"), ("crm", "pve-ha-crm"))
+            if facts[key] != "active"
+        ]
         if status.get("fencing") in ("disarmed", "disarming"):
             wrong.append(f"fencing {status['fencing']}")
         return ", ".join(wrong)
@@ -135,11 +152,16 @@ def ha(world):
 def migration_network(world):
     """A network in datacenter.cfg gives PVE exactly one address on every node."""
     wanted = _primary(world)
-    elsewhere = sorted({f"{network} leads {node} to {', '.join(row['addresses'])}"
-                        for node, facts in world.nodes.items()
-                        for network, row in (((facts.get("exit") or {}).get("migration") or {}).get("networks")
-                                             or {}).items()
-                        if row["addresses"] and row["addresses"] != [wanted.get(node)]})
+    elsewhere = sorted(
+        {
+            f"{network} leads {node} to {', '.join(row['addresses'])}"
+            for node, facts in world.nodes.items()
+            for network, row in (
+                ((facts.get("exit") or {}).get("migration") or {}).get("networks") or {}
+            ).items()
+            if row["addresses"] and row["addresses"] != [wanted.get(node)]
+        }
+    )
 
     def judge(_, told):
         return "; ".join(row["text"] for row in told["problems"] if row["severity"] == "error")
