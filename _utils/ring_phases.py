@@ -255,23 +255,3 @@ def after(do: str) -> list[str]:
     """Return what the phases from this one on are called."""
     names = [name for name, _ in PHASES]
     return [title for name, title in PHASES[names.index(do) :]] if do in names else []
-
-
-def fresh_links(layout: dict, observed: dict) -> dict[int, dict]:
-    """Return the links of a layout that no running daemon has on their port yet: ``{number: {"port",
-    "addresses"}}``.
-
-    :param layout: what ``ring_layout.resolve`` returns. :param observed: gathered facts.
-    """
-    taken = set()
-    for facts in observed["nodes"].values():
-        for row in ((facts.get("runtime") or {}).get("nodes") or {}).values():
-            for number, address in row["addresses"].items():
-                taken.add((int(number), ring_addr.canonical(address)))
-    found = {}
-    for number, link in layout["links"].items():
-        addresses = {name: ring_addr.canonical(a) for name, a in link["addresses"].items()}
-        if not any((int(number), address) in taken for address in addresses.values()):
-            port = int(link["options"].get("mcastport", 5405 + int(number)))
-            found[int(number)] = {"port": port, "addresses": addresses, "network": link["network"]}
-    return found

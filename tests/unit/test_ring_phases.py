@@ -1,0 +1,138 @@
+"""ring_phases: what follows the links, decided from answers."""
+
+import pytest
+import ring_phases
+
+LAYOUT = {
+    "name": "degraded",
+    "cluster_name": "prod",
+    "nodes": {"pve2": {"nodeid": 2, "minion": "m2"}, "pve1": {"nodeid": 1, "minion": "m1"}},
+    "links": {0: {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}, "options": {}}},
+    "primary": {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}},
+}
+MINIONS = {"pve1": "m1", "pve2": "m2"}
+
+
+def members(**ips):
+    return {"nodename": "x", "nodelist": {name: {"id": 1, "online": 1, "ip": ip} for name, ip in ips.items()}}
+
+
+def observed(pve1, pve2):
+    return {"nodes": {"pve1": {"pmxcfs": {"members": pve1}}, "pve2": {"pmxcfs": {"members": pve2}}}, "silent": []}
+
+
+def test_answers_are_told_from_errors():
+    answers = {
+        "m1": {"return": {"changed": True}, "success": True, "retcode": 0},
+        "m2": {"return": "ERROR: 10.0.0.1 is on no interface", "success": False, "retcode": 1},
+    }
+    good, bad = ring_phases.values(MINIONS, ["pve1", "pve2"], answers)
+    assert (good, bad) == ({"pve1": {"changed": True}}, {"pve2": "10.0.0.1 is on no interface"})
+    assert ring_phases.values(MINIONS, ["pve1"], {}) == ({}, {"pve1": "no answer within the time"})
+
+
+def test_a_list_is_an_answer_too():
+    answers = {"m1": {"return": [], "success": True, "retcode": 0}}
+    assert ring_phases.values(MINIONS, ["pve1"], answers) == ({"pve1": []}, {})
+
+
+def test_movers_are_the_nodes_whose_own_pmxcfs_has_another_address():
+    here = members(pve1="198.51.100.10", pve2="10.66.0.2")
+    # pve1 still shows the old address of pve2: that is pve2's to tell
+    assert ring_phases.movers(LAYOUT, observed(here, members(pve2="203.0.113.20"))) == []
+    assert ring_phases.movers(LAYOUT, observed(here, here)) == ["pve2"]
+    old = members(pve1="10.66.0.1", pve2="10.66.0.2")
+    assert ring_phases.movers(LAYOUT, observed(old, old)) == ["pve1", "pve2"]
+    assert ring_phases.movers(LAYOUT, observed(old, old), skip=["pve1"]) == ["pve2"]
+    assert ring_phases.movers(LAYOUT, observed(None, here)) == ["pve1", "pve2"]
+
+
+def test_host_keys_are_held_against_the_node_itself():
+    def told(own, **known):
+        return {
+            "host_key": {"fingerprint": own},
+            "known_hosts": {peer: {"present": bool(key), "fingerprints": [key]} for peer, key in known.items()},
+        }
+
+    good = {"pve1": told("A", pve1="A", pve2="B"), "pve2": told("B", pve1="A", pve2="B")}
+    assert ring_phases.host_key_problems(good) == {}
+    bad = {"pve1": told("A", pve1="A", pve2="C"), "pve2": told("B", pve1="", pve2="B")}
+    assert sorted(ring_phases.host_key_problems(bad)) == [("pve1", "pve2"), ("pve2", "pve1")]
+
+
+@pytest.mark.parametrize(
+    "firewall, cluster, due",
+    [
+        ({"active": True, "since": 5}, {"active": True, "since": 9}, True),
+        ({"active": True, "since": 9}, {"active": True, "since": 5}, False),
+        ({"active": False, "since": 5}, {"active": True, "since": 9}, False),
+        (None, {"active": True, "since": 9}, False),
+    ],
+)
+def test_services_are_due_when_pve_firewall_is_older_than_pve_cluster(firewall, cluster, due):
+    assert bool(ring_phases.services_due({"pve-firewall": firewall, "pve-cluster": cluster})) is due
+
+
+def job(**more):
+    return {
+        "target": "pve2",
+        "ok": True,
+        "error": "",
+        "seconds": 2.0,
+        "path": {"address": "203.0.113.20", "source": "members", "network": None},
+        "probe": {"ok": True, "connection": {"from": "198.51.100.10", "to": "203.0.113.20"}},
+        "seen": {"addresses": ["203.0.113.20"], "sockets": []},
+        "log": ["a", "end replication job"],
+    } | more
+
+
+PRIMARY = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
+
+
+def test_a_job_that_went_to_the_primary_address_has_no_problem():
+    assert ring_phases.job_problems(PRIMARY, job()) == []
+    assert ring_phases.job_problems(PRIMARY, job(probe=None, seen=None)) == []
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ({"path": {"address": "10.66.0.2", "source": "members"}}, "goes to 10.66.0.2 (members)"),
+        ({"probe": {"connection": {"from": "x", "to": "10.66.0.2"}}}, "took the ssh at 10.66.0.2"),
+        ({"seen": {"addresses": ["10.66.0.2", "203.0.113.20"]}}, "connected to 10.66.0.2"),
+    ],
+)
+def test_each_witness_that_speaks_against_it_is_named(more, words):
+    (text,) = ring_phases.job_problems(PRIMARY, job(**more))
+    assert words in text
+
+
+def test_a_replication_network_may_lead_the_data_elsewhere():
+    way = {"address": "203.0.113.20", "source": "members", "network": "10.66.0.0/24"}
+    assert ring_phases.job_problems(PRIMARY, job(path=way, seen={"addresses": ["10.66.0.2"]})) == []
+
+
+def test_the_proof_counts_the_logins_from_where_the_job_came():
+    logins = [{"from": "198.51.100.10"}, {"from": "10.66.0.1"}, {"from": "198.51.100.10"}]
+    row = ring_phases.job_row("pve1", "100-0", job(), logins)
+    assert (row["logins"], row["members"], row["sockets"]) == (2, "203.0.113.20", ["203.0.113.20"])
+    assert row["log"] == ["end replication job"]
+    assert ring_phases.job_row("pve1", "100-0", job(probe=None), logins)["logins"] == 0
+
+
+def test_what_is_open_after_a_phase():
+    assert ring_phases.after("replicate") == ["replication", "exit checklist"]
+    assert ring_phases.after("probe") == []
+
+
+def test_problems_of_datacenter_cfg_become_findings():
+    problem = {
+        "code": "datacenter-network-none",
+        "severity": "error",
+        "text": "datacenter.cfg: the network 192.0.2.0/24 matches nothing",
+        "data": {"network": "192.0.2.0/24"},
+        "remedy": "take it out",
+    }
+    (row,) = ring_phases.datacenter_findings({"pve1": {"problems": [problem]}, "pve2": {"problems": []}})
+    assert (row["code"], row["data"]["node"]) == ("datacenter-network-none", "pve1")
+    assert row["text"].startswith("pve1: datacenter.cfg")
