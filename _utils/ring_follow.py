@@ -99,8 +99,12 @@ class Phase:
 
     def refused(self, findings):
         """Tell whether findings, which are added to the report, stop the phase."""
+        left = errors(findings, self.order.force)
+        for item in findings:
+            if item["severity"] == "error" and item not in left:
+                item["data"]["forced"] = True
         self.report["findings"] += findings
-        return bool(errors(findings, self.order.force))
+        return bool(left)
 
 
 def move_primary(order, ports, settings, test=False, services=True) -> dict:
@@ -374,7 +378,7 @@ def replicate(order, ports, settings, timeout=150) -> dict:
                 phase.report["findings"].append(
                     finding(
                         "replication-unproven",
-                        f"job {row['job']}: sshd of {row['target']} logged no login from " f"{row['from']}",
+                        f"job {row['job']}: sshd of {row['target']} logged no login from {row['from']}",
                         data={"job": row["job"]},
                         remedy="journalctl -t sshd -t sshd-session there",
                     )

@@ -90,7 +90,7 @@ def _phase(report):
         for text, places in _alike({f"/etc/hosts of {name}": diff for name, diff in
                                     report.get("changes", {}).get("diffs", {}).items()}).items():
             lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
-    lines += _findings_block(report, ("error", "warning"))
+    lines += _ha_line(report) + _findings_block(report, ("error", "warning"))
     if report.get("open"):
         lines += ["", "still open: " + ", ".join(report["open"])]
     return lines + _end(report)

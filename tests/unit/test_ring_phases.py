@@ -7,7 +7,13 @@ LAYOUT = {
     "name": "degraded",
     "cluster_name": "prod",
     "nodes": {"pve2": {"nodeid": 2, "minion": "m2"}, "pve1": {"nodeid": 1, "minion": "m1"}},
-    "links": {0: {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}, "options": {}}},
+    "links": {
+        0: {
+            "network": "public",
+            "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"},
+            "options": {},
+        }
+    },
     "primary": {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}},
 }
 MINIONS = {"pve1": "m1", "pve2": "m2"}
@@ -18,7 +24,10 @@ def members(**ips):
 
 
 def observed(pve1, pve2):
-    return {"nodes": {"pve1": {"pmxcfs": {"members": pve1}}, "pve2": {"pmxcfs": {"members": pve2}}}, "silent": []}
+    return {
+        "nodes": {"pve1": {"pmxcfs": {"members": pve1}}, "pve2": {"pmxcfs": {"members": pve2}}},
+        "silent": [],
+    }
 
 
 def test_answers_are_told_from_errors():
@@ -51,7 +60,9 @@ def test_host_keys_are_held_against_the_node_itself():
     def told(own, **known):
         return {
             "host_key": {"fingerprint": own},
-            "known_hosts": {peer: {"present": bool(key), "fingerprints": [key]} for peer, key in known.items()},
+            "known_hosts": {
+                peer: {"present": bool(key), "fingerprints": [key]} for peer, key in known.items()
+            },
         }
 
     good = {"pve1": told("A", pve1="A", pve2="B"), "pve2": told("B", pve1="A", pve2="B")}

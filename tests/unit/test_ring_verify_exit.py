@@ -19,16 +19,24 @@ JOB = {"enabled": True, "target": "pve2", "state": "OK", "fail_count": 0, "last_
 
 def exit_facts(node):
     peer = "pve2" if node == "pve1" else "pve1"
-    known = {name: {"present": True, "ok": True, "fingerprints": [f"key of {name}"], "why": ""} for name in ADDRESSES}
+    known = {
+        name: {"present": True, "ok": True, "fingerprints": [f"key of {name}"], "why": ""}
+        for name in ADDRESSES
+    }
     return {
         "node": node,
         "resolved": {name: [address] for name, address in ADDRESSES.items()},
         "certificates": {"problems": [], "host_key": {"fingerprint": f"key of {node}"}, "known_hosts": known},
         "jobs": {"100-0": dict(JOB)} if node == "pve1" else {},
-        "ha": {"facts": {"configured": True, "lrm": "active", "crm": "active"}, "status": {"fencing": "armed"}},
+        "ha": {
+            "facts": {"configured": True, "lrm": "active", "crm": "active"},
+            "status": {"fencing": "armed"},
+        },
         "migration": {"set": {}, "networks": {}, "problems": []},
         "services": "",
-        "ssh": {peer: {"ok": True, "connection": {"from": ADDRESSES[node], "to": ADDRESSES[peer]}, "error": ""}},
+        "ssh": {
+            peer: {"ok": True, "connection": {"from": ADDRESSES[node], "to": ADDRESSES[peer]}, "error": ""}
+        },
         "problems": {},
     }
 
@@ -66,13 +74,21 @@ BROKEN = [
     ("names", put(["10.66.0.2"], "pve1", "resolved", "pve2"), "pve1: pve2 is 10.66.0.2, not 203.0.113.20"),
     ("names", put([], "pve1", "resolved", "pve2"), "pve2 is unknown"),
     ("names", put(["127.0.1.1", "10.66.0.2"], "pve2", "resolved", "pve2"), "not 203.0.113.20"),
-    ("PVE's ssh", put({"from": "x", "to": "10.66.0.2"}, "pve1", "ssh", "pve2", "connection"), "arrives at 10.66.0.2"),
+    (
+        "PVE's ssh",
+        put({"from": "x", "to": "10.66.0.2"}, "pve1", "ssh", "pve2", "connection"),
+        "arrives at 10.66.0.2",
+    ),
     ("PVE's ssh", put({"ok": False, "error": "timed out"}, "pve1", "ssh", "pve2"), "to pve2: timed out"),
     ("replication", put("command failed: exit code 255", "pve1", "jobs", "100-0", "state"), "exit code 255"),
     ("replication", put(2, "pve1", "jobs", "100-0", "fail_count"), "failed 2 times"),
     ("replication", put(None, "pve1", "jobs", "100-0", "last_sync"), "has never run"),
     ("certificates", put(["certificate: it ended"], "pve2", "certificates", "problems"), "pve2: it ended"),
-    ("known hosts", put("other", "pve2", "certificates", "host_key", "fingerprint"), "another host key of pve2"),
+    (
+        "known hosts",
+        put("other", "pve2", "certificates", "host_key", "fingerprint"),
+        "another host key of pve2",
+    ),
     ("HA", put("inactive", "pve2", "ha", "facts", "lrm"), "pve2: pve-ha-lrm inactive"),
     ("HA", put("disarmed", "pve1", "ha", "status", "fencing"), "fencing disarmed"),
     (

@@ -1,0 +1,245 @@
+"""ring_follow: the phases after the links as sequences, against nodes that answer what the test says."""
+
+import pytest
+import ring_follow
+import ring_run
+import ring_show
+import ring_sim
+from ring_sequence import Order
+from test_ring_sequence import pillar
+
+NODES = ("pve1", "pve2")
+SETTINGS = ring_run.settings({"verify_timeout": 1})
+VRACK = {name: ring_sim.address("vrack", number) for number, name in enumerate(NODES, 1)}
+PUBLIC = {name: ring_sim.address("public", number) for number, name in enumerate(NODES, 1)}
+
+
+class Nodes:
+    """The ports of a phase; every node has a name, an address that its pmxcfs publishes, and services."""
+
+    jid = "1"
+
+    def __init__(self, layout="degraded", **order):
+        self.order = Order(pillar(), layout, **order)
+        self.clock, self.calls, self.notes, self.said = 0.0, [], [], []
+        self.published, self.hosts = dict(VRACK), {name: dict(VRACK) for name in NODES}
+        self.due, self.errors, self.stale = set(), {}, set()
+        self.links, self.datacenter, self.jobs = True, {}, {}
+
+    def passed(self):
+        return self.clock
+
+    def sleep(self, seconds):
+        self.clock += seconds
+
+    def say(self, text):
+        self.said.append(text)
+
+    def note(self, event, tag="run", **data):
+        self.notes.append(event)
+
+    def gather(self):
+        self.clock += 0.2
+        row = {name: {"id": 1, "ip": ip} for name, ip in self.published.items()}
+        facts = {
+            name: {
+                "node": name,
+                "time": 100.0,
+                "pmxcfs": {"mounted": True, "writable": True, "members": {"nodelist": row}},
+            }
+            for name in NODES
+        }
+        return {"nodes": facts, "silent": []}, []
+
+    def ask(self, nodes, function, kwarg, wait, heard=None, grace=None):
+        self.calls.append((function, list(nodes), kwarg))
+        answers = {}
+        for name in nodes:
+            error = self.errors.get((function, name))
+            value = error or getattr(self, function.replace(".", "_"))(name, **kwarg)
+            answers[name] = {"return": value, "retcode": int(bool(error)), "success": not error}
+        return answers
+
+    def pve_node_names(self, name, addresses, test=False):
+        changed = self.hosts[name] != addresses
+        if not test:
+            self.hosts[name] = dict(addresses)
+        return {"changed": changed, "diff": "-old\n+new" if changed else ""}
+
+    def pve_node_migration_network(self, name):
+        return self.datacenter.get(name, {"set": {}, "networks": {}, "problems": []})
+
+    def pve_node_restart_pve_cluster(self, name, address, timeout):
+        assert self.hosts[name][name] == address
+        self.published[name] = address
+        self.due.add(name)
+        return {"changed": True}
+
+    def corosync_primary_gate(self, name, addresses, timeout):
+        missing = [f".members has the old address of {peer}" for peer in addresses if name in self.stale]
+        return {"ok": not missing, "seen": {}, "missing": missing, "seconds": 0.1}
+
+    def corosync_refresh_services(self, name, always):
+        due = name in self.due or always
+        self.due.discard(name)
+        return {"due": "yes" if due else "", "done": {"tasks": {"gone": []}, "services": {}} if due else None}
+
+    def pvesr_run_all(self, name, targets, timeout, budget):
+        return self.jobs.get(name, {"ok": True, "jobs": {}, "failed": {}, "skipped": {}})
+
+    def pvesr_accepted(self, name, since):
+        assert since == 100.0
+        return [{"from": PUBLIC["pve1"]}]
+
+    def names(self):
+        return [(function.split(".")[1], nodes) for function, nodes, _ in self.calls]
+
+
+@pytest.fixture(autouse=True)
+def links(monkeypatch):
+    """The links are a matter of ring_verify; here they are ready unless a test says otherwise."""
+
+    def checklist(order, observed, full=False):
+        return [{"item": "quorum", "ok": links.ready, "seen": "not quorate", "expected": "x"}], []
+
+    links.ready = True
+    monkeypatch.setattr(Order, "checklist", checklist)
+    return links
+
+
+def move(ports, **more):
+    return ring_follow.move_primary(ports.order, ports, SETTINGS, **more)
+
+
+def test_names_first_then_one_node_after_the_other_behind_a_gate_then_services():
+    ports = Nodes()
+    report = move(ports)
+    assert (report["result"], report["retcode"]) == ("done", 0), report
+    assert ports.published == PUBLIC
+    acts = [row for row in ports.names() if row[0] != "migration_network"]
+    assert acts == [
+        ("names", ["pve1", "pve2"]),
+        ("names", ["pve1", "pve2"]),
+        ("restart_pve_cluster", ["pve1"]),
+        ("primary_gate", ["pve1", "pve2"]),
+        ("restart_pve_cluster", ["pve2"]),
+        ("primary_gate", ["pve1", "pve2"]),
+        ("refresh_services", ["pve1", "pve2"]),
+    ]
+
+
+def test_where_nothing_is_to_do_nothing_is_restarted():
+    ports = Nodes("nominal")
+    assert move(ports)["result"] == "already"
+    assert not [row for row in ports.names() if row[0].startswith("restart")]
+
+
+def test_services_that_were_left_open_are_refreshed_by_the_next_run():
+    ports = Nodes()
+    move(ports, services=False)
+    assert ports.due == set(NODES)
+    report = move(ports)
+    assert report["result"] == "done" and not ports.due
+
+
+def test_a_test_run_tells_the_change_and_makes_none():
+    ports = Nodes()
+    report = move(ports, test=True)
+    assert (report["result"], report["changes"]["restart"]) == ("test", ["pve1", "pve2"])
+    assert ports.published == VRACK and ports.hosts["pve1"] == VRACK
+    assert "  +new" in ring_show.render(report)
+
+
+def test_one_node_that_refuses_keeps_all_as_they_are():
+    ports = Nodes()
+    ports.errors["pve_node.names", "pve2"] = "ERROR: 203.0.113.2 is on no interface of this node"
+    report = move(ports)
+    assert (report["result"], report["retcode"]) == ("refused", 1)
+    assert ports.hosts["pve1"] == VRACK
+    assert "pve2: 203.0.113.2 is on no interface" in report["findings"][0]["text"]
+
+
+def test_a_gate_that_stays_shut_stops_before_the_next_node():
+    ports = Nodes()
+    ports.stale = {"pve2"}
+    report = move(ports)
+    assert report["result"] == "failed"
+    assert [row["code"] for row in report["findings"]] == ["members-stale"]
+    assert ports.published == {"pve1": PUBLIC["pve1"], "pve2": VRACK["pve2"]}
+    text = "\n".join(ring_show.render(report))
+    assert "still open: primary network, certificates, services, replication, exit checklist" in text
+    assert "go on:   salt-run corosync.move_primary degraded" in text
+
+
+def test_links_that_are_not_ready_refuse_and_can_be_forced(links):
+    links.ready = False
+    ports = Nodes()
+    report = move(ports)
+    assert (report["result"], report["findings"][0]["code"]) == ("refused", "links-not-ready")
+    assert "corosync.apply degraded" in report["findings"][0]["remedy"]
+    report = move(Nodes(force=["links-not-ready"]))
+    assert report["result"] == "done"
+    assert report["findings"][0]["data"]["forced"]
+
+
+def test_a_network_in_datacenter_cfg_warns_and_does_not_stop():
+    ports = Nodes()
+    ports.datacenter = {
+        name: {
+            "networks": {"10.66.0.0/24": {"used_by": "migration", "addresses": [VRACK[name]]}},
+            "problems": [],
+        }
+        for name in NODES
+    }
+    report = move(ports)
+    assert report["result"] == "done"
+    (row,) = report["findings"]
+    assert (row["code"], row["severity"]) == ("datacenter-network-elsewhere", "warning")
+    assert f"pve1 {VRACK['pve1']}, pve2 {VRACK['pve2']}" in row["text"]
+
+
+def job(**more):
+    return {
+        "target": "pve2",
+        "ok": True,
+        "error": "",
+        "seconds": 1.0,
+        "log": [],
+        "path": {"address": PUBLIC["pve2"], "source": "members", "network": None},
+        "probe": {"ok": True, "connection": {"from": PUBLIC["pve1"], "to": PUBLIC["pve2"]}},
+        "seen": {"addresses": [PUBLIC["pve2"]]},
+    } | more
+
+
+def replicate(told):
+    ports = Nodes()
+    ports.jobs["pve1"] = {"ok": True, "jobs": {}, "failed": {}, "skipped": {}} | told
+    return ring_follow.replicate(ports.order, ports, SETTINGS)
+
+
+def test_a_job_with_all_its_witnesses_is_done():
+    report = replicate({"jobs": {"100-0": job()}})
+    assert (report["result"], report["findings"]) == ("done", [])
+    assert report["jobs"][0]["logins"] == 1
+
+
+def test_a_job_that_failed_is_named_with_its_error():
+    report = replicate(
+        {"jobs": {"100-0": job(ok=False, error="timed out")}, "failed": {"100-0": "timed out"}}
+    )
+    assert (report["result"], report["retcode"]) == ("failed", 1)
+    assert [row["text"] for row in report["findings"]] == ["job 100-0 on pve1: timed out"]
+    assert report["open"] == ["replication", "exit checklist"]
+
+
+def test_a_job_that_the_peers_sshd_knows_nothing_of_is_unproven():
+    told = job(probe={"ok": True, "connection": {"from": "192.0.2.1", "to": PUBLIC["pve2"]}})
+    report = replicate({"jobs": {"100-0": told}})
+    assert [(row["code"], row["severity"]) for row in report["findings"]] == [
+        ("replication-unproven", "warning")
+    ]
+    assert report["retcode"] == 0
+
+
+def test_no_job_at_all_is_no_failure():
+    assert replicate({})["result"] == "already"
