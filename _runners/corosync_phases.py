@@ -20,7 +20,6 @@ replication need quorum, and are refused at once without.
 .. versionadded:: 0.1.0
 """
 
-import logging
 import os
 
 import salt.client
@@ -36,8 +35,6 @@ try:
     import ring_site
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_follow, ring_run, ring_sequence, ring_site
-
-log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
 
