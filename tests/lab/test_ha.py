@@ -1,0 +1,107 @@
+"""The order in which HA is released and put in service again around a restart, as its programs record it."""
+
+import pytest
+from phases import calls, failing, guest, orchestrate, run
+
+from lab.cluster import wait_for
+
+
+@pytest.fixture(params=["new", "old"])
+def cluster(lab, request):
+    """Two nodes with a resource of HA on pve1, its watchdog open; by the texts of new and of old versions."""
+    lab.sync()
+    if request.param == "old":
+        for node in lab.nodes:
+            lab.write(node, "/etc/lab-ha", "old\n")
+            lab.exec(node, ["systemctl", "restart", "pve-ha-lrm", "pve-ha-crm"], check=True)
+    guest(lab, ran=False)
+    lab.exec("pve1", ["ha-manager", "add", "vm:100", "--state", "started"], check=True)
+    wait_for(
+        lambda: lab.exec("pve1", ["test", "-e", "/run/watchdog-mux.active/lrm"]).returncode == 0,
+        30,
+        what="the LRM of pve1 to open the watchdog",
+    )
+    lab.old = request.param == "old"
+    return lab
+
+
+def events(lab):
+    """Return what both nodes' HA programs did since the test began, in one order (the nodes share a
+    clock)."""
+    return [
+        f"{node} {what}"
+        for _, node, what in sorted((at, node, what) for node in lab.nodes for at, what in calls(lab, node))
+    ]
+
+
+def since(lab, mark):
+    return events(lab)[mark:]
+
+
+def test_a_restart_releases_ha_first_and_puts_it_in_service_again(cluster):
+    mark = len(events(cluster))
+    code, said = orchestrate(cluster, "restart")
+    assert code == 0, said
+    seen = since(cluster, mark)
+    assert not [text for text in seen if "FENCE" in text]
+    wait_for(
+        lambda: cluster.exec("pve1", ["test", "-e", "/run/watchdog-mux.active/lrm"]).returncode == 0,
+        30,
+        what="the watchdog to be open again",
+    )
+    if cluster.old:
+        order = [
+            max(seen.index(f"{node} {unit} stop") for node in cluster.nodes)
+            for unit in ("pve-ha-lrm", "pve-ha-crm")
+        ]
+        assert max(seen.index(f"{node} pve-ha-lrm stop") for node in cluster.nodes) < min(
+            seen.index(f"{node} pve-ha-crm stop") for node in cluster.nodes
+        ), seen
+        back = [
+            seen.index(f"{node} {unit} start")
+            for unit in ("pve-ha-crm", "pve-ha-lrm")
+            for node in cluster.nodes
+        ]
+        assert max(order) < min(back) and max(back[:2]) < min(back[2:]), seen
+    else:
+        disarm = seen.index("pve1 ha-manager crm-command disarm-ha freeze")
+        closed = seen.index("pve1 watchdog closed lrm")
+        arm = seen.index("pve1 ha-manager crm-command arm-ha")
+        assert disarm < closed < arm, seen
+        assert not [text for text in seen if text.endswith(("stop", "start"))]
+
+
+def test_a_live_failover_leaves_ha_alone(cluster):
+    mark = len(events(cluster))
+    cluster.cut("vrack")
+    code, said = orchestrate(cluster, "failover")
+    assert code == 0, said
+    seen = since(cluster, mark)
+    touched = [
+        text for text in seen if "crm-command" in text or text.endswith(("stop", "start")) or "FENCE" in text
+    ]
+    assert not touched
+
+
+def test_ha_is_in_service_again_after_a_restart_that_failed(cluster):
+    mark = len(events(cluster))
+    cluster.exec("pve2", ["mkdir", "-p", "/run/systemd/system/corosync.service.d"], check=True)
+    drop_in = "/run/systemd/system/corosync.service.d/late.conf"
+    cluster.write(
+        "pve2",
+        drop_in,
+        "[Service]\nExecStartPre=/bin/sh -c 'test -e /run/once || { touch /run/once; exit 1; }'\n"
+        "Restart=on-failure\nRestartSec=1\n",
+    )
+    cluster.exec("pve2", ["systemctl", "daemon-reload"], check=True)
+    try:
+        code, report = run(cluster, "corosync.restart")
+    finally:
+        cluster.exec("pve2", ["rm", "-f", drop_in, "/run/once"])
+        cluster.exec("pve2", ["systemctl", "daemon-reload"])
+    assert (code, report["result"]) == (1, "failed"), report
+    seen = since(cluster, mark)
+    last = "pve1 ha-manager crm-command arm-ha" if not cluster.old else "pve1 pve-ha-lrm start"
+    assert last in seen, seen
+    code, report = run(cluster, "corosync.verify")
+    assert "HA" not in failing(report), report
