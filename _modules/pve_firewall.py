@@ -358,6 +358,9 @@ def _remove_nft():
     _nft(["-f", "-"], ring_nft.removal().encode())
     if os.path.exists(_path(ring_nft.NFT_FILE)):
         os.unlink(_path(ring_nft.NFT_FILE))
+    folder = os.path.dirname(_path(ring_nft.NFT_FILE))
+    if os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)
 
 
 def _nft(arguments, data):

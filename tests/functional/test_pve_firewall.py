@@ -170,6 +170,7 @@ def test_remove_takes_table_file_and_unit(node):
     told = node.salt["pve_firewall.state"]()
     assert told["nft"] is None and not told["persistent"]
     assert not (node.root / f"etc/systemd/system/{ring_nft.UNIT}").exists()
+    assert not (node.root / "etc/pve-corosync").exists()
 
 
 def states(node, test=False):
