@@ -472,9 +472,12 @@ class _Job:
         """
         Start this node's corosync, if it is safe; else say what is in the way.
         """
+        stranger = ring_alone.not_member(self.order, observed["nodes"][self.order.own])
+        if stranger:
+            return self.report(observed, [stranger], "refused", "in no cluster, nothing was touched")
         step = ring_alone.revival(self.order, observed)
         if step is None:
-            made, found = self.order.plan(observed, findings)
+            found = self.order.plan(observed, findings)[1]
             item, commands = ring_alone.no_quorum(self.order, observed["nodes"][self.order.own])
             return self.report(observed, [*found, item], "refused", "corosync does not run here, nothing was touched"
                                ) | {"next": commands}

@@ -30,6 +30,7 @@ except ImportError:  # installed as a Salt extension
 CODES = (
     ("pillar-none", "error", "This node has no pillar `corosync`."),
     ("alone-stranger", "error", "This node is no node of its pillar."),
+    ("alone-not-member", "error", "This node is in no cluster yet, or not any more."),
     ("alone-no-quorum", "error", "No quorum here, so highstate touches nothing."),
     ("alone-needs-all", "error", "The way needs every node to write its own local file, which one node cannot do."),
     ("peer-unreachable", "warning", "Another node could not be asked over PVE's ssh."),
@@ -131,6 +132,15 @@ def no_quorum(order: Order, facts: dict) -> tuple[dict, list[str]]:
                 f"without a master, on every node: {order.again('apply', degraded=True)}"]
     return finding("alone-no-quorum", f"{order.own} is not quorate ({seen}); nothing was touched",
                    data={"node": order.own}, remedy=commands[0].partition(":")[2].strip()), commands
+
+
+def not_member(order: Order, facts: dict) -> dict | None:
+    """Return the finding on a node that has neither a configuration nor the cluster's key: it must join first."""
+    if facts.get("local") or facts.get("authkey"):
+        return None
+    call = f"salt-run state.orchestrate orch.rebuild pillar='{{\"node\": \"{order.own}\"}}'"
+    return finding("alone-not-member", f"{order.own} has neither corosync.conf nor the key of the cluster: it is freshly "
+                                       "installed and must join first", data={"node": order.own}, remedy=call)
 
 
 def seen(facts: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import ring_facts
 import ring_hold
 import ring_pve_lock
 from _corosync_world import PUBLIC, VRACK, conf
-from _two_nodes import INTERFACES, Pair, parsed
+from _two_nodes import INTERFACES, Pair, parsed, writable
 from salt.exceptions import CommandExecutionError
 
 LOCK = ring_pve_lock.LOCK
@@ -186,8 +187,6 @@ def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(pair):
 
 
 def test_who_waited_and_finds_it_done_reports_no_change(pair):
-    import threading
-
     hold(pair, node="pve2")
     text = conf(9, {0: PUBLIC, 1: VRACK},
                 "  interface {\n    linknumber: 0\n  }\n  interface {\n    knet_link_priority: 10\n    linknumber: 1\n  }\n")
@@ -250,23 +249,14 @@ def test_drift_is_repaired(pair, drift):
 
 def stop(pair, text):
     pair.one.daemon(running=False)
-    writable_off(pair)
-    pair.one.local.write_text(text)
-
-
-def writable_off(pair):
-    from _two_nodes import writable
-
     writable(pair.one, False)
+    pair.one.local.write_text(text)
 
 
 def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
     stop(pair, conf(5, extra=INTERFACES))
     tested = pair.state("corosync.ring_layout", "links", test=True)
     assert tested["result"] is None and "start corosync" in tested["changes"]["steps"][0]
-    pair.one.hook("on-start", "true")
-    from _two_nodes import writable
-
     writable(pair.one, True)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True and ret["changes"]["steps"] == tested["changes"]["steps"], ret
@@ -275,8 +265,6 @@ def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
 
 def test_a_stopped_daemon_gets_the_newer_file_before_it_starts(pair):
     stop(pair, conf(4, extra=INTERFACES))
-    from _two_nodes import writable
-
     writable(pair.one, True)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True, ret
@@ -363,9 +351,7 @@ def test_a_higher_file_that_drops_a_running_link_is_not_taken_but_passed_in_vers
 
 def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
     pair.quorum(False, dead=[0])
-    import threading
-
-    timer = threading.Timer(3.0, pair.quorum, (True,), {"dead": [0]})
+    timer = threading.Timer(0.5, pair.quorum, (True,))
 
     def peer():  # the other node does its part, too
         text = pair.one.local.read_text()
@@ -374,15 +360,32 @@ def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
         pair.two.daemon(version=version, nodes=nodes)
         timer.start()
 
-    helper = threading.Timer(2.5, peer)
+    def both():
+        end = time.monotonic() + 20
+        while "ring2_addr" not in pair.one.local.read_text() and time.monotonic() < end:
+            time.sleep(0.1)
+        peer()
+
+    helper = threading.Thread(target=both, daemon=True)
     helper.start()
     with pair.pmxcfs():
         told = pair.call("corosync.apply", "degraded", degraded=True, patience=20)
     helper.join()
     timer.join()
-    assert told["done"][0]["ok"] and told["done"][0]["number"] == 1, told["summary"]
-    assert ring_conf.parse(pair.one.cluster.read_text()).version > 6
+    assert (told["result"], told["retcode"]) == ("reached", 0), told["summary"]
+    assert [row["number"] for row in told["done"]] == list(range(1, len(told["done"]) + 1))
     assert len(pair.texts()) == 1
+    links = ring_conf.parse(pair.texts().pop()).links()
+    assert {n: link["addresses"] for n, link in links.items()} == {0: PUBLIC, 1: VRACK}
+
+
+def test_a_fresh_node_is_told_how_to_join(pair):
+    pair.one.daemon(running=False)
+    for path in (pair.one.local, pair.one.cluster, pair.one.root / "etc/corosync/authkey"):
+        path.unlink()
+    ret = pair.state("corosync.ring_layout", "links")
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert """orch.rebuild pillar='{"node": "pve1"}'""" in ret["comment"]
 
 
 # ---- the lock

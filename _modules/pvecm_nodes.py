@@ -1,0 +1,305 @@
+"""
+Members of the cluster: take a dead one out, let a freshly installed one join.
+
+Part of the execution module ``pvecm`` (Salt joins the files of one virtual name). ``pvecm add`` ends with status 0
+when it fails, too (measured); its last line and what can be read back afterwards count.
+
+:depends: pvecm (pve-cluster), openssh-client
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
+    It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import os
+import re
+import socket
+import time
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    import ring_addr
+    import ring_children
+    import ring_conf
+    import ring_files
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_addr, ring_children, ring_conf, ring_files
+
+__virtualname__ = "pvecm"
+
+ADD_TIMEOUT = 240.0
+DELNODE_TIMEOUT = 90.0
+AUTHKEY = "/etc/corosync/authkey"
+ROOT_KEY = "/root/.ssh/id_rsa"
+HOST_KEY = "/etc/ssh/ssh_host_rsa_key.pub"
+KNOWN_HOSTS = "/root/.ssh/known_hosts"
+AUTHORIZED = "/root/.ssh/authorized_keys"
+KEY = re.compile(r"ssh-(rsa|ed25519) [A-Za-z0-9+/=]+( [\w.@-]+)?\Z")
+
+
+def __virtual__():
+    if salt.utils.path.which("pvecm"):
+        return __virtualname__
+    return (False, "pvecm is not installed: this is not a Proxmox VE node (package pve-cluster)")
+
+
+def joinable():
+    """
+    Tell whether this node is freshly installed, so that it can join a cluster.
+
+    Returns ``{"name", "reasons": [text]}``; no reasons: it can.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvecm.joinable
+    """
+    reasons = [f"{path} exists" for path in (ring_files.LOCAL_CONF, AUTHKEY, "/etc/pve/corosync.conf")
+               if os.path.exists(_path(path))]
+    state = __salt__["corosync.unit"]()["state"]
+    if state in ("active", "activating", "reloading"):
+        reasons.append("corosync runs")
+    found = guests() if os.path.isdir(_path("/etc/pve/nodes")) else {}
+    reasons += [f"it has the guest {path}" for path in found]
+    return {"name": socket.gethostname().split(".")[0], "reasons": reasons}
+
+
+def guests():
+    """
+    Return ``{path below /etc/pve/nodes: sha256}`` of the configurations of all guests of the cluster.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvecm.guests
+    """
+    base = _path("/etc/pve/nodes")
+    argv = ["find", base, "-type", "f", "-name", "*.conf", "(", "-path", "*/qemu-server/*", "-o", "-path", "*/lxc/*",
+            ")", "-exec", "sha256sum", "{}", "+"]
+    result = ring_children.run(argv, timeout=20.0)
+    if result["late"] or result["rc"]:
+        raise CommandExecutionError(f"/etc/pve/nodes: {ring_children.complaint(result)}")
+    rows = (line.partition("  ") for line in ring_children.text(result).splitlines())
+    return {path.removeprefix(f"{base}/"): digest.lstrip("\\") for digest, _, path in rows}
+
+
+def identity():
+    """
+    Return root's public ssh key of this node and the key of its sshd; root's is made if there is none.
+
+    Returns ``{"public": "ssh-rsa … root@pve2", "host_key": "ssh-rsa …"}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvecm.identity
+    """
+    path = _path(ROOT_KEY)
+    if not os.path.exists(path):
+        ring_files.ensure_folder(os.path.dirname(path), 0o700)
+        name = f"root@{socket.gethostname().split('.')[0]}"
+        argv = ["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", "-C", name, "-f", path]
+        result = ring_children.run(argv, timeout=60.0)
+        if result["rc"]:
+            raise CommandExecutionError(f"ssh-keygen: {ring_children.complaint(result)}")
+    told = {}
+    for key, name in (("public", f"{ROOT_KEY}.pub"), ("host_key", HOST_KEY)):
+        data = ring_files.read(_path(name))
+        if not data:
+            raise CommandExecutionError(f"{name} does not exist: is openssh installed?")
+        told[key] = data.decode("ascii", "replace").strip()
+    told["host_key"] = " ".join(told["host_key"].split()[:2])
+    return told
+
+
+def admit(public):
+    """
+    Let the owner of a public ssh key log in as root on the nodes of this cluster; return whether that is new.
+
+    public
+        One line, as ``pvecm.identity`` returns it. It goes to ``/root/.ssh/authorized_keys``, which is the cluster's
+        own file on a member.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvecm.admit 'ssh-rsa AAAA… root@pve2'
+    """
+    public = _key(public)
+    path = _path(AUTHORIZED)
+    result = ring_children.run(["cat", path], timeout=5.0)
+    text = ring_children.text(result) if not result["rc"] else ""
+    if public.split()[1] in text.split():
+        return False
+    start = "\n" if text and not text.endswith("\n") else ""
+    result = ring_children.run(["tee", "-a", path], timeout=10.0, data=f"{start}{public}\n".encode())
+    if result["rc"] or result["late"]:
+        raise CommandExecutionError(f"{AUTHORIZED}: {ring_children.complaint(result)}")
+    return True
+
+
+def know(host, key):
+    """
+    Have this node's ssh trust a host, by the key that Salt brought from there; return whether that is new.
+
+    host
+        The address that ssh will be given.
+
+    key
+        ``ssh-rsa AAAA…``, as ``pvecm.identity`` returns it on that host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvecm.know 10.66.0.1 'ssh-rsa AAAA…'
+    """
+    host, key = _address(host), _key(key)
+    path = _path(KNOWN_HOSTS)
+    lines = (ring_files.read(path) or b"").decode("latin-1").splitlines()
+    line = f"{host} {key}"
+    if line in lines:
+        return False
+    kept = [old for old in lines if host not in old.split(" ")[0].split(",")]
+    ring_files.ensure_folder(os.path.dirname(path), 0o700)
+    ring_files.replace(path, ("\n".join([*kept, line]) + "\n").encode("latin-1"), mode=0o600)
+    return True
+
+
+def delnode(name):
+    """
+    Take a node that is off out of the cluster with ``pvecm delnode``, and return what was seen.
+
+    name
+        The node's name in corosync.
+
+    Refused for this node itself, without quorum, and for a node that is a member now: PVE would stop its corosync.
+    Its folder in ``/etc/pve/nodes`` stays, with the configurations of its guests.
+
+    Returns ``{"changed": bool, "version": number, "text": what pvecm said}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pvecm.delnode pve2
+    """
+    name = _name(name)
+    told = __salt__["corosync.facts"]()
+    if name == told["node"]:
+        raise SaltInvocationError(f"{name} is this node: call it on another one")
+    nodes = _nodes(__salt__["pmxcfs.conf"]())
+    if name not in nodes:
+        return {"changed": False, "version": (told["cluster_file"] or {}).get("version"), "text": ""}
+    if not __salt__["pmxcfs.state"]()["writable"]:
+        raise CommandExecutionError("pvecm delnode needs quorum, and /etc/pve is not writable here")
+    if nodes[name]["nodeid"] in ((told["quorum"] or {}).get("members") or []):
+        raise CommandExecutionError(f"{name} is a member now, and pvecm delnode would stop its corosync: power it off")
+    result = ring_children.run(["pvecm", "delnode", name], timeout=DELNODE_TIMEOUT)
+    said = "; ".join(filter(None, (ring_children.text(result).strip(), ring_children.text(result, "err").strip())))
+    end = time.monotonic() + 15.0
+    while True:
+        copy = __salt__["pmxcfs.conf"]()
+        running = __salt__["corosync.running_version"]()
+        gone = name not in _nodes(copy)
+        if gone and running == copy["version"]:
+            return {"changed": True, "version": copy["version"], "text": said}
+        if time.monotonic() >= end or (result["rc"] and not gone):
+            raise CommandExecutionError(
+                f"pvecm delnode {name}: {said or 'no text'}; the cluster file, version {copy['version']},"
+                f" {'does not have' if gone else 'still has'} it, the daemon runs version {running}"
+            )
+        time.sleep(0.3)
+
+
+def add(host, links, timeout=ADD_TIMEOUT):
+    """
+    Have this freshly installed node join a cluster with ``pvecm add --use_ssh``, and return what was seen.
+
+    host
+        An address of a member. This node's ssh must get in there as root without being asked (``pvecm.identity``,
+        ``pvecm.admit``, ``pvecm.know``).
+
+    links
+        ``{link number: address of this node}``, for every link that the cluster has.
+
+    timeout
+        Seconds; 10 to 12 are usual.
+
+    ``pvecm`` restarts pve-cluster and starts corosync here. Its exit status is 0 whatever happens, so its last line
+    must be ``successfully added node``, the file must have this node on these links, and quorum must be there.
+
+    Returns ``{"node", "version", "links", "seconds", "quorate", "writable"}``. Raises CommandExecutionError with what
+    pvecm said.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvecm.add 10.66.0.1 '{0: 10.66.0.2}'
+    """
+    host = _address(host)
+    if not isinstance(links, dict) or not links:
+        raise SaltInvocationError("links: {link number: address of this node} with at least one entry is needed")
+    wanted = {int(number): _address(address) for number, address in links.items()}
+    before = joinable()
+    if before["reasons"]:
+        raise CommandExecutionError(f"this node cannot join: {'; '.join(before['reasons'])}")
+    # ssh-copy-id looks for ~/.ssh, and a system service has no HOME (measured: it fails without a word)
+    argv = ["env", "HOME=/root", "pvecm", "add", host, "--use_ssh"]
+    for number, address in sorted(wanted.items()):
+        argv += [f"--link{number}", address]
+    start = time.monotonic()
+    result = ring_children.run(argv, timeout=float(timeout))
+    lines = [line.strip() for line in ring_children.text(result).splitlines() if line.strip()]
+    name = before["name"]
+    if result["late"] or not lines or lines[-1] != f"successfully added node '{name}' to cluster.":
+        said = "; ".join(filter(None, [*lines[-3:], ring_children.text(result, "err").strip()]))
+        raise CommandExecutionError(
+            f"pvecm add {host} did not add {name}{' in time' if result['late'] else ''}: {said or 'it said nothing'}"
+        )
+    seen = __salt__["corosync.wait"](quorate=True, writable=True, deadline=60)
+    copy = __salt__["pmxcfs.conf"]() if seen["seen"]["writable"] else None
+    have = (_nodes(copy).get(name) or {}).get("addresses") or {}
+    missing = list(seen["missing"])
+    if {number: ring_addr.canonical(address) for number, address in have.items()} != wanted:
+        missing.append(f"the cluster file gives {name} {have or 'no links'}, wanted {wanted}")
+    if missing:
+        raise CommandExecutionError(f"pvecm says that {name} was added, but: {'; '.join(missing)}")
+    return {"node": name, "version": copy["version"], "links": have, "seconds": round(time.monotonic() - start, 1),
+            "quorate": True, "writable": True}
+
+
+def _path(path):
+    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+
+
+def _nodes(copy):
+    try:
+        return ring_conf.parse(copy["text"]).nodes() if copy else {}
+    except ring_conf.ConfError as exc:
+        raise CommandExecutionError(f"/etc/pve/corosync.conf: {exc}") from exc
+
+
+def _name(name):
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", str(name)):
+        raise SaltInvocationError(f"name {name!r}: a node's name is needed")
+    return str(name)
+
+
+def _address(address):
+    if ring_addr.parse(address) is None or ring_addr.unusable(address):
+        raise SaltInvocationError(f"{address!r}: an IP address that other nodes reach is needed")
+    return ring_addr.canonical(address)
+
+
+def _key(key):
+    if not KEY.match(str(key).strip()):
+        raise SaltInvocationError("a public ssh key in one line is needed: ssh-rsa AAAA… comment")
+    return str(key).strip()
