@@ -184,7 +184,7 @@ class Builder:
         links = self.view.goal
         before = list(self.maps.values())
         added = sorted(n for n in links if any(m.get(n) != links[n] for m in before))
-        removed = sorted({n for m in before for n, sig in m.items() if links.get(n) != sig})
+        removed = sorted({n for m in before for n in m} - set(links))  # one with another address stays
         changed = self._changed(self.goal, added)
         self.version += 1
         self.doc = document(self.doc, self.goal, self.version)
