@@ -21,15 +21,30 @@ SALT_COMMANDS = ("salt", "salt-call", "salt-key", "salt-master", "salt-minion", 
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")
 # Nothing here serves the lab, and all of it costs boot time.
 MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
-    "systemd-timesyncd.service", "systemd-logind.service", "systemd-networkd.service", "systemd-resolved.service",
-    "systemd-firstboot.service", "console-getty.service", "getty.target", "e2scrub_reap.service",
-    "systemd-modules-load.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "ldconfig.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "systemd-timesyncd.service",
+    "systemd-logind.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-firstboot.service",
+    "systemd-ask-password-wall.path",
+    "systemd-ask-password-console.path",
+    "console-getty.service",
+    "getty.target",
+    "e2scrub_reap.service",
+    "systemd-modules-load.service",
+    "systemd-pcrphase.service",
+    "systemd-pcrphase-sysinit.service",
+    "ldconfig.service",
 )
 
 
 def packages(suite):
-    """Return the Debian packages for a suite: lab/packages.txt, $LAB_PACKAGES, and what Salt is built with."""
+    """Return the Debian packages for a suite: lab/packages.txt, $LAB_PACKAGES, what Salt is built with."""
     text = (host.REPO / "lab" / "packages.txt").read_text(encoding="utf-8")
     named = {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
     return sorted(named.union(COMPILER[suite], os.environ.get("LAB_PACKAGES", "").split()))
@@ -98,12 +113,24 @@ def _build(suite, target):
 def _bootstrap(suite, root):
     """Run mmdebstrap with the machine's own apt proxy settings, if it has any."""
     options = [f"--aptopt={line}" for line in _apt_settings()]
-    _logged(root.parent / "mmdebstrap.log", [
-        "mmdebstrap", "--variant=minbase", "--mode=root", "--components=main", f"--keyring={host.KEYRING}",
-        f"--include={','.join(packages(suite))}", *options,
-        "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*", suite, str(root), MIRROR,
-    ])
+    _logged(
+        root.parent / "mmdebstrap.log",
+        [
+            "mmdebstrap",
+            "--variant=minbase",
+            "--mode=root",
+            "--components=main",
+            f"--keyring={host.KEYRING}",
+            f"--include={','.join(packages(suite))}",
+            *options,
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            suite,
+            str(root),
+            MIRROR,
+        ],
+    )
 
 
 def _apt_settings():
@@ -116,10 +143,22 @@ def _add_salt(root, requirement):
     """Install Salt into /opt/salt, the way this machine installs Python packages."""
     log = root.parent / "salt.log"
     binds, settings = _pip_settings()
-    inside = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={root}",
-              "--resolv-conf=copy-host", "--timezone=off", *binds, *settings]
+    inside = [
+        "systemd-nspawn",
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        f"--directory={root}",
+        "--resolv-conf=copy-host",
+        "--timezone=off",
+        *binds,
+        *settings,
+    ]
     _logged(log, [*inside, "python3", "-m", "venv", "/opt/salt"])
-    _logged(log, [*inside, "/opt/salt/bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir", requirement])
+    _logged(
+        log,
+        [*inside, "/opt/salt/bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir", requirement],
+    )
     for bind in binds:  # systemd-nspawn leaves an empty file or folder where each of them was
         _remove_empty(root, Path(bind.partition("=")[2]))
     for name in SALT_COMMANDS:
@@ -141,8 +180,8 @@ def _remove_empty(root, path):
 def _pip_settings():
     """Translate the host's pip configuration to options of systemd-nspawn.
 
-    Returns (binds, settings): the folders and files that the configuration names, bound read-only at the same place
-    for the time of the build, and every setting as a PIP_… variable.
+    Returns (binds, settings): the folders and files that the configuration names, bound read-only at the same
+    place for the time of the build, and every setting as a PIP_… variable.
     """
     values = {}
     for path in (Path("/etc/pip.conf"), Path.home() / ".pip/pip.conf", Path.home() / ".config/pip/pip.conf"):
@@ -150,23 +189,32 @@ def _pip_settings():
         parser.read(path, encoding="utf-8")
         for section in ("global", "install"):
             if parser.has_section(section):
-                values.update({f"PIP_{key.upper().replace('-', '_')}": " ".join(value.split())
-                               for key, value in parser.items(section)})
+                values.update(
+                    {
+                        f"PIP_{key.upper().replace('-', '_')}": " ".join(value.split())
+                        for key, value in parser.items(section)
+                    }
+                )
     values.update({key: value for key, value in os.environ.items() if key.startswith("PIP_")})
-    values.update({key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ})
+    values.update(
+        {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
+    )
     named = {word.removeprefix("file://") for value in values.values() for word in value.split()}
     local = {Path(word) for word in named if word.startswith("/") and Path(word).exists()}
     # An index page refers to files beside it: bind the folder above a simple/ index.
     local = {path.parent if path.name == "simple" else path for path in local}
-    return ([f"--bind-ro={path}" for path in sorted(local)],
-            [f"--setenv={key}={value}" for key, value in sorted(values.items())])
+    return (
+        [f"--bind-ro={path}" for path in sorted(local)],
+        [f"--setenv={key}={value}" for key, value in sorted(values.items())],
+    )
 
 
 def _logged(log, argv):
     """Run a long build step with its output in a file; LabError quotes the end of that file."""
     with open(log, "a", encoding="utf-8") as sink:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, check=False,
-                              preexec_fn=die_with_parent)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, check=False, preexec_fn=die_with_parent
+        )
     if done.returncode:
         tail = " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
         raise LabError(f"{argv[0]} could not build the node root ({tail}); the whole output is in {log}")
@@ -174,8 +222,14 @@ def _logged(log, argv):
 
 def _tidy(root):
     """Take out what must differ between nodes, and what slows a boot down."""
-    for path in [*root.glob("etc/ssh/ssh_host_*"), root / "etc/machine-id", root / "etc/hostname",
-                 root / "etc/resolv.conf", root / "etc/corosync/corosync.conf", root / "etc/corosync/authkey"]:
+    for path in [
+        *root.glob("etc/ssh/ssh_host_*"),
+        root / "etc/machine-id",
+        root / "etc/hostname",
+        root / "etc/resolv.conf",
+        root / "etc/corosync/corosync.conf",
+        root / "etc/corosync/authkey",
+    ]:
         path.unlink(missing_ok=True)
     (root / "etc/machine-id").write_text("uninitialized\n", encoding="ascii")
     for part in ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc"):

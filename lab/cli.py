@@ -22,9 +22,15 @@ examples:
 
 def parser():
     """Return the argument parser; every command is a function cmd_… of this module."""
-    top = argparse.ArgumentParser(prog="lab/lab", description=__doc__, epilog=EPILOG,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-    top.add_argument("--name", default=os.environ.get("LAB_NAME", "lab"), help="which lab (default: $LAB_NAME, or lab)")
+    top = argparse.ArgumentParser(
+        prog="lab/lab",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "--name", default=os.environ.get("LAB_NAME", "lab"), help="which lab (default: $LAB_NAME, or lab)"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     again = argparse.ArgumentParser(add_help=False)
     again.add_argument("--name", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -38,13 +44,19 @@ def parser():
     network = (("network",), {"metavar": "NETWORK"})
     suite = (("--suite",), {"choices": sorted(base.SALT), "default": "bookworm"})
     rest = (("argv",), {"nargs": argparse.REMAINDER, "metavar": "…"})
-    command("up", "build, boot, and wait for quorum and Salt", suite, (("--nodes",), {"type": int, "default": 2}))
+    command(
+        "up", "build, boot, and wait for quorum and Salt", suite, (("--nodes",), {"type": int, "default": 2})
+    )
     command("down", "remove everything of this lab")
     command("status", "show machines and networks")
     command("list", "show the names of all labs on this machine")
     command("exec", "run a program on a node or on the master", node, rest)
-    command("cut", "unplug a network from one machine or from all nodes", network,
-            (("node",), {"nargs": "?", "metavar": "NODE"}))
+    command(
+        "cut",
+        "unplug a network from one machine or from all nodes",
+        network,
+        (("node",), {"nargs": "?", "metavar": "NODE"}),
+    )
     command("heal", "undo cuts and lost cards", (("network",), {"nargs": "?", "metavar": "NETWORK"}))
     command("lose-card", "delete a node's interface in a network", node, network)
     command("crash", "kill -9 a whole node", node)
@@ -53,8 +65,12 @@ def parser():
     command("sync", "bring edited modules to the master and the minions")
     command("salt", "run salt on the master", rest)
     command("salt-run", "run salt-run on the master", rest)
-    command("base", "build the root of a suite and keep it", suite,
-            (("--where",), {"action": "store_true", "help": "only print the folder that it has or would have"}))
+    command(
+        "base",
+        "build the root of a suite and keep it",
+        suite,
+        (("--where",), {"action": "store_true", "help": "only print the folder that it has or would have"}),
+    )
     command("prune", "delete cached roots that nothing uses any more")
     return top
 
@@ -72,8 +88,12 @@ def cmd_status(args):
     status = Lab(args.name).status()
     print(f"lab {status['name']} ({status['suite']})")
     for machine, state in status["machines"].items():
-        broken = [f"{network} {word}" for key, word in (("cut", "cut"), ("lost", "card lost"))
-                  for network, name in status[key] if name == machine]
+        broken = [
+            f"{network} {word}"
+            for key, word in (("cut", "cut"), ("lost", "card lost"))
+            for network, name in status[key]
+            if name == machine
+        ]
         print(f"  {machine:8} {state:8} {', '.join(broken)}".rstrip())
 
 
@@ -123,7 +143,7 @@ def main(argv=None):
     """Entry point; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     place = 2 if argv[:1] == ["--name"] else 1 if argv[:1] and argv[0].startswith("--name=") else 0
-    if argv[place:place + 1] in (["salt"], ["salt-run"]) and argv[place + 1:place + 2] != ["--"]:
+    if argv[place : place + 1] in (["salt"], ["salt-run"]) and argv[place + 1 : place + 2] != ["--"]:
         argv.insert(place + 1, "--")  # behind these, options are theirs from the first on
     args = parser().parse_args(argv)
     try:

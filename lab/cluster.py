@@ -51,13 +51,15 @@ class Lab:
     def __exit__(self, *_):
         self.down()
 
-    # -- the whole lab ------------------------------------------------------------------------------------------
+    # -- the whole lab -------------------------------------------------------------------------------------
 
     def up(self):
-        """Build what is not there yet, boot everything, and return when the cluster is quorate and Salt answers."""
+        """Build what is not there yet, boot all, and return when the cluster is quorate and Salt answers."""
         host.prepare()
         if self.record.exists():
-            raise LabError(f"there is a lab {self.name!r} already: use it, or lab/lab --name {self.name} down first")
+            raise LabError(
+                f"there is a lab {self.name!r} already: use it, or lab/lab --name {self.name} down first"
+            )
         root = base.provide(self.suite)
         with self.record.change() as record:
             record.update(suite=self.suite, base=str(root), nodes=self.nodes, procs={}, cut=[], lost=[])
@@ -71,11 +73,13 @@ class Lab:
             self._join()
             self.sync()
         except BaseException:
-            note(f"{self.name}: gave up; what there is stays for a look, lab/lab --name {self.name} down removes it")
+            note(
+                f"{self.name}: gave up; what there is stays for a look until lab/lab --name {self.name} down"
+            )
             raise
 
     def down(self):
-        """Leave nothing behind: processes, namespaces, cgroups, folders; also of a lab that never came up whole."""
+        """Leave nothing behind: processes, namespaces, cgroups, folders; also of a lab never whole."""
         host.require_root()
         if self.record.file.exists():
             for name in self.record.machines():
@@ -94,11 +98,18 @@ class Lab:
         record = self.record.read()
         if not record:
             raise LabError(f"there is no lab {self.name!r}: lab/lab --name {self.name} up makes one")
-        machines = {name: "running" if self.machine(name).leader() else "off" for name in self.record.machines()}
-        return {"name": self.name, "suite": record["suite"], "machines": machines, "cut": record["cut"],
-                "lost": record["lost"]}
+        machines = {
+            name: "running" if self.machine(name).leader() else "off" for name in self.record.machines()
+        }
+        return {
+            "name": self.name,
+            "suite": record["suite"],
+            "machines": machines,
+            "cut": record["cut"],
+            "lost": record["lost"],
+        }
 
-    # -- one machine --------------------------------------------------------------------------------------------
+    # -- one machine ---------------------------------------------------------------------------------------
 
     def machine(self, name):
         """Return the lab.node.Machine of this name."""
@@ -107,7 +118,7 @@ class Lab:
         return Machine(self.record, name, self.network.namespace(name))
 
     def exec(self, node, argv, timeout=60, check=False, stdin=None, env=None):
-        """Run a program in a machine; returns a CompletedProcess with text output, raises LabError on a timeout.
+        """Run a program in a machine; returns a CompletedProcess with text, raises LabError on a timeout.
 
         check
             raise LabError, with the last line the program said, when its exit code is not 0
@@ -146,7 +157,7 @@ class Lab:
             raise LabError(f"{node} is running: crash it first, or use exec")
         return seed.Disk(self.record.disk(node))
 
-    # -- networks -----------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------
 
     def cut(self, network, node=None):
         """Take a network's cable out of one machine, or out of all nodes: no carrier, addresses stay."""
@@ -175,7 +186,7 @@ class Lab:
             record[kind] += [[network, name] for name in machines if [network, name] not in record[kind]]
         self.network.apply([name for name in machines if self.machine(name).leader()])
 
-    # -- Salt ---------------------------------------------------------------------------------------------------
+    # -- Salt ----------------------------------------------------------------------------------------------
 
     def salt(self, *args, timeout=120, check=False):
         """Run ``salt ARGS`` on the master."""
@@ -187,6 +198,7 @@ class Lab:
 
     def sync(self):
         """Bring the repository's modules to the master and to all minions; needed after every edit."""
+
         def minions():
             self._wait_minions()
             self.salt("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all", check=True)
@@ -208,14 +220,14 @@ class Lab:
         wait_for(listening, 60, what="all minions to connect to the master")
         wait_for(answer, 60, every=0.5, what="all minions to answer the master")
 
-    # -- what the cluster looks like ----------------------------------------------------------------------------
+    # -- what the cluster looks like -----------------------------------------------------------------------
 
     def quorate(self, node):
         """Tell whether a node's Corosync has quorum (exit code 0 of corosync-quorumtool -s)."""
         return self.exec(node, ["corosync-quorumtool", "-s"]).returncode == 0
 
     def writable(self, node):
-        """Tell whether /etc/pve of a node is mounted and writable: PVE's own test, the mode of /etc/pve/local."""
+        """Tell whether /etc/pve of a node is mounted and writable (PVE's test: mode of /etc/pve/local)."""
         return self.exec(node, ["stat", "-c", "%A", "/etc/pve/local"]).stdout.strip() == "lrwxr-xr-x"
 
     def members(self, node):
@@ -225,14 +237,17 @@ class Lab:
 
     def healthy(self, node):
         """Tell whether a node sees all members and, where there is a pmxcfs, may write to /etc/pve."""
-        return len(self.members(node)) == len(self.nodes) and self.quorate(node) and (
-            "pmxcfs" not in seed.programs() or self.writable(node))
+        return (
+            len(self.members(node)) == len(self.nodes)
+            and self.quorate(node)
+            and ("pmxcfs" not in seed.programs() or self.writable(node))
+        )
 
     def reset(self, force=False):
-        """Bring the cluster back to its first state: healed, booted, one link on the vRack, nothing of ours on disk.
+        """Bring the cluster back to its first state: healed, booted, one link on the vRack, clean disks.
 
-        Nodes that are in that state already are left alone, unless force is given. Raises LabError when the cluster
-        does not become healthy.
+        Nodes that are in that state already are left alone, unless force is given. Raises LabError when the
+        cluster does not become healthy.
         """
         record = self.record.read()
         off = [name for name in self.record.machines() if not self.machine(name).leader()]
@@ -245,8 +260,10 @@ class Lab:
             for step in ("stop", "start"):
                 codes = self._all(lambda machine, step=step: self._reset(machine, step), self.nodes)
                 if any(codes):
-                    raise LabError(f"lab-reset {step} failed in {self.name}: exit codes {codes} of "
-                                   f"{', '.join(self.nodes)}")
+                    raise LabError(
+                        f"lab-reset {step} failed in {self.name}: exit codes {codes} of "
+                        f"{', '.join(self.nodes)}"
+                    )
             self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
         if deaf:  # a minion's connection that was cut for long takes its time to notice that it works again
             self._all(lambda machine: machine.exec(["lab-reset", "minion"]), self.nodes)
@@ -256,7 +273,7 @@ class Lab:
     def _reset(self, machine, step):
         return machine.exec(["lab-reset", step], timeout=120).returncode
 
-    # -- helpers ------------------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------------
 
     def _start(self, name):
         self.network.renew(name)
@@ -271,23 +288,30 @@ class Lab:
         self.machine(name).start(binds)
 
     def _join(self):
-        """Do what makes a PVE cluster of the nodes: keys, certificates, a guest and its replication; keep that state."""
+        """Make a PVE cluster of the nodes: keys, certificates, a replicated guest; remember that state."""
         programs = seed.programs()
         if "pvecm" in programs:
-            self._all(lambda machine: machine.exec(["pvecm", "updatecerts"], timeout=100, check=True), self.nodes)
+            self._all(
+                lambda machine: machine.exec(["pvecm", "updatecerts"], timeout=100, check=True), self.nodes
+            )
         if {"pvecm", "pvesr"} <= programs.keys() and "LAB_PVESR" not in os.environ:
             first, second = self.nodes[:2]
             self.write(first, seed.GUEST[0].format(node=first), seed.GUEST[1])
-            self.exec(first, ["pvesr", "create-local-job", seed.JOB, second, "--schedule", "*/15"], check=True)
+            self.exec(
+                first, ["pvesr", "create-local-job", seed.JOB, second, "--schedule", "*/15"], check=True
+            )
         if "pmxcfs" in programs:
             self._all(lambda machine: machine.exec(["lab-reset", "keep"], check=True), self.nodes)
 
     def _wait_healthy(self, node):
-        wait_for(lambda: self.healthy(node), 60, what=f"{node} to be quorate with {len(self.nodes)} members, and "
-                                                      "/etc/pve to be writable there")
+        wait_for(
+            lambda: self.healthy(node),
+            60,
+            what=f"{node} to be quorate with {len(self.nodes)} members, and " "/etc/pve to be writable there",
+        )
 
     def _all(self, task, names):
-        """Run a task on several machines at the same time; returns the results in order, raises the first error."""
+        """Run a task on several machines at once; returns the results in order, raises the first error."""
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             return list(pool.map(lambda name: task(self.machine(name)), names))
 

@@ -25,12 +25,14 @@ REPO = Path(__file__).resolve().parent.parent
 def require_root():
     """Refuse early: every act of the lab needs root."""
     if os.geteuid() != 0:
-        raise LabError("the lab has to run as root, as it mounts file systems and makes network namespaces: "
-                       "put sudo in front")
+        raise LabError(
+            "the lab has to run as root, as it mounts file systems and makes network namespaces: "
+            "put sudo in front"
+        )
 
 
 def prepare():
-    """Install the missing programs and check every kernel feature; raise LabError with the first that lacks."""
+    """Install missing programs and check every kernel feature; raise LabError with the first that lacks."""
     require_root()
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     install_missing()
@@ -77,8 +79,10 @@ def probe_overlay():
         if run(argv, check=False).returncode:
             load("overlay")
             if run(argv, check=False).returncode:
-                raise LabError(f"no overlay can be mounted in {HOME}: the kernel lacks overlayfs, or that folder is "
-                               "on a file system that cannot carry one (name another with LAB_HOME=/folder)")
+                raise LabError(
+                    f"no overlay can be mounted in {HOME}: the kernel lacks overlayfs, or that folder is "
+                    "on a file system that cannot carry one (name another with LAB_HOME=/folder)"
+                )
 
 
 def cgroup_root():

@@ -1,7 +1,7 @@
 """Become one machine of a lab: join its cgroup, mount its disk, and turn into systemd-nspawn.
 
-Run by lab/node.py below ``unshare --mount``, so that the mount goes when the machine goes, however it ends. It imports
-nothing of the lab, and its argument is one JSON object: cgroup, lower, folder, argv.
+Run by lab/node.py below ``unshare --mount``, so that the mount goes when the machine goes, however it ends.
+It imports nothing of the lab, and its argument is one JSON object: cgroup, lower, folder, argv.
 """
 
 import json

@@ -1,11 +1,11 @@
 """The two networks of a lab: the vRack, one L2 segment, and the public one, a routed /24 for each machine.
 
-Everything is in network namespaces of the lab's own: one for each machine, and one (``…-net``) that holds the vRack's
-bridge and is the router between the public /24s. Nothing of a lab is in the host's namespace, so interfaces need no
-prefix, and labs side by side may use the same addresses.
+Everything is in network namespaces of the lab's own: one for each machine, and one (``-net``) that holds
+the vRack's bridge and is the router between the public /24s. Nothing of a lab is in the host's namespace, so
+interfaces need no prefix, and labs side by side may use the same addresses.
 
-A cut takes the far end of the cable down, so the machine loses its carrier and keeps its addresses. A lost card is
-the interface deleted in the machine.
+A cut takes the far end of the cable down, so the machine loses its carrier and keeps its addresses. A lost
+card is the interface deleted in the machine.
 """
 
 from pathlib import Path
@@ -42,8 +42,8 @@ def gateway(machine):
 class Network:
     """Cables, cards and the router of one lab.
 
-    Every function brings about what the record says (``cut``, ``lost``), whatever was there before, so each may be
-    repeated after an interruption.
+    Every function brings about what the record says (``cut``, ``lost``), whatever was there before, so each
+    may be repeated after an interruption.
     """
 
     def __init__(self, record):
@@ -66,7 +66,19 @@ class Network:
                 _ip("-n", name, "link", "set", "lo", "up")
         run(["ip", "netns", "exec", self.hub, "tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1")
         if not self._has(self.hub, "vrack"):
-            _ip("-n", self.hub, "link", "add", "vrack", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            _ip(
+                "-n",
+                self.hub,
+                "link",
+                "add",
+                "vrack",
+                "type",
+                "bridge",
+                "stp_state",
+                "0",
+                "forward_delay",
+                "0",
+            )
         _ip("-n", self.hub, "link", "set", "vrack", "up")
         self.apply()
 
@@ -102,7 +114,10 @@ class Network:
     def delete(self):
         """Delete every namespace of this lab, also those that no record tells of."""
         folder = Path("/run/netns")
-        names = {self.hub, *(self.namespace(machine) for machine in [MASTER, *(f"pve{n}" for n in range(1, 10))])}
+        names = {
+            self.hub,
+            *(self.namespace(machine) for machine in [MASTER, *(f"pve{n}" for n in range(1, 10))]),
+        }
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name in names and run(["ip", "netns", "del", path.name], check=False).returncode:
                 path.unlink()  # an interrupted `ip netns add` leaves a plain file
@@ -124,8 +139,22 @@ class Network:
         inside, port, card = self.namespace(machine), self._port(machine, network), CARD[network]
         if not self._has(self.hub, port):
             mac = f"02:66:00:00:{NETWORKS.index(network):02x}:{number(machine):02x}"
-            _ip("-n", inside, "link", "add", card, "address", mac, "type", "veth", "peer", "name", port,
-                "netns", self.hub)
+            _ip(
+                "-n",
+                inside,
+                "link",
+                "add",
+                card,
+                "address",
+                mac,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                port,
+                "netns",
+                self.hub,
+            )
             if network == VRACK:
                 _ip("-n", self.hub, "link", "set", port, "master", "vrack")
             else:
@@ -149,7 +178,7 @@ def _ip(*args):
         run(["ip", *args])
     except LabError as error:
         if "Unknown device type" in str(error) or "Operation not supported" in str(error):
-            raise LabError(f"this kernel lacks a network feature that the lab needs (veth, bridge): {error}") from None
+            raise LabError(
+                f"this kernel lacks a network feature that the lab needs (veth, bridge): {error}"
+            ) from None
         raise
-
-

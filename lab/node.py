@@ -41,17 +41,47 @@ class Machine:
         self.cgroup.mkdir(parents=True, exist_ok=True)
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot",
-                f"--directory={self.folder}/root", f"--machine={self.record.prefix}-{self.name}",
-                f"--hostname={self.name}", f"--network-namespace-path=/run/netns/{self.namespace}",
-                "--bind=/dev/fuse", "--capability=all", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
-                "--console=read-only", *(f"--bind-ro={outside}:{inside}" for outside, inside in binds)]
-        plan = {"cgroup": str(self.cgroup), "lower": self.record.read()["base"], "folder": str(self.folder), "argv": argv}
+        argv = [
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--boot",
+            f"--directory={self.folder}/root",
+            f"--machine={self.record.prefix}-{self.name}",
+            f"--hostname={self.name}",
+            f"--network-namespace-path=/run/netns/{self.namespace}",
+            "--bind=/dev/fuse",
+            "--capability=all",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--link-journal=no",
+            "--console=read-only",
+            *(f"--bind-ro={outside}:{inside}" for outside, inside in binds),
+        ]
+        plan = {
+            "cgroup": str(self.cgroup),
+            "lower": self.record.read()["base"],
+            "folder": str(self.folder),
+            "argv": argv,
+        }
         with open(self.folder / "console.log", "ab") as console:
             child = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "slave", sys.executable,
-                 str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/")
+                [
+                    "unshare",
+                    "--mount",
+                    "--propagation",
+                    "slave",
+                    sys.executable,
+                    str(Path(__file__).with_name("launch.py")),
+                    json.dumps(plan),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                cwd="/",
+            )
         with self.record.change() as record:
             record.setdefault("procs", {})[self.name] = {"pid": child.pid, "start": start_time(child.pid)}
 
@@ -78,8 +108,22 @@ class Machine:
         if not leader:
             raise LabError(f"{self.name} does not run: boot it with lab/lab boot {self.name}")
         settings = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(env or {})}.items()]
-        return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root",
-                "--wd", "env", "-i", *settings, *argv]
+        return [
+            "nsenter",
+            f"--target={leader}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--cgroup",
+            "--root",
+            "--wd",
+            "env",
+            "-i",
+            *settings,
+            *argv,
+        ]
 
     def exec(self, argv, timeout=60, check=False, stdin=None, env=None):
         """Run a program in the machine to its end; see lab.shell.run for arguments and result."""
@@ -87,19 +131,26 @@ class Machine:
 
     def wait_booted(self, timeout=90):
         """Wait until systemd has started everything, and raise LabError with the units that failed."""
+
         def listening():
             if not self.supervisor():
                 raise LabError(f"{self.name} ended while booting; its last words: {self._last_words()}")
             return self.leader() and self.exec(["test", "-S", "/run/systemd/private"]).returncode == 0
 
         end = time.monotonic() + timeout
-        wait_for(listening, timeout, every=0.1, what=f"systemd of {self.name} (see {self.folder}/console.log)")
+        wait_for(
+            listening, timeout, every=0.1, what=f"systemd of {self.name} (see {self.folder}/console.log)"
+        )
         left = max(1, end - time.monotonic())
         state = self.exec(["systemctl", "is-system-running", "--wait"], timeout=left).stdout.strip()
         if state != "running":
-            failed = self.exec(["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).stdout.split("\n")
+            failed = self.exec(
+                ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
+            ).stdout.split("\n")
             units = ", ".join(line.split()[0] for line in failed if line.strip())
-            raise LabError(f"{self.name} booted but its state is {state!r}; units that failed: {units or 'none'}")
+            raise LabError(
+                f"{self.name} booted but its state is {state!r}; units that failed: {units or 'none'}"
+            )
 
     def kill(self):
         """Take the power away: kill -9 of every process of the machine."""
@@ -116,12 +167,14 @@ class Machine:
             record.get("procs", {}).pop(self.name, None)
 
     def _last_words(self):
-        lines = (self.folder / "console.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (
+            (self.folder / "console.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        )
         return " / ".join(lines[-3:]) or "none"
 
 
 def start_time(pid):
-    """Return when a process started (clock ticks since boot, with the boot's id), or None if it is gone or dead."""
+    """Return when a process started (clock ticks since boot, the boot's id), None if it is gone or dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

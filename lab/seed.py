@@ -14,8 +14,10 @@ CLUSTER_NAME = "prod"
 STANDINS = ("pmxcfs", "pvecm", "pvesr", "ha-manager")
 PVE_UNITS = ("pve-cluster", "pve-firewall", "pvestatd", "pvedaemon", "pveproxy", "pve-ha-lrm", "pve-ha-crm")
 # A guest of the first node, and the job that replicates it to the second.
-GUEST = ("/etc/pve/nodes/{node}/qemu-server/100.conf",
-         "name: shop\nmemory: 512\nscsi0: local-zfs:vm-100-disk-0,size=1M\n")
+GUEST = (
+    "/etc/pve/nodes/{node}/qemu-server/100.conf",
+    "name: shop\nmemory: 512\nscsi0: local-zfs:vm-100-disk-0,size=1M\n",
+)
 JOB = "100-0"
 SOURCE = "/srv/pve-corosync"
 PILLAR = "/srv/pillar"
@@ -60,7 +62,7 @@ def hosts(nodes, network=VRACK):
 
 
 def corosync_conf(nodes, network=VRACK, version=1):
-    """Return corosync.conf with one link, in the form that PVE's tools write: keys sorted, two blanks, link blocks."""
+    """Return corosync.conf with one link, as PVE's tools write it: keys sorted, two blanks, link blocks."""
     blocks = [f"""  node {{
     name: {node}
     nodeid: {number(node)}
@@ -105,7 +107,7 @@ def nodes_sls(nodes):
 
 
 def pillar(record, nodes):
-    """Return the folder that is the master's pillar: the repository's own for two nodes, else a copy for more."""
+    """Return the folder that is the master's pillar: the repository's own for two nodes, a copy for more."""
     shipped = host.REPO / "pillar"
     if len(nodes) == 2:
         return shipped
@@ -134,7 +136,9 @@ def _seed_master(disk):
     for unit in ("corosync", "ssh"):
         disk.link(f"/etc/systemd/system/{unit}.service", "/dev/null")
     disk.unit("salt-master")
-    disk.write("/etc/salt/master", f"""# The lab's master: file_roots is the repository as it stands.
+    disk.write(
+        "/etc/salt/master",
+        f"""# The lab's master: file_roots is the repository as it stands.
 id: {MASTER}
 interface: {MASTER_ADDRESS}
 auto_accept: True
@@ -149,7 +153,8 @@ pillar_roots:
 worker_threads: 3
 timeout: 5
 gather_job_timeout: 4
-""")
+""",
+    )
 
 
 def _seed_node(disk, node, nodes, authkey, keys):
@@ -160,10 +165,13 @@ def _seed_node(disk, node, nodes, authkey, keys):
         disk.write(f"{folder}/authkey", authkey, 0o400)
     disk.write("/usr/local/share/lab/hosts", hosts(nodes))
     disk.copy(host.REPO / "lab/lab-reset", "/usr/local/sbin/lab-reset", 0o755)
-    disk.write("/etc/systemd/system/corosync.service.d/pve.conf",
-               "[Unit]\nConditionPathExists=/etc/corosync/corosync.conf\n\n[Service]\nPrivateTmp=yes\n")
-    disk.link("/etc/systemd/system/multi-user.target.wants/corosync.service",
-              "/lib/systemd/system/corosync.service")
+    disk.write(
+        "/etc/systemd/system/corosync.service.d/pve.conf",
+        "[Unit]\nConditionPathExists=/etc/corosync/corosync.conf\n\n[Service]\nPrivateTmp=yes\n",
+    )
+    disk.link(
+        "/etc/systemd/system/multi-user.target.wants/corosync.service", "/lib/systemd/system/corosync.service"
+    )
     disk.write("/etc/pve/.keep", "")
     (disk.root / "etc/pve/.keep").unlink()
     for unit in (*PVE_UNITS, "salt-minion"):
@@ -172,7 +180,9 @@ def _seed_node(disk, node, nodes, authkey, keys):
         disk.copy(source, f"/usr/bin/{program}", 0o755)
     for source in sorted((host.REPO / "lab/standins").glob("*_lib/**/*.py")):
         disk.copy(source, f"/usr/lib/pve-standins/{source.relative_to(host.REPO / 'lab/standins')}", 0o644)
-    disk.write("/etc/salt/minion", f"""master: {MASTER_ADDRESS}
+    disk.write(
+        "/etc/salt/minion",
+        f"""master: {MASTER_ADDRESS}
 id: {node}
 mine_enabled: False
 enable_gpu_grains: False
@@ -184,7 +194,8 @@ master_tries: -1
 return_retry_tries: 30
 cache_jobs: True
 scheduler_before_connect: True
-""")
+""",
+    )
     disk.write("/root/.ssh/authorized_keys", "".join(keys[name]["root.pub"] for name in nodes), 0o600)
     disk.write("/root/.ssh/id_rsa", keys[node]["root"], 0o600)
     disk.write("/root/.ssh/id_rsa.pub", keys[node]["root.pub"])
@@ -196,7 +207,7 @@ scheduler_before_connect: True
 
 
 def programs():
-    """Return {program: file} of the PVE programs for the nodes: LAB_PMXCFS=/path … gives a real one, else the stand-in."""
+    """Return {program: file} of the PVE programs: the real one of LAB_PMXCFS=/path …, else the stand-in."""
     found = {}
     for program in STANDINS:
         variable = f"LAB_{program.upper().replace('-', '_')}"
@@ -209,7 +220,7 @@ def programs():
 
 
 def _ssh_keys(record, nodes):
-    """Make a host key and a root key for each node; returns {node: {"host", "host.pub", "root", "root.pub"}}."""
+    """Make host and root keys of the nodes; returns {node: {"host", "host.pub", "root", "root.pub"}}."""
     folder = record.folder / "keys"
     folder.mkdir(mode=0o700)
     keys = {}
@@ -222,5 +233,3 @@ def _ssh_keys(record, nodes):
             keys[node][f"{kind}.pub"] = path.with_name(f"{path.name}.pub").read_text(encoding="ascii")
     shutil.rmtree(folder)
     return keys
-
-

@@ -17,13 +17,13 @@ MASTER = "master"
 class Record:
     """The folder of a lab and its state.json.
 
-    The record holds: ``suite``, ``base`` (root folder shared by the nodes), ``nodes`` (names, without the master),
+    The record holds: ``suite``, ``base`` (root folder of all nodes), ``nodes`` (names, without the master),
     ``procs`` ({machine: {"pid", "start"}}), ``cut`` and ``lost`` (lists of [network, machine]).
     """
 
     def __init__(self, name):
         if not NAME.fullmatch(name):
-            raise LabError(f"{name!r} is no name for a lab: use up to 20 of a-z, 0-9 and -, beginning with one of a-z, 0-9")
+            raise LabError(f"{name!r} is no name for a lab: use up to 20 of a-z, 0-9 and -, and no - first")
         self.name = name
         self.prefix = f"pcl-{name}"
         self.folder = host.HOME / name
@@ -57,14 +57,17 @@ class Record:
         return [*self.read().get("nodes", []), MASTER]
 
     def disk(self, machine):
-        """Return the folder that holds what this machine changed of the base root (the overlay's upper layer)."""
+        """Return the folder of what this machine changed of the base root (the overlay's upper layer)."""
         return self.folder / machine / "upper"
 
 
 def all_names():
     """Return the names of all labs that left a folder on this machine."""
-    return sorted(path.name for path in host.HOME.iterdir() if path.is_dir() and NAME.fullmatch(path.name)) \
-        if host.HOME.is_dir() else []
+    return (
+        sorted(path.name for path in host.HOME.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
+        if host.HOME.is_dir()
+        else []
+    )
 
 
 def node_names(count):

@@ -43,7 +43,7 @@ class Story:
     def play(self):
         """Play everything; returns True when both checklists were green."""
         lab = self.lab
-        print(f"Corosync, systemd, sshd and Salt of Debian {lab.suite}; the vRack is one segment, the public network routed.")
+        print(f"Real Corosync, systemd, sshd and Salt on Debian {lab.suite}, in network namespaces.")
         with self.act("Two nodes and a Salt master are booted"):
             host.prepare()
             base.provide(lab.suite)
@@ -85,8 +85,14 @@ class Story:
         lab.cut("vrack")
         print("The vRack cable of both nodes is unplugged.")
         wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 60, what="both nodes to lose quorum")
-        wait_for(lambda: not any(map(lab.writable, lab.nodes)), 60, what="/etc/pve to become read-only on both nodes")
-        print(f"Quorum is lost on both nodes after {time.monotonic() - begin:.1f} s, and /etc/pve is read-only:\n")
+        wait_for(
+            lambda: not any(map(lab.writable, lab.nodes)),
+            60,
+            what="/etc/pve to become read-only on both nodes",
+        )
+        print(
+            f"No quorum on either node after {time.monotonic() - begin:.1f} s, and /etc/pve is read-only:\n"
+        )
         self.show("pve1", "corosync-cfgtool", "-s")
         self.show("pve1", "touch", "/etc/pve/a-new-file")
 
@@ -97,8 +103,10 @@ class Story:
         links = len(lab.nodes) - 1
 
         def connected():
-            return all(lab.exec(node, ["corosync-cfgtool", "-s"]).stdout.count("\tconnected") >= 2 * links
-                       for node in lab.nodes)
+            return all(
+                lab.exec(node, ["corosync-cfgtool", "-s"]).stdout.count("\tconnected") >= 2 * links
+                for node in lab.nodes
+            )
 
         wait_for(connected, 60, what="both links to be connected on both nodes")
         print(f"Both links are connected on both nodes after {time.monotonic() - begin:.1f} s:\n")
@@ -115,16 +123,25 @@ class Story:
         print(f"{MASTER}# salt-run state.orchestrate {orchestration}", flush=True)
         with watch:
             code, text = self._stream(["salt-run", "--out=json", "state.orchestrate", orchestration])
-        print("\n".join(["", *phases(text), "", f"exit code {code}; seen on the nodes, from the command on:"]))
+        print(
+            "\n".join(["", *phases(text), "", f"exit code {code}; seen on the nodes, from the command on:"])
+        )
         for line in watch.report():
             print(f"  {line}")
 
     def _stream(self, argv, timeout=300):
-        """Run a program on the master, print its progress (standard error) as it comes; returns (code, its output)."""
+        """Run a program on the master, print its standard error as it comes; returns (code, output)."""
         command = self.lab.machine(MASTER).command(argv)
         with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True,
-                                     errors="replace", start_new_session=True)
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
             deadline = threading.Timer(timeout, os.killpg, (child.pid, signal.SIGKILL))
             deadline.start()
             try:
@@ -151,7 +168,7 @@ class Story:
 
 
 def phases(text):
-    """Return lines that sum up what `salt-run --out=json state.orchestrate` printed: each step, its time, its report.
+    """Return lines that sum up what `salt-run --out=json state.orchestrate` printed, one for each step.
 
     A text that is no such document comes back as it is.
     """
@@ -169,7 +186,9 @@ def phases(text):
             report = report.removeprefix(f"{returned.get('cluster')}, layout {returned.get('layout')}: ")
         said = (report or step["comment"]).split("\n\n")[0].splitlines()
         verdict = "ok" if step["result"] else "FAILED"
-        lines.append(f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said[0]}")
+        lines.append(
+            f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said[0]}"
+        )
         if not step["result"]:
             lines += [f"      {line}" for line in report.splitlines()[1:]]
     return lines
@@ -208,10 +227,15 @@ class Watch:
         lines = []
         for node, samples in self.seen.items():
             for column, what in ((1, "quorum"), (2, "/etc/pve writable")):
-                turns = [f"{'yes' if new[column] else 'NO'} at {new[0]:.1f} s"
-                         for old, new in zip(samples, samples[1:]) if old[column] != new[column]]
+                turns = [
+                    f"{'yes' if new[column] else 'NO'} at {new[0]:.1f} s"
+                    for old, new in zip(samples, samples[1:])
+                    if old[column] != new[column]
+                ]
                 first = "yes" if samples and samples[0][column] else "NO"
-                story = ", then ".join([f"{first} at the start", *turns]) if turns else f"{first} all the time"
+                story = (
+                    ", then ".join([f"{first} at the start", *turns]) if turns else f"{first} all the time"
+                )
                 lines.append(f"{node}  {what:<18} {story}")
         return lines
 
@@ -219,8 +243,12 @@ class Watch:
 def main(argv=None):
     """Play the demonstration and clean up; exit code 0 only when both checklists were green."""
     top = argparse.ArgumentParser(prog="lab/demo", description=__doc__)
-    top.add_argument("--suite", choices=sorted(base.SALT), default="bookworm",
-                     help="bookworm: Corosync 3.1.7, Salt 3006; trixie: Corosync 3.1.9, Salt 3008")
+    top.add_argument(
+        "--suite",
+        choices=sorted(base.SALT),
+        default="bookworm",
+        help="bookworm: Corosync 3.1.7, Salt 3006; trixie: Corosync 3.1.9, Salt 3008",
+    )
     top.add_argument("--name", default="demo", help="name of the lab")
     top.add_argument("--keep", action="store_true", help="leave the lab up at the end")
     args = top.parse_args(argv)
@@ -229,7 +257,7 @@ def main(argv=None):
         host.prepare()
         lab = Lab(args.name, args.suite)
         if lab.record.exists():
-            raise LabError(f"there is a lab {args.name!r} already: lab/lab --name {args.name} down removes it")
+            raise LabError(f"lab {args.name!r} is there already: lab/lab --name {args.name} down removes it")
     except LabError as error:
         print(f"lab/demo: {error}", file=sys.stderr)
         return 1

@@ -55,4 +55,6 @@ def _save_journals(lab, test):
             text = lab.exec(machine, ["journalctl", "--no-pager", "-n", "2000", "-o", "short-precise"]).stdout
         except LabError as error:
             text = f"{error}\n"
-        (ARTIFACTS / f"{re.sub('[^A-Za-z0-9_.-]', '_', test)}-{machine}.log").write_text(text, encoding="utf-8")
+        (ARTIFACTS / f"{re.sub('[^A-Za-z0-9_.-]', '_', test)}-{machine}.log").write_text(
+            text, encoding="utf-8"
+        )

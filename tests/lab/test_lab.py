@@ -20,11 +20,15 @@ SUITE = os.environ.get("LAB_SUITES", "bookworm").split()[0]
 
 
 def leftovers(name):
-    """Return everything on this machine that carries a lab's name: namespaces, cgroups, mounts, processes, folders."""
+    """Return everything here that carries a lab's name: namespaces, cgroups, mounts, processes, folders."""
     prefix = f"pcl-{name}"
-    found = [path for folder in ("/run/netns", "/run/systemd/nspawn/propagate", host.cgroup_root(), host.HOME)
-             if Path(folder).is_dir() for path in Path(folder).iterdir()
-             if path.name in (name, prefix) or path.name.startswith(f"{prefix}-")]
+    found = [
+        path
+        for folder in ("/run/netns", "/run/systemd/nspawn/propagate", host.cgroup_root(), host.HOME)
+        if Path(folder).is_dir()
+        for path in Path(folder).iterdir()
+        if path.name in (name, prefix) or path.name.startswith(f"{prefix}-")
+    ]
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         found += [line for line in mounts if f"{host.HOME}/{name}/" in line or prefix in line]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -49,7 +53,9 @@ def test_first_state(lab):
     for node in lab.nodes:
         assert lab.members(node) == [1, 2]
         assert lab.quorate(node)
-        resolved = [line.split()[0] for line in lab.exec(node, ["getent", "ahostsv4", "pve2"]).stdout.splitlines()]
+        resolved = [
+            line.split()[0] for line in lab.exec(node, ["getent", "ahostsv4", "pve2"]).stdout.splitlines()
+        ]
         assert set(resolved) == {"10.66.0.2"}
         assert lab.exec(node, ["systemctl", "is-active", "ssh", "pveproxy", "salt-minion"]).returncode == 0
     links = lab.exec("pve1", ["corosync-cfgtool", "-s"]).stdout.split()
@@ -69,7 +75,7 @@ def test_needs_root(monkeypatch):
 
 
 def test_missing_kernel_feature_is_named(monkeypatch, tmp_path):
-    """A machine without cgroup2, and a folder that cannot carry an overlay, are refused in one sentence each."""
+    """A machine without cgroup2 and a folder that cannot carry an overlay are refused in one sentence."""
     monkeypatch.setattr(host, "cgroup_root", lambda: None)
     with pytest.raises(LabError, match="cgroup2"):
         host.prepare()
@@ -93,8 +99,10 @@ def test_networks_are_as_designed(lab):
 def test_nodes_reach_each_other_by_ssh_on_both_networks(lab):
     """As after a join: root gets in without a password, on either address."""
     for address in ("10.66.0.2", "198.51.102.10"):
-        done = lab.exec("pve1", ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", address,
-                                 "hostname"])
+        done = lab.exec(
+            "pve1",
+            ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", address, "hostname"],
+        )
         assert done.stdout == "pve2\n", done.stderr
 
 
@@ -105,7 +113,9 @@ def test_cut_takes_quorum_and_heal_brings_it_back(lab):
     assert "10.66.0.1/24" in lab.exec("pve1", ["ip", "-4", "address", "show", "vrack0"]).stdout
     wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
     assert lab.members("pve1") == [1]
-    wait_for(lambda: not any(map(lab.writable, lab.nodes)), 10, what="/etc/pve to become read-only on both nodes")
+    wait_for(
+        lambda: not any(map(lab.writable, lab.nodes)), 10, what="/etc/pve to become read-only on both nodes"
+    )
     lab.heal("vrack")
     assert [card(lab, node, "vrack0") for node in lab.nodes] == ["UP", "UP"]
     wait_for(lambda: all(map(lab.healthy, lab.nodes)), 30, what="both nodes to be healthy")
@@ -157,8 +167,13 @@ def test_reset_undoes_what_a_test_did(lab):
     """Other files, another link, a firewall, a stopped daemon: reset finds and undoes all of it."""
     conf = lab.read("pve1", "/etc/corosync/corosync.conf")
     for node in lab.nodes:
-        lab.write(node, "/etc/corosync/corosync.conf",
-                  conf.replace("config_version: ", "config_version: 9").replace("link_mode: passive", "link_mode: rr"))
+        lab.write(
+            node,
+            "/etc/corosync/corosync.conf",
+            conf.replace("config_version: ", "config_version: 9").replace(
+                "link_mode: passive", "link_mode: rr"
+            ),
+        )
     lab.write("pve1", "/etc/hosts", "127.0.0.1 localhost\n")
     lab.exec("pve2", ["nft", "add", "table", "inet", "mine"], check=True)
     lab.exec("pve2", ["mkdir", "/var/lib/pve-corosync"], check=True)
@@ -173,7 +188,7 @@ def test_reset_undoes_what_a_test_did(lab):
 
 
 def test_salt_answers_with_the_modules_of_this_tree(lab):
-    """The minions have the lab's pillar and the tree's modules; the master serves nothing else of the tree."""
+    """The minions have the lab's pillar and the tree's modules; the master serves nothing else of it."""
     pillar = lab.salt("--out=txt", "*", "config.get", "corosync:cluster_name", check=True).stdout
     assert sorted(pillar.splitlines()) == ["pve1: prod", "pve2: prod"]
     served = lab.salt_run("--out=txt", "fileserver.file_list", check=True).stdout
@@ -191,7 +206,7 @@ def test_a_guest_is_replicated_as_in_the_story(lab):
 
 
 def test_exec_gives_code_output_and_deadline(lab):
-    """The result has code and both streams; a program that outlives its deadline is ended, in the node too."""
+    """The result has code and streams; a program that outlives its deadline is ended in the node too."""
     done = lab.exec("pve1", ["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
     with pytest.raises(LabError, match="did not end within 0.5 s"):
@@ -201,12 +216,14 @@ def test_exec_gives_code_output_and_deadline(lab):
 
 def test_errors_say_what_there_is(lab):
     """A wrong name is answered with the names that exist."""
-    for act, text in ((lambda: lab.exec("pve7", ["true"]), "pve1, pve2, master"),
-                      (lambda: lab.cut("wifi"), "vrack and public"),
-                      (lambda: lab.cut("vrack", MASTER), "no card in vrack"),
-                      (lambda: lab.boot("pve1"), "running already"),
-                      (lambda: lab.up(), "already"),
-                      (lambda: Lab("No_Such"), "up to 20")):
+    for act, text in (
+        (lambda: lab.exec("pve7", ["true"]), "pve1, pve2, master"),
+        (lambda: lab.cut("wifi"), "vrack and public"),
+        (lambda: lab.cut("vrack", MASTER), "no card in vrack"),
+        (lambda: lab.boot("pve1"), "running already"),
+        (lambda: lab.up(), "already"),
+        (lambda: Lab("No_Such"), "up to 20"),
+    ):
         with pytest.raises(LabError, match=text):
             act()
 
@@ -222,7 +239,9 @@ def test_two_labs_side_by_side_and_nothing_left(lab, lab_prefix):
         other.cut("vrack")
         wait_for(lambda: not other.quorate("pve3"), 40, what="pve3 of the other lab to lose quorum")
         assert all(map(lab.healthy, lab.nodes))
-        ids = other.salt("--out=txt", "pve3", "config.get", "corosync:nodes:pve3:addresses:public", check=True).stdout
+        ids = other.salt(
+            "--out=txt", "pve3", "config.get", "corosync:nodes:pve3:addresses:public", check=True
+        ).stdout
         assert ids == "pve3: 198.51.103.10\n"
         assert leftovers(name)
     finally:
@@ -235,8 +254,11 @@ def test_two_labs_side_by_side_and_nothing_left(lab, lab_prefix):
 def test_down_clears_up_after_a_killed_up(lab_prefix, seconds):
     """kill -9 of `lab up` at different moments: down finds everything it had made."""
     name = f"{lab_prefix}-killed"
-    up = subprocess.Popen([*COMMAND, "--name", name, "up", "--suite", SUITE], stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL)
+    up = subprocess.Popen(
+        [*COMMAND, "--name", name, "up", "--suite", SUITE],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     wait_for(lambda: (host.HOME / name / "state.json").exists(), 200, every=0.05, what="lab up to begin")
     time.sleep(seconds)
     assert up.poll() is None, "lab up was done before it could be killed"
@@ -257,8 +279,14 @@ def test_only_processes_of_the_lab_are_killed(tmp_path):
         name = f"t{os.getpid()}-pid"
         lab = Lab(name)
         with lab.record.change() as record:
-            record.update(suite="bookworm", base=str(tmp_path), nodes=["pve1", "pve2"], cut=[], lost=[],
-                          procs={"pve1": {"pid": stranger.pid, "start": "1@another"}})
+            record.update(
+                suite="bookworm",
+                base=str(tmp_path),
+                nodes=["pve1", "pve2"],
+                cut=[],
+                lost=[],
+                procs={"pve1": {"pid": stranger.pid, "start": "1@another"}},
+            )
         lab.down()
         assert stranger.poll() is None
         assert start_time(stranger.pid)
@@ -269,14 +297,27 @@ def test_only_processes_of_the_lab_are_killed(tmp_path):
 
 
 def test_demo_sums_up_an_orchestration():
-    """Each step of the JSON document becomes a line, with all of its report where it failed; other text stays."""
+    """Each step of the document becomes a line, with all of its report where it failed; other text stays."""
+
     def step(number, name, good, report):
         returned = {"cluster": "prod", "layout": "degraded", "report": f"prod, layout degraded: {report}"}
-        return {"__run_num__": number, "__id__": name, "result": good, "duration": 1500.0, "comment": "",
-                "changes": {"return": returned}}
+        return {
+            "__run_num__": number,
+            "__id__": name,
+            "result": good,
+            "duration": 1500.0,
+            "comment": "",
+            "changes": {"return": returned},
+        }
 
-    document = {"data": {"master": {"b": step(1, "2 names", False, "refused\n\nERROR no-route: pve2\n    -> heal"),
-                                    "a": step(0, "1 links", True, "reached\n\nstep  what")}}}
+    document = {
+        "data": {
+            "master": {
+                "b": step(1, "2 names", False, "refused\n\nERROR no-route: pve2\n    -> heal"),
+                "a": step(0, "1 links", True, "reached\n\nstep  what"),
+            }
+        }
+    }
     assert phases(json.dumps(document)) == [
         "  1 links              ok        1.5 s   reached",
         "  2 names              FAILED    1.5 s   refused",
@@ -290,16 +331,24 @@ def test_demo_sums_up_an_orchestration():
 def test_salt_commands_take_options_as_they_are(lab):
     """`lab/lab salt-run --out=json …` hands the option on, and so does the form with --."""
     for dashes in ([], ["--"]):
-        done = subprocess.run([*COMMAND, "--name", lab.name, "salt", *dashes, "--out=txt", "pve1", "test.ping"],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*COMMAND, "--name", lab.name, "salt", *dashes, "--out=txt", "pve1", "test.ping"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.stdout == "pve1: True\n", done.stderr
 
 
 def test_command_line(lab):
     """The command gives the program's own exit code, and one sentence where it cannot do as told."""
     command = [*COMMAND, "--name", lab.name]
-    done = subprocess.run([*command, "exec", "pve2", "--", "sh", "-c", "hostname; exit 5"], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [*command, "exec", "pve2", "--", "sh", "-c", "hostname; exit 5"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (5, "pve2\n")
     status = subprocess.run([*command, "status"], capture_output=True, text=True, check=True).stdout.split()
     assert status.count("running") == 3
