@@ -146,7 +146,7 @@ class Story:
             deadline.start()
             try:
                 for line in child.stderr:
-                    if line.strip() and not line.startswith("["):  # Salt's own log lines are not progress
+                    if line.strip() and not line.startswith(("[", "unclosed ")):  # Salt's own log is no progress
                         print(f"  {line.rstrip()}", flush=True)
                 child.wait()
             finally:
