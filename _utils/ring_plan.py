@@ -516,7 +516,10 @@ class _Maker:
             data={"mode": mode, **outage},
             remedy="the live strategy reaches the layout without a loss where it is possible",
         )
-        if any(view.will_be_quorate(g) for g in view.together(view.goal)) and view.mounted:
+        groups = view.together(view.goal)
+        # daemons that are stopped now start with the others
+        groups.append([*view.running, *view.stopped])
+        if any(view.will_be_quorate(group) for group in groups) and view.mounted:
             builder.publish()
 
     def _tell_absent(self):
