@@ -1,4 +1,5 @@
 """What the contract suites share: the cluster of namespaces, healthy at the start of each test."""
+
 import os
 
 import pytest
@@ -11,7 +12,9 @@ def pytest_configure(config):
         raise pytest.UsageError("the contract suites make namespaces and mounts: run them as root")
     missing = have_tools()
     if missing:
-        raise pytest.UsageError(f"the contract suites need {', '.join(missing)}: apt-get install the packages in tests/run")
+        raise pytest.UsageError(
+            f"the contract suites need {', '.join(missing)}: apt-get install the packages in tests/run"
+        )
 
 
 @pytest.fixture(scope="module")

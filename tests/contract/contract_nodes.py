@@ -1,9 +1,11 @@
-"""Nodes for the contract suites: real corosync daemons in namespaces of this machine, gone when their holder ends.
+"""Nodes for the contract suites: real corosync daemons in namespaces of this machine.
 
-A node is a process that holds its own mount, network, host name and process namespaces. Its /etc, /root, /run, /var/lib
-and /var/log are layers in memory over this machine's, so that nothing of the machine is written. Two networks: vRack
-(10.66.0.0/24, link 0) and public (198.51.100.0/24), both bridges in a network namespace of their own, without a way out.
+A node is a process that holds its own mount, network, host name and process namespaces, and takes
+everything in them with it when it ends. Its /etc, /root, /run, /var/lib and /var/log are layers in memory
+over this machine's, so that nothing of the machine is written. There are two networks, vRack (10.66.0.0/24,
+link 0) and public (198.51.100.0/24): bridges in a network namespace of their own, without a way out.
 """
+
 import os
 import shutil
 import signal
@@ -14,10 +16,15 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 STANDINS = REPO / "lab/standins"
-PROGRAMS = {"pmxcfs": "LAB_PMXCFS", "pvecm": "LAB_PVECM", "pvesr": "LAB_PVESR", "ha-manager": "LAB_HA_MANAGER"}
+PROGRAMS = {
+    "pmxcfs": "LAB_PMXCFS",
+    "pvecm": "LAB_PVECM",
+    "pvesr": "LAB_PVESR",
+    "ha-manager": "LAB_HA_MANAGER",
+}
 NETWORKS = {"vrack": ("10.66.0", 24), "public": ("198.51.100", 24)}
 WAIT_SECONDS = 30
-# A namespace has no systemd: this stands for it where a program asks it to start or stop one of the two daemons.
+# A namespace has no systemd: this stands for it where a program starts or stops one of the two daemons.
 SYSTEMCTL = r"""#!/bin/sh
 verb=$1; shift
 names=
@@ -54,7 +61,7 @@ while :; do sleep 3600; done
 
 
 def program(name):
-    """Return the file that a suite is to check: the real program where the environment names one, else the stand-in."""
+    """Return the file that is checked: the real program if the environment names one, else the stand-in."""
     given = os.environ.get(PROGRAMS.get(name, ""))
     path = Path(given) if given else STANDINS / name
     if not path.is_file():
@@ -63,7 +70,7 @@ def program(name):
 
 
 def wait_for(test, what, seconds=WAIT_SECONDS):
-    """Ask again until a test holds, and fail by name when it does not in time; returns what the test returned."""
+    """Ask again until a test holds and return its answer; fail by name when it does not in time."""
     until = time.monotonic() + seconds
     while True:
         answer = test()
@@ -76,7 +83,9 @@ def wait_for(test, what, seconds=WAIT_SECONDS):
 
 def sh(*command, **options):
     """Run a command of this machine and fail with its output."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, **options
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr or done.stdout}")
     return done.stdout
@@ -90,24 +99,61 @@ class Node:
         self.addresses = {net: f"{prefix}.{number}" for net, (prefix, _) in NETWORKS.items()}
         self.daemons = {}
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--uts", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-             "sh", "-c", HOLDER, "holder", name], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            [
+                "unshare",
+                "--mount",
+                "--uts",
+                "--net",
+                "--ipc",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                HOLDER,
+                "holder",
+                name,
+            ],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             # unshare complains there about a signal mask when its child is killed.
-            stderr=subprocess.DEVNULL, text=True)
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         if self.holder.stdout.readline() != "ready\n":
             raise RuntimeError(f"the namespaces of {name} could not be made")
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text(encoding="ascii")
+        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text(
+            encoding="ascii"
+        )
         self.pid = int(children.split()[0])
 
     def inside(self, *command):
         """Return a command line that runs in the node."""
-        return ["nsenter", "--target", str(self.pid), "--mount", "--uts", "--net", "--ipc", "--pid", "--",
-                *map(str, command)]
+        return [
+            "nsenter",
+            "--target",
+            str(self.pid),
+            "--mount",
+            "--uts",
+            "--net",
+            "--ipc",
+            "--pid",
+            "--",
+            *map(str, command),
+        ]
 
     def run(self, *command, timeout=120, **options):
         """Run a command in the node; returns subprocess.CompletedProcess with text."""
-        return subprocess.run(self.inside(*command), capture_output=True, text=True, timeout=timeout, check=False,
-                              stdin=subprocess.DEVNULL, **options)
+        return subprocess.run(
+            self.inside(*command),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
 
     def ok(self, *command, **options):
         """Run a command that must work, and return what it printed."""
@@ -116,16 +162,30 @@ class Node:
         return done.stdout
 
     def python(self, code, *args):
-        """Run Python in the node; returns what it printed. An OSError ends up as its name, such as `EACCES`."""
+        """Run Python in the node; returns what it printed, an OSError as its name, such as `EACCES`."""
         code = textwrap.dedent(code)
-        wrapped = ("import errno, os, sys, time\ntry:\n" + textwrap.indent(code, "    ")
-                   + "\nexcept OSError as error:\n    print(errno.errorcode[error.errno])\n")
+        wrapped = (
+            "import errno, os, sys, time\ntry:\n"
+            + textwrap.indent(code, "    ")
+            + "\nexcept OSError as error:\n    print(errno.errorcode[error.errno])\n"
+        )
         return self.ok("/usr/bin/python3", "-I", "-c", wrapped, *args).strip()
 
     def write(self, path, text, mode=0o644):
         """Write a file in the node's own layers (not in /etc/pve)."""
-        done = subprocess.run(self.inside("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1"', "sh",
-                                          path, f"{mode:o}"), input=text.encode(), capture_output=True, check=False)
+        done = subprocess.run(
+            self.inside(
+                "sh",
+                "-c",
+                'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1"',
+                "sh",
+                path,
+                f"{mode:o}",
+            ),
+            input=text.encode(),
+            capture_output=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
 
     def read(self, path):
@@ -139,9 +199,13 @@ class Node:
     def start(self, name, *command):
         """Start a daemon in the foreground, its output in log(name)."""
         self.stop(name)
-        log = open(self.cluster.folder / f"{self.name}-{name}.log", "ab")  # noqa: SIM115 - the daemon keeps it
+        log = open(
+            self.cluster.folder / f"{self.name}-{name}.log", "ab"
+        )  # noqa: SIM115 - the daemon keeps it
         with log:
-            self.daemons[name] = subprocess.Popen(self.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.daemons[name] = subprocess.Popen(
+                self.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def log(self, name):
         """Return what a daemon has written so far."""
@@ -151,7 +215,9 @@ class Node:
     def signal(self, name, sign="TERM"):
         """Send a signal to a daemon itself (its nsenter passes none on)."""
         process = self.daemons[name]
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        children = (
+            Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        )
         for child in children:
             subprocess.run(["kill", f"-{sign}", child], check=False)
         if sign != "STOP":
@@ -181,11 +247,18 @@ class Node:
 
     def start_sshd(self):
         """Give the node keys of its own, and let the other nodes' root in."""
-        self.ok("sh", "-c", "rm -f /etc/ssh/ssh_host_*; rm -rf /root/.ssh; mkdir -m 700 /root/.ssh;"
-                            " ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key;"
-                            f" ssh-keygen -q -t rsa -b 2048 -N '' -C root@{self.name} -f /root/.ssh/id_rsa;"
-                            " cp /root/.ssh/id_rsa.pub /root/.ssh/authorized_keys")
-        self.write("/etc/ssh/sshd_config", "PermitRootLogin yes\nHostKey /etc/ssh/ssh_host_rsa_key\nUsePAM no\nUseDNS no\n")
+        self.ok(
+            "sh",
+            "-c",
+            "rm -f /etc/ssh/ssh_host_*; rm -rf /root/.ssh; mkdir -m 700 /root/.ssh;"
+            " ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key;"
+            f" ssh-keygen -q -t rsa -b 2048 -N '' -C root@{self.name} -f /root/.ssh/id_rsa;"
+            " cp /root/.ssh/id_rsa.pub /root/.ssh/authorized_keys",
+        )
+        self.write(
+            "/etc/ssh/sshd_config",
+            "PermitRootLogin yes\nHostKey /etc/ssh/ssh_host_rsa_key\nUsePAM no\nUseDNS no\n",
+        )
         self.start("sshd", shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e")
 
     # The two daemons
@@ -193,8 +266,10 @@ class Node:
     def start_corosync(self):
         """Start corosync, and wait until it answers."""
         self.start("corosync", "corosync", "-f")
-        wait_for(lambda: self.run("corosync-cmapctl", "-g", "totem.config_version").returncode == 0,
-                 f"corosync of {self.name} answers")
+        wait_for(
+            lambda: self.run("corosync-cmapctl", "-g", "totem.config_version").returncode == 0,
+            f"corosync of {self.name} answers",
+        )
 
     def start_pmxcfs(self, *options, wait=True):
         """Start the cluster file system, and wait until it is mounted."""
@@ -204,8 +279,10 @@ class Node:
 
     def mounted(self):
         """Tell whether /etc/pve is a mount and alive."""
-        return self.run("stat", "/etc/pve/local").returncode == 0 or self.run(
-            "readlink", "/etc/pve/local").returncode == 0
+        return (
+            self.run("stat", "/etc/pve/local").returncode == 0
+            or self.run("readlink", "/etc/pve/local").returncode == 0
+        )
 
     def quorate(self):
         """Tell what PVE asks: whether /etc/pve/local is writable."""
@@ -233,8 +310,12 @@ class Cluster:
         self.folder, self.name = Path(folder), name
         self.authkey = os.urandom(256)
         self.nodes = []
-        self.switch = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
-                                       stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self.switch = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
         self.switch.stdout.readline()
         try:
             for network in NETWORKS:
@@ -255,7 +336,9 @@ class Cluster:
     def _connect(self, node):
         for network, (_, width) in NETWORKS.items():
             port = f"{network[:3]}{node.number}"
-            self._switch("ip", "link", "add", port, "type", "veth", "peer", "name", network, "netns", node.pid)
+            self._switch(
+                "ip", "link", "add", port, "type", "veth", "peer", "name", network, "netns", node.pid
+            )
             self._switch("ip", "link", "set", port, "master", network, "up")
             node.ok("ip", "address", "add", f"{node.addresses[network]}/{width}", "dev", network)
             node.link(network, True)
@@ -264,8 +347,11 @@ class Cluster:
         """Give a node the first state of its files: hosts, key, corosync.conf; nothing in /etc/pve."""
         node.write("/etc/hosts", "127.0.0.1 localhost\n" + self.hosts(primary))
         node.write("/etc/corosync/corosync.conf", self.conf(version))
-        done = subprocess.run(node.inside("sh", "-c", "cat >/etc/corosync/authkey && chmod 400 /etc/corosync/authkey"),
-                              input=self.authkey, check=False)
+        done = subprocess.run(
+            node.inside("sh", "-c", "cat >/etc/corosync/authkey && chmod 400 /etc/corosync/authkey"),
+            input=self.authkey,
+            check=False,
+        )
         assert done.returncode == 0
         node.ok("mkdir", "-p", "/etc/pve", "/var/log/corosync")
 
@@ -277,12 +363,16 @@ class Cluster:
         """Return a corosync.conf with link 0 on vRack; `extra` is put at its end."""
         nodes = "".join(
             f"  node {{\n    name: {node.name}\n    nodeid: {node.number}\n    quorum_votes: 1\n"
-            f"    ring0_addr: {node.addresses['vrack']}\n  }}\n" for node in self.nodes)
-        return (f"logging {{\n  debug: off\n  to_syslog: no\n  to_stderr: yes\n}}\n\nnodelist {{\n{nodes}}}\n\n"
-                "quorum {\n  provider: corosync_votequorum\n}\n\n"
-                f"totem {{\n  cluster_name: {self.name}\n  config_version: {version}\n  interface {{\n"
-                "    linknumber: 0\n  }\n  ip_version: ipv4-6\n  link_mode: passive\n  secauth: on\n"
-                f"  token: 1000\n  version: 2\n}}\n\n{extra}")
+            f"    ring0_addr: {node.addresses['vrack']}\n  }}\n"
+            for node in self.nodes
+        )
+        return (
+            f"logging {{\n  debug: off\n  to_syslog: no\n  to_stderr: yes\n}}\n\nnodelist {{\n{nodes}}}\n\n"
+            "quorum {\n  provider: corosync_votequorum\n}\n\n"
+            f"totem {{\n  cluster_name: {self.name}\n  config_version: {version}\n  interface {{\n"
+            "    linknumber: 0\n  }\n  ip_version: ipv4-6\n  link_mode: passive\n  secauth: on\n"
+            f"  token: 1000\n  version: 2\n}}\n\n{extra}"
+        )
 
     def start(self):
         """Start corosync and pmxcfs everywhere, and wait for quorum."""
@@ -295,12 +385,21 @@ class Cluster:
     def wait_healthy(self):
         """Wait until every node is quorate, sees all members with their addresses, and may write."""
         for node in self.nodes:
-            wait_for(lambda node=node: node.quorate() and node.read("/etc/pve/.members").count('"ip"') == len(self.nodes)
-                     and '"online": 0' not in node.read("/etc/pve/.members"),
-                     f"{node.name} is quorate and sees all: {node.log('pmxcfs')[-2000:]}")
-            wait_for(lambda node=node: node.python("os.close(os.open('/etc/pve/.probe' + sys.argv[1], os.O_CREAT))\n"
-                                                   "os.unlink('/etc/pve/.probe' + sys.argv[1])", node.name) == "",
-                     f"{node.name} may write")
+            wait_for(
+                lambda node=node: node.quorate()
+                and node.read("/etc/pve/.members").count('"ip"') == len(self.nodes)
+                and '"online": 0' not in node.read("/etc/pve/.members"),
+                f"{node.name} is quorate and sees all: {node.log('pmxcfs')[-2000:]}",
+            )
+            wait_for(
+                lambda node=node: node.python(
+                    "os.close(os.open('/etc/pve/.probe' + sys.argv[1], os.O_CREAT))\n"
+                    "os.unlink('/etc/pve/.probe' + sys.argv[1])",
+                    node.name,
+                )
+                == "",
+                f"{node.name} may write",
+            )
 
     def close(self):
         """End everything."""
@@ -313,4 +412,6 @@ class Cluster:
 
 def have_tools():
     """Return the programs that the suites need and this machine lacks."""
-    return [name for name in ("corosync", "unshare", "nsenter", "ip", "sshd", "openssl") if not shutil.which(name)]
+    return [
+        name for name in ("corosync", "unshare", "nsenter", "ip", "sshd", "openssl") if not shutil.which(name)
+    ]

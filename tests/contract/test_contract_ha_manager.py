@@ -1,7 +1,8 @@
-"""Contract of ha-manager: texts, commands, and who holds the watchdog (facts: pve.md §8, pve-tools.md §1).
+"""Contract of ha-manager: texts, commands, and who holds the watchdog.
 
 LAB_HA_MANAGER checks a real one, with the real pve-ha-lrm, pve-ha-crm and watchdog-mux in the path beside it.
 """
+
 import os
 import re
 import time
@@ -29,8 +30,12 @@ def ready(cluster):
         if "lrm" not in node.daemons:
             node.install()
             node.ok("pvecm", "updatecerts")
-    first.ok("sh", "-c", "rm -f /etc/pve/ha/*; rmdir /etc/pve/priv/lock/* 2>/dev/null; "
-                         "echo 'memory: 16' >/etc/pve/nodes/pve1/qemu-server/100.conf")
+    first.ok(
+        "sh",
+        "-c",
+        "rm -f /etc/pve/ha/*; rmdir /etc/pve/priv/lock/* 2>/dev/null; "
+        "echo 'memory: 16' >/etc/pve/nodes/pve1/qemu-server/100.conf",
+    )
     for node in cluster.nodes:
         node.ok("rm", "-f", "/etc/lab-ha")
         for kind in ("crm", "lrm"):
@@ -72,7 +77,10 @@ def test_a_service_makes_a_master_and_arms_its_node(pve1, pve2):
     assert [line.split(" (")[0] for line in lines[3:]] == ["lrm pve1", "lrm pve2", "service vm:100"]
     assert ha(pve1, "remove", "vm:100") == (0, "", "")
     shows(pve1, "lrm pve1 (idle, watchdog standby, DATE)")
-    wait_for(lambda: not any("service" in line for line in ha(pve1, "status")[1].splitlines()), "no service is shown")
+    wait_for(
+        lambda: not any("service" in line for line in ha(pve1, "status")[1].splitlines()),
+        "no service is shown",
+    )
 
 
 def test_disarm_and_arm(pve1, pve2):
@@ -80,7 +88,9 @@ def test_disarm_and_arm(pve1, pve2):
     assert ha(pve2, "crm-command", "disarm-ha", "freeze") == (0, "", "")
     shows(pve1, "fencing disarmed, resource mode: freeze (CRM watchdog released)")
     wait_for(lambda: not pve1.exists(ACTIVE) and not pve2.exists(ACTIVE), "no watchdog is held", 30)
-    assert re.search(r"(?m)^master pve[12] \(active, DATE\) - disarmed, resource mode: freeze$", ha(pve1, "status")[1])
+    assert re.search(
+        r"(?m)^master pve[12] \(active, DATE\) - disarmed, resource mode: freeze$", ha(pve1, "status")[1]
+    )
     assert "lrm pve1 (disarm mode, watchdog released, DATE)" in ha(pve1, "status")[1].splitlines()
     assert ha(pve1, "crm-command", "arm-ha") == (0, "", "")
     shows(pve1, "fencing armed (CRM watchdog active)")
@@ -119,12 +129,17 @@ def test_without_quorum_an_armed_node_stays_armed(pve1, pve2, cluster):
     assert (status, out.splitlines()[0]) == (0, "quorum No quorum on node 'pve1'!")
     begun = time.monotonic()
     assert ha(pve1, "set", "vm:100", "--state", "stopped") == (
-        13, "", TRYING + "update resources config failed: cfs-lock 'domain-ha' error: no quorum!\n")
+        13,
+        "",
+        TRYING + "update resources config failed: cfs-lock 'domain-ha' error: no quorum!\n",
+    )
     assert time.monotonic() - begun > 8
     assert pve1.exists(ACTIVE)
     pve1.signal("lrm")
     time.sleep(3)
-    assert pve1.ended("lrm") is None, "it does not end while it holds the watchdog and nobody can freeze its services"
+    assert (
+        pve1.ended("lrm") is None
+    ), "it does not end while it holds the watchdog and nobody can freeze its services"
     assert pve1.exists(ACTIVE)
     pve1.link("vrack", True)
     cluster.wait_healthy()

@@ -1,4 +1,5 @@
-"""Contract of pvecm create, add, addnode and delnode (facts: pve-tools.md §1). LAB_PVECM checks a real one."""
+"""Contract of pvecm create, add, addnode and delnode (LAB_PVECM=/path checks a real one)."""
+
 import json
 import re
 
@@ -42,8 +43,12 @@ def version(node):
 
 def test_1_create_refuses_a_bad_name(trio):
     assert pvecm(trio.nodes[0], "create", "bad name") == (
-        255, "", "400 Parameter verification failed.\nclustername: invalid format - value does not look like a valid node name"
-                 "\n\npvecm create <clustername> [OPTIONS]\n")
+        255,
+        "",
+        "400 Parameter verification failed.\n"
+        "clustername: invalid format - value does not look like a valid node name"
+        "\n\npvecm create <clustername> [OPTIONS]\n",
+    )
     assert not trio.nodes[0].exists(CONF)
 
 
@@ -52,27 +57,42 @@ def test_2_create(trio):
     status, out, error = pvecm(pve1, "create", "lab3", "--link0", "10.66.0.1")
     assert (status, error) == (0, "")
     assert out.splitlines()[-5:] == [
-        "Corosync Cluster Engine Authentication key generator.", "Gathering 2048 bits for key from /dev/urandom.",
-        "Writing corosync key to /etc/corosync/authkey.", f"Writing corosync config to {CONF}",
-        "Restart corosync and cluster filesystem"]
-    wait_for(lambda: "nodelist" in pve1.read("/etc/pve/.members") and pve1.quorate(), "pve1 is a cluster of one")
+        "Corosync Cluster Engine Authentication key generator.",
+        "Gathering 2048 bits for key from /dev/urandom.",
+        "Writing corosync key to /etc/corosync/authkey.",
+        f"Writing corosync config to {CONF}",
+        "Restart corosync and cluster filesystem",
+    ]
+    wait_for(
+        lambda: "nodelist" in pve1.read("/etc/pve/.members") and pve1.quorate(), "pve1 is a cluster of one"
+    )
     assert json.loads(pve1.read("/etc/pve/.members"))["cluster"]["name"] == "lab3"
     assert pve1.read("/etc/corosync/corosync.conf") == pve1.read(CONF)
     assert "token_coefficient: 125" in pve1.read(CONF)
     assert pve1.ok("readlink", "/etc/ssh/ssh_known_hosts").strip() == "/etc/pve/priv/known_hosts"
-    assert pvecm(pve1, "create", "lab3", "--link0", "10.66.0.1") == (255, "", f"cluster config '{CONF}' already exists\n")
+    assert pvecm(pve1, "create", "lab3", "--link0", "10.66.0.1") == (
+        255,
+        "",
+        f"cluster config '{CONF}' already exists\n",
+    )
 
 
 def test_3_add_fails_with_status_0(trio):
     pve2 = trio.nodes[1]
     assert pvecm(pve2, "add", "pve1", "--use_ssh", "--link0", "10.66.0.99") == (
-        0, "detected the following error(s):\n* link0: cannot use IP '10.66.0.99', not found on local node!\n\n",
-        "Check if node may join a cluster failed!\n")
+        0,
+        "detected the following error(s):\n* link0: cannot use IP '10.66.0.99', not found on local node!\n\n",
+        "Check if node may join a cluster failed!\n",
+    )
     assert pvecm(pve2, "add", "pve1", "--link0", "10.66.0.2") == (0, "", "EOF while reading password\n")
-    status, out, error = pvecm(pve2, "add", "pve1", "--use_ssh", "--link0", "10.66.0.2", "--link1", "198.51.100.2")
+    status, out, error = pvecm(
+        pve2, "add", "pve1", "--use_ssh", "--link0", "10.66.0.2", "--link1", "198.51.100.2"
+    )
     assert (status, out) == (0, "corosync: link 1 specified for new node doesn't exist in cluster config\n")
-    assert error == ("unable to add node: command failed (ssh pve1 -o BatchMode=yes pvecm addnode pve2 --force 1 "
-                     "--link1 198.51.100.2 --link0 10.66.0.2)\n")
+    assert error == (
+        "unable to add node: command failed (ssh pve1 -o BatchMode=yes pvecm addnode pve2 --force 1 "
+        "--link1 198.51.100.2 --link0 10.66.0.2)\n"
+    )
     assert not pve2.exists(CONF)
 
 
@@ -82,28 +102,37 @@ def test_4_add(trio, number):
     status, out, error = pvecm(node, "add", "pve1", "--use_ssh", "--link0", f"10.66.0.{number}")
     assert (status, error) == (0, "")
     out = re.sub(r"config-\d+\.sql", "config-N.sql", out)
-    assert out == ("copy corosync auth key\nstopping pve-cluster service\n"
-                   "backup old database to '/var/lib/pve-cluster/backup/config-N.sql.gz'\nwaiting for quorum...OK\n"
-                   "(re)generate node files\ngenerate new node certificate\nmerge authorized SSH keys\n"
-                   "generated new node certificate, restart pveproxy and pvedaemon services\n"
-                   f"successfully added node '{node.name}' to cluster.\n")
+    assert out == (
+        "copy corosync auth key\nstopping pve-cluster service\n"
+        "backup old database to '/var/lib/pve-cluster/backup/config-N.sql.gz'\nwaiting for quorum...OK\n"
+        "(re)generate node files\ngenerate new node certificate\nmerge authorized SSH keys\n"
+        "generated new node certificate, restart pveproxy and pvedaemon services\n"
+        f"successfully added node '{node.name}' to cluster.\n"
+    )
     wait_for(lambda: node.read("/etc/pve/.members").count('"ip"') == number, "all nodes are known")
     assert f"    nodeid: {number}\n    quorum_votes: 1\n    ring0_addr: 10.66.0.{number}\n" in pve1.read(CONF)
     for member in trio.nodes[:number]:
-        wait_for(lambda member=member: version(member) == str(number), f"{member.name} runs version {number}", 10)
+        wait_for(
+            lambda member=member: version(member) == str(number), f"{member.name} runs version {number}", 10
+        )
 
 
 def test_5_add_again_is_refused(trio):
     assert pvecm(trio.nodes[2], "add", "pve1", "--use_ssh", "--link0", "10.66.0.3") == (
-        0, "detected the following error(s):\n* authentication key '/etc/corosync/authkey' already exists\n"
-           f"* cluster config '{CONF}' already exists\n"
-           "* corosync is already running, is this node already in a cluster?!\n",
-        "Check if node may join a cluster failed!\n")
+        0,
+        "detected the following error(s):\n* authentication key '/etc/corosync/authkey' already exists\n"
+        f"* cluster config '{CONF}' already exists\n"
+        "* corosync is already running, is this node already in a cluster?!\n",
+        "Check if node may join a cluster failed!\n",
+    )
 
 
 def test_6_addnode_refuses_an_address_in_use(trio):
     assert pvecm(trio.nodes[0], "addnode", "pve9", "--link0", "10.66.0.2", "--apiversion", "1") == (
-        255, "", "corosync: address '10.66.0.2' already used on link ring0_addr by node 'pve2'\n")
+        255,
+        "",
+        "corosync: address '10.66.0.2' already used on link ring0_addr by node 'pve2'\n",
+    )
 
 
 def test_7_delnode(trio):
@@ -128,4 +157,8 @@ def test_8_delnode_of_a_node_that_is_off(trio):
     pve1.ok("pvecm", "expected", "1")
     # The mode of /etc/pve/local may be a second old.
     wait_for(pve1.quorate, "pve1 is quorate alone", 10)
-    assert pvecm(pve1, "delnode", "pve2") == (0, "Killing node 2\n", "Could not kill node (error = CS_ERR_NOT_EXIST)\n")
+    assert pvecm(pve1, "delnode", "pve2") == (
+        0,
+        "Killing node 2\n",
+        "Could not kill node (error = CS_ERR_NOT_EXIST)\n",
+    )

@@ -1,4 +1,5 @@
-"""Contract of pvecm: texts, exit statuses and files (facts: pve.md §4, §5, pve-tools.md §1). LAB_PVECM checks a real one."""
+"""Contract of pvecm: texts, exit statuses and files (LAB_PVECM=/path checks a real one)."""
+
 import os
 import re
 import threading
@@ -9,11 +10,15 @@ from contract_nodes import wait_for
 
 # The real one waits 80 s for quorum; the stand-in is told to wait less.
 LIMIT = 80 if os.environ.get("LAB_PVECM") else 3
-DOWN = ("ipcc_send_rec[1] failed: Connection refused\nipcc_send_rec[2] failed: Connection refused\n"
-        "ipcc_send_rec[3] failed: Connection refused\nUnable to load access control list: Connection refused\n")
+DOWN = (
+    "ipcc_send_rec[1] failed: Connection refused\nipcc_send_rec[2] failed: Connection refused\n"
+    "ipcc_send_rec[3] failed: Connection refused\nUnable to load access control list: Connection refused\n"
+)
 ALONE = "Error: Corosync config '/etc/pve/corosync.conf' does not exist - is this node part of a cluster?\n"
-TIMEOUT = ("got timeout when trying to ensure cluster certificates and base file hierarchy is set up - no quorum (yet) or "
-           "hung pmxcfs?\n")
+TIMEOUT = (
+    "got timeout when trying to ensure cluster certificates and base file hierarchy is set up - "
+    "no quorum (yet) or hung pmxcfs?\n"
+)
 HEADER = """Cluster information
 -------------------
 Name:             prod
@@ -45,7 +50,12 @@ Membership information
 0x00000001          1 10.66.0.1 (local)
 """
 OTHER = "0x00000002          1 10.66.0.2\n"
-MEMBERS = "\nMembership information\n----------------------\n    Nodeid      Votes Name\n         1          1 pve1 (local)\n"
+MEMBERS = """
+Membership information
+----------------------
+    Nodeid      Votes Name
+         1          1 pve1 (local)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -74,40 +84,69 @@ def pvecm(node, *words):
 
 def names(node):
     """Return the alternative names of the node's certificate."""
-    text = node.ok("openssl", "x509", "-in", f"/etc/pve/nodes/{node.name}/pve-ssl.pem", "-noout", "-ext", "subjectAltName")
+    text = node.ok(
+        "openssl",
+        "x509",
+        "-in",
+        f"/etc/pve/nodes/{node.name}/pve-ssl.pem",
+        "-noout",
+        "-ext",
+        "subjectAltName",
+    )
     return {word.strip() for word in text.splitlines()[1].split(",")}
 
 
 def test_status_and_nodes_while_quorate(pve1):
-    assert pvecm(pve1, "status") == (0, STATUS.format(
-        nodes=2, quorate="Yes", expected=2, quorum="2  ", flags="Quorate ") + OTHER, "")
+    assert pvecm(pve1, "status") == (
+        0,
+        STATUS.format(nodes=2, quorate="Yes", expected=2, quorum="2  ", flags="Quorate ") + OTHER,
+        "",
+    )
     assert pvecm(pve1, "nodes") == (0, MEMBERS + "         2          1 pve2\n", "")
 
 
 def test_status_nodes_and_expected_without_quorum(pve1, cut):
-    assert pvecm(pve1, "status") == (2, STATUS.format(
-        nodes=1, quorate="No", expected=2, quorum="2 Activity blocked", flags=""), "")
+    assert pvecm(pve1, "status") == (
+        2,
+        STATUS.format(nodes=1, quorate="No", expected=2, quorum="2 Activity blocked", flags=""),
+        "",
+    )
     assert pvecm(pve1, "nodes") == (0, MEMBERS, "")
     assert pvecm(pve1, "expected", "1") == (0, "", "")
-    assert pvecm(pve1, "status") == (0, STATUS.format(
-        nodes=1, quorate="Yes", expected=1, quorum="1  ", flags="Quorate "), "")
+    assert pvecm(pve1, "status") == (
+        0,
+        STATUS.format(nodes=1, quorate="Yes", expected=1, quorum="1  ", flags="Quorate "),
+        "",
+    )
     assert pvecm(pve1, "expected", "2") == (1, "", "Unable to set expected votes: CS_ERR_INVALID_PARAM\n")
     wait_for(lambda: pve1.run("touch", "/etc/pve/probe").returncode == 0, "/etc/pve is writable", 10)
 
 
-@pytest.mark.parametrize("words, outcome", [
-    (["1"], (1, "", "Unable to set expected votes: CS_ERR_INVALID_PARAM\n")),
-    (["2"], (0, "", "")),
-    (["0"], (255, "", "400 Parameter verification failed.\nexpected: value must have a minimum value of 1\n"
-                      "pvecm expected <expected>\n")),
-    ([], (255, "", "400 not enough arguments\npvecm expected <expected>\n")),
-])
+@pytest.mark.parametrize(
+    "words, outcome",
+    [
+        (["1"], (1, "", "Unable to set expected votes: CS_ERR_INVALID_PARAM\n")),
+        (["2"], (0, "", "")),
+        (
+            ["0"],
+            (
+                255,
+                "",
+                "400 Parameter verification failed.\nexpected: value must have a minimum value of 1\n"
+                "pvecm expected <expected>\n",
+            ),
+        ),
+        ([], (255, "", "400 not enough arguments\npvecm expected <expected>\n")),
+    ],
+)
 def test_expected_while_quorate(pve1, words, outcome):
     assert pvecm(pve1, "expected", *words) == outcome
 
 
-@pytest.mark.parametrize("words, first", [([], "ERROR: no command specified"),
-                                          (["frobnicate"], "ERROR: unknown command 'pvecm frobnicate'")])
+@pytest.mark.parametrize(
+    "words, first",
+    [([], "ERROR: no command specified"), (["frobnicate"], "ERROR: unknown command 'pvecm frobnicate'")],
+)
 def test_usage(pve1, words, first):
     status, out, error = pvecm(pve1, *words)
     assert (status, out) == (255, "")
@@ -116,7 +155,11 @@ def test_usage(pve1, words, first):
 
 
 def test_updatecerts_makes_what_is_missing_once(pve1, pve2, cluster):
-    pve1.ok("sh", "-c", "rm -rf /etc/pve/nodes/* /etc/pve/priv/* /etc/pve/*.pem /etc/pve/*.key /etc/pve/authkey.pub")
+    pve1.ok(
+        "sh",
+        "-c",
+        "rm -rf /etc/pve/nodes/* /etc/pve/priv/* /etc/pve/*.pem /etc/pve/*.key /etc/pve/authkey.pub",
+    )
     status, out, error = pvecm(pve1, "updatecerts")
     assert (status, out.splitlines()[-1:], error) == (0, ["(re)generate node files"], "")
     for node in cluster.nodes:
@@ -125,19 +168,44 @@ def test_updatecerts_makes_what_is_missing_once(pve1, pve2, cluster):
         assert node.read(f"/etc/pve/nodes/{node.name}/ssh_known_hosts") == f"{node.name} {key[0]} {key[1]}"
         assert node.ok("readlink", "/root/.ssh/authorized_keys").strip() == "/etc/pve/priv/authorized_keys"
         assert node.read("/root/.ssh/id_rsa.pub") in node.read("/etc/pve/priv/authorized_keys")
-        assert names(node) == {"IP Address:127.0.0.1", "IP Address:0:0:0:0:0:0:0:1", "DNS:localhost",
-                               f"IP Address:{node.addresses['public']}", f"DNS:{node.name}"}
-        assert "OK" in node.ok("openssl", "verify", "-CAfile", "/etc/pve/pve-root-ca.pem",
-                               f"/etc/pve/nodes/{node.name}/pve-ssl.pem")
+        assert names(node) == {
+            "IP Address:127.0.0.1",
+            "IP Address:0:0:0:0:0:0:0:1",
+            "DNS:localhost",
+            f"IP Address:{node.addresses['public']}",
+            f"DNS:{node.name}",
+        }
+        assert "OK" in node.ok(
+            "openssl",
+            "verify",
+            "-CAfile",
+            "/etc/pve/pve-root-ca.pem",
+            f"/etc/pve/nodes/{node.name}/pve-ssl.pem",
+        )
     before = pve1.ok("sh", "-c", "sha256sum /etc/pve/*.pem /etc/pve/nodes/pve1/pve-ssl.*")
     # Into a pipe a second run prints nothing at all.
     assert pvecm(pve1, "updatecerts") == (0, "", "")
     assert pvecm(pve1, "updatecerts", "--silent") == (0, "", "")
     assert pve1.ok("sh", "-c", "sha256sum /etc/pve/*.pem /etc/pve/nodes/pve1/pve-ssl.*") == before
     # With these files PVE's own ssh works.
-    assert pve1.ok("ssh", "-e", "none", "-o", "BatchMode=yes", "-o", "HostKeyAlias=pve2",
-                   "-o", "UserKnownHostsFile=/etc/pve/nodes/pve2/ssh_known_hosts", "-o", "GlobalKnownHostsFile=none",
-                   f"root@{pve2.addresses['public']}", "hostname") == "pve2\n"
+    assert (
+        pve1.ok(
+            "ssh",
+            "-e",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "HostKeyAlias=pve2",
+            "-o",
+            "UserKnownHostsFile=/etc/pve/nodes/pve2/ssh_known_hosts",
+            "-o",
+            "GlobalKnownHostsFile=none",
+            f"root@{pve2.addresses['public']}",
+            "hostname",
+        )
+        == "pve2\n"
+    )
 
 
 def test_updatecerts_takes_a_new_address_only_by_force(pve1, cluster):
@@ -148,7 +216,11 @@ def test_updatecerts_takes_a_new_address_only_by_force(pve1, cluster):
     cluster.wait_healthy()
     pvecm(pve1, "updatecerts")
     assert f"IP Address:{pve1.addresses['public']}" in names(pve1)
-    assert pvecm(pve1, "updatecerts", "--force") == (0, "(re)generate node files\ngenerate new node certificate\n", "")
+    assert pvecm(pve1, "updatecerts", "--force") == (
+        0,
+        "(re)generate node files\ngenerate new node certificate\n",
+        "",
+    )
     assert f"IP Address:{pve1.addresses['vrack']}" in names(pve1)
     assert f"IP Address:{pve1.addresses['public']}" not in names(pve1)
     assert pvecm(pve1, "updatecerts", "--force", "--silent") == (0, "", "")
@@ -166,8 +238,11 @@ def test_updatecerts_gives_up_without_quorum(pve1, cut, words, status):
 
 def test_updatecerts_finishes_when_quorum_returns(pve1, cut, cluster):
     result = []
-    thread = threading.Thread(target=lambda: result.append(
-        pve1.run("env", "LAB_UPDATECERTS_SECONDS=60", "pvecm", "updatecerts").returncode))
+    thread = threading.Thread(
+        target=lambda: result.append(
+            pve1.run("env", "LAB_UPDATECERTS_SECONDS=60", "pvecm", "updatecerts").returncode
+        )
+    )
     thread.start()
     time.sleep(1)
     assert not result
@@ -181,15 +256,25 @@ def test_mtunnel_answers_with_the_one_address(pve1):
     assert pvecm(pve1, *ask, "10.66.0.0/24") == (0, "ip: '10.66.0.1'\n", "")
     assert pvecm(pve1, *ask, "10.66.0.1/24") == (0, "ip: '10.66.0.1'\n", "")
     assert pvecm(pve1, *ask, "10.77.0.0/24") == (
-        255, "", "could not get migration ip: no IP address configured on local node for network '10.77.0.0/24'\n")
+        255,
+        "",
+        "could not get migration ip: no IP address configured on local node for network '10.77.0.0/24'\n",
+    )
     pve1.ok("ip", "address", "add", "10.66.0.77/24", "dev", "vrack")
     assert pvecm(pve1, *ask, "10.66.0.0/24") == (
-        255, "", "could not get migration ip: multiple, different, IP address configured for network '10.66.0.0/24'\n")
+        255,
+        "",
+        "could not get migration ip: multiple, different, IP address configured for network '10.66.0.0/24'\n",
+    )
     pve1.ok("ip", "address", "del", "10.66.0.77/24", "dev", "vrack")
 
 
 def test_mtunnel_without_quorum(pve1, cut):
-    assert pvecm(pve1, "mtunnel", "-get_migration_ip", "-migration_network", "10.66.0.0/24") == (0, "no quorum\n", "")
+    assert pvecm(pve1, "mtunnel", "-get_migration_ip", "-migration_network", "10.66.0.0/24") == (
+        0,
+        "no quorum\n",
+        "",
+    )
 
 
 def test_without_corosync(pve1, cluster):

@@ -1,7 +1,8 @@
-"""Contract of pvesr: what it prints, and over which address its ssh goes (facts: pve.md §6, §7, pve-tools.md §1).
+"""Contract of pvesr: what it prints, and over which address its ssh goes.
 
 LAB_PVESR checks a real one; its guest's volume tank:vm-100-disk-0 must be there then.
 """
+
 import json
 import re
 import time
@@ -9,12 +10,16 @@ import time
 import pytest
 from contract_nodes import wait_for
 
-SSH = ("/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias=pve2' -o 'UserKnownHostsFile=/etc/pve/nodes/pve2/"
-       "ssh_known_hosts' -o 'GlobalKnownHostsFile=none' root@198.51.100.2")
+SSH = (
+    "/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias=pve2' "
+    "-o 'UserKnownHostsFile=/etc/pve/nodes/pve2/ssh_known_hosts' -o 'GlobalKnownHostsFile=none' "
+    "root@198.51.100.2"
+)
 TRYING = "trying to acquire cfs lock 'file-replication_cfg' ...\n" * 9
 NO_LOCK = TRYING + "cfs-lock 'file-replication_cfg' error: no quorum!\n"
 LIST = "JobID                Target                 Schedule  Rate  Enabled\n"
-STATUS = ("JobID      Enabled    Target                           LastSync             NextSync   Duration  FailCount State\n")
+ROW = "%-10s %-10s %-20s %20s %20s %10s %10s %s\n"
+STATUS = ROW % ("JobID", "Enabled", "Target", "LastSync", "NextSync", "Duration", "FailCount", "State")
 # Lines of zfs itself, which a stand-in has not.
 ZFS = re.compile(r"(full send of|send from|total estimated size|TIME +SENT|\d\d:\d\d:\d\d ).*")
 
@@ -31,7 +36,11 @@ def replicated(cluster):
     pve1.ok("rm", "-f", "/etc/pve/datacenter.cfg", "/etc/pve/replication.cfg")
     for node in cluster.nodes:
         node.ok("rm", "-rf", "/var/lib/pve-manager/pve-replication-state.json", "/var/lib/lab-volumes")
-    pve1.ok("sh", "-c", "printf 'memory: 16\nscsi0: tank:vm-100-disk-0,size=4M\n' >/etc/pve/nodes/pve1/qemu-server/100.conf")
+    pve1.ok(
+        "sh",
+        "-c",
+        "printf 'memory: 16\nscsi0: tank:vm-100-disk-0,size=4M\n' >/etc/pve/nodes/pve1/qemu-server/100.conf",
+    )
     assert pvesr(pve1, "create-local-job", "100-0", "pve2", "--schedule", "*/15") == (0, "", "")
     yield
     if pve2.run("pgrep", "-x", "sshd").returncode:
@@ -41,7 +50,11 @@ def replicated(cluster):
 def pvesr(node, *words):
     """Run pvesr; returns (status, stdout, stderr), without lines of zfs."""
     done = node.run("pvesr", *words)
-    return done.returncode, "".join(f"{line}\n" for line in done.stdout.splitlines() if not ZFS.fullmatch(line)), done.stderr
+    return (
+        done.returncode,
+        "".join(f"{line}\n" for line in done.stdout.splitlines() if not ZFS.fullmatch(line)),
+        done.stderr,
+    )
 
 
 def masked(text):
@@ -61,12 +74,14 @@ def cut(*nodes):
 
 def accepted(node, since=""):
     """Return the source addresses of the logins that a node's sshd has accepted, after a piece of its log."""
-    return re.findall(r"Accepted publickey for root from (\S+)", node.log("sshd")[len(since):])
+    return re.findall(r"Accepted publickey for root from (\S+)", node.log("sshd")[len(since) :])
 
 
 def test_first_run_sends_all_and_the_next_what_changed(pve1):
     status, out, error = pvesr(pve1, "run", "--id", "100-0", "--verbose")
-    assert (status, masked(out), error) == (0, """start replication job
+    assert (status, masked(out), error) == (
+        0,
+        """start replication job
 guest => VM 100, running => 0
 volumes => tank:vm-100-disk-0
 create snapshot '__replicate_100-0_A__' on tank:vm-100-disk-0
@@ -74,10 +89,14 @@ using secure transmission, rate limit: none
 full sync 'tank:vm-100-disk-0' (__replicate_100-0_A__)
 successfully imported 'tank:vm-100-disk-0'
 end replication job
-""", "")
+""",
+        "",
+    )
     time.sleep(1)
     status, out, error = pvesr(pve1, "run", "--id", "100-0", "--verbose")
-    assert (status, masked(out), error) == (0, """start replication job
+    assert (status, masked(out), error) == (
+        0,
+        """start replication job
 guest => VM 100, running => 0
 volumes => tank:vm-100-disk-0
 create snapshot '__replicate_100-0_A__' on tank:vm-100-disk-0
@@ -87,7 +106,9 @@ successfully imported 'tank:vm-100-disk-0'
 delete previous replication snapshot '__replicate_100-0_B__' on tank:vm-100-disk-0
 (remote_finalize_local_job) delete stale replication snapshot '__replicate_100-0_B__' on tank:vm-100-disk-0
 end replication job
-""", "")
+""",
+        "",
+    )
     log = pve1.read("/var/log/pve/replicate/100-0").splitlines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 100-0: start replication job", log[0])
     assert log[-1].endswith(" 100-0: end replication job")
@@ -103,8 +124,14 @@ def test_ssh_goes_to_the_address_of_the_name(pve1, pve2):
     assert set(accepted(pve2, before)) == {pve1.addresses["public"]}
 
 
-@pytest.mark.parametrize("line", ["migration: secure,network=10.66.0.0/24", "replication: secure,network=10.66.0.0/24",
-                                  "migration: insecure\nreplication: secure,network=10.66.0.0/24"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "migration: secure,network=10.66.0.0/24",
+        "replication: secure,network=10.66.0.0/24",
+        "migration: insecure\nreplication: secure,network=10.66.0.0/24",
+    ],
+)
 def test_a_network_moves_all_but_the_first_question(pve1, pve2, line):
     pve1.ok("sh", "-c", 'echo "$1" >/etc/pve/datacenter.cfg', "sh", line)
     before = pve2.log("sshd")
@@ -117,7 +144,11 @@ def test_a_network_moves_all_but_the_first_question(pve1, pve2, line):
 
 
 def test_replication_stands_alone_even_without_a_network(pve1):
-    pve1.ok("sh", "-c", "printf 'migration: secure,network=10.66.0.0/24\nreplication: secure\n' >/etc/pve/datacenter.cfg")
+    pve1.ok(
+        "sh",
+        "-c",
+        "printf 'migration: secure,network=10.66.0.0/24\nreplication: secure\n' >/etc/pve/datacenter.cfg",
+    )
     status, out, _ = pvesr(pve1, "run", "--id", "100-0", "--verbose")
     assert status == 0
     assert "using secure transmission, rate limit: none\n" in out
@@ -125,7 +156,8 @@ def test_replication_stands_alone_even_without_a_network(pve1):
 
 def refused(last, volume="tank:vm-100-disk-0"):
     """Return the error of a first connection that was refused."""
-    return f"command '{SSH} -- pvesr prepare-local-job 100-0 --scan tank {volume} --last_sync {last}' failed: exit code 255"
+    command = f"{SSH} -- pvesr prepare-local-job 100-0 --scan tank {volume} --last_sync {last}"
+    return f"command '{command}' failed: exit code 255"
 
 
 def test_a_refused_connection_names_command_and_address(pve1, pve2):
@@ -152,9 +184,13 @@ end replication job with error: {refused(0)}
 def test_with_a_network_a_refused_connection_ends_at_the_question(pve1, pve2):
     pve1.ok("sh", "-c", "echo 'migration: secure,network=10.66.0.0/24' >/etc/pve/datacenter.cfg")
     pve2.stop("sshd")
-    problem = f"command '{SSH} pvecm mtunnel -migration_network 10.66.0.0/24 -get_migration_ip' failed: exit code 255"
+    command = f"{SSH} pvecm mtunnel -migration_network 10.66.0.0/24 -get_migration_ip"
+    problem = f"command '{command}' failed: exit code 255"
     status, out, error = pvesr(pve1, "run", "--id", "100-0", "--verbose")
-    assert (status, error) == (255, f"ssh: connect to host 198.51.100.2 port 22: Connection refused\n{problem}\n")
+    assert (status, error) == (
+        255,
+        f"ssh: connect to host 198.51.100.2 port 22: Connection refused\n{problem}\n",
+    )
     assert out.splitlines()[-1] == f"end replication job with error: {problem}"
 
 
@@ -171,12 +207,18 @@ def test_a_changed_host_key_is_refused(pve1, pve2):
 
 def test_status_after_success_and_on_the_other_node(pve1, pve2):
     assert pvesr(pve1, "status") == (
-        0, STATUS + "100-0      Yes        local/pve2                              -              pending          -          0 OK\n", "")
+        0,
+        STATUS + ROW % ("100-0", "Yes", "local/pve2", "-", "pending", "-", 0, "OK"),
+        "",
+    )
     assert pvesr(pve1, "run", "--id", "100-0")[0] == 0
     status, out, error = pvesr(pve1, "status")
     assert (status, error) == (0, "")
-    assert re.fullmatch(re.escape(STATUS) + r"100-0      Yes        local/pve2 +\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d +"
-                        r"\d{4}-\d\d-\d\d_\d\d:(00|15|30|45):00 +\d+\.\d+ +0 OK\n", out)
+    assert re.fullmatch(
+        re.escape(STATUS) + r"100-0      Yes        local/pve2 +\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d +"
+        r"\d{4}-\d\d-\d\d_\d\d:(00|15|30|45):00 +\d+\.\d+ +0 OK\n",
+        out,
+    )
     assert pvesr(pve2, "status") == (0, STATUS, "")
     entry = json.loads(pve1.read("/var/lib/pve-manager/pve-replication-state.json"))["100"]["local/pve2"]
     assert entry["fail_count"] == 0 and entry["last_node"] == "pve1" and entry["last_sync"] > 0
@@ -191,7 +233,14 @@ def test_list_enable_disable_read(pve1, pve2):
     assert pvesr(pve1, "enable", "100-0") == (0, "", "")
     job = json.loads(pve1.ok("pvesr", "read", "100-0"))
     assert {key: job[key] for key in ("guest", "id", "jobnum", "schedule", "source", "target", "type")} == {
-        "guest": 100, "id": "100-0", "jobnum": 0, "schedule": "*/15", "source": "pve1", "target": "pve2", "type": "local"}
+        "guest": 100,
+        "id": "100-0",
+        "jobnum": 0,
+        "schedule": "*/15",
+        "source": "pve1",
+        "target": "pve2",
+        "type": "local",
+    }
 
 
 def test_jobs_that_cannot_run(pve1, pve2):

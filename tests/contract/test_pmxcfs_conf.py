@@ -1,4 +1,5 @@
-"""Contract of pmxcfs: the way of corosync.conf from /etc/pve to the daemons (facts: pve.md §1). LAB_PMXCFS checks a real one."""
+"""Contract of pmxcfs: corosync.conf from /etc/pve to the daemons (LAB_PMXCFS=/path checks a real one)."""
+
 import re
 import time
 
@@ -47,7 +48,9 @@ def test_a_rename_writes_every_local_file_and_reloads(cluster, pve1, pve2):
         assert node.read(LOCAL) == text
         assert node.ok("stat", "-c", "%a %U %G", LOCAL).strip() == "644 root root"
         wait_for(lambda node=node: runtime(node) == 2, f"{node.name} runs version 2", 5)
-        wait_for(lambda node=node: '"version": 2, "nodes"' in node.read("/etc/pve/.members"), ".members says so", 5)
+        wait_for(
+            lambda node=node: '"version": 2, "nodes"' in node.read("/etc/pve/.members"), ".members says so", 5
+        )
         assert lines(node, f"[dcdb] notice: wrote new corosync config '{LOCAL}' (version = 2)") == 1
         assert lines(node, "[status] notice: update cluster info (cluster name  prod, version = 2)") == 1
 
@@ -64,7 +67,11 @@ def test_a_newer_local_file_stays_on_its_node_only(cluster, pve1, pve2):
     pve2.write(LOCAL, newer)
     replace(pve1, cluster.conf(2))
     assert pve1.read(LOCAL) == cluster.conf(2)
-    wait_for(lambda: lines(pve2, "[dcdb] crit: local corosync.conf is newer"), "pve2 says that its file is newer", 5)
+    wait_for(
+        lambda: lines(pve2, "[dcdb] crit: local corosync.conf is newer"),
+        "pve2 says that its file is newer",
+        5,
+    )
     assert pve2.read(LOCAL) == newer
 
 
@@ -105,7 +112,11 @@ def test_each_write_in_place_is_passed_on(cluster, pve1, pve2):
         os.write(handle, b'totem {{ config_version: 7')
         os.close(handle)""")
     wait_for(lambda: pve2.read(LOCAL) == "totem { config_version: 7", "half a file is there", 5)
-    wait_for(lambda: lines(pve1, "[dcdb] crit: corosync-cfgtool -R failed with exit code") == 1, "the reload fails", 5)
+    wait_for(
+        lambda: lines(pve1, "[dcdb] crit: corosync-cfgtool -R failed with exit code") == 1,
+        "the reload fails",
+        5,
+    )
     assert lines(pve2, "corosync-cfgtool -R failed") == 0, "only the writer reloads"
 
 
@@ -123,7 +134,9 @@ def test_a_node_that_comes_back_gets_the_file_and_no_reload(cluster, pve1, pve2)
     pve1.link("vrack", True)
     wait_for(lambda: pve2.read(LOCAL) == cluster.conf(2), "pve2 has taken the file over")
     cluster.wait_healthy()
-    assert re.search(r"trying to commit \(got \d+ inode updates\)\n(\[.*\n)*?\[dcdb\] notice: wrote new corosync config",
-                     pve2.log("pmxcfs"))
+    assert re.search(
+        r"trying to commit \(got \d+ inode updates\)\n(\[.*\n)*?\[dcdb\] notice: wrote new corosync config",
+        pve2.log("pmxcfs"),
+    )
     assert runtime(pve2) == 1
     assert pve2.read(CLUSTER) == cluster.conf(2)

@@ -1,4 +1,5 @@
-"""Contract of pmxcfs: start, end, and life without corosync (facts: pve.md §0 P1, P2, §1, §3). LAB_PMXCFS checks a real one."""
+"""Contract of pmxcfs: start, end, and life without corosync (LAB_PMXCFS=/path checks a real one)."""
+
 import json
 import re
 import subprocess
@@ -13,7 +14,10 @@ CLUSTER = "/etc/pve/corosync.conf"
 
 def addresses(node):
     """Return {name: ip or None} of .members."""
-    return {name: entry.get("ip") for name, entry in json.loads(node.read("/etc/pve/.members")).get("nodelist", {}).items()}
+    return {
+        name: entry.get("ip")
+        for name, entry in json.loads(node.read("/etc/pve/.members")).get("nodelist", {}).items()
+    }
 
 
 @pytest.fixture
@@ -98,7 +102,9 @@ def test_local_mode_ignores_quorum_and_leaves_the_local_file(alone, fresh):
 
 def test_everything_is_kept_over_a_restart(up):
     node = up.nodes[0]
-    node.ok("sh", "-c", "mkdir -p /etc/pve/a/b; echo kept >/etc/pve/a/b/c; echo gone >/etc/pve/d; rm /etc/pve/d")
+    node.ok(
+        "sh", "-c", "mkdir -p /etc/pve/a/b; echo kept >/etc/pve/a/b/c; echo gone >/etc/pve/d; rm /etc/pve/d"
+    )
     assert node.stop("pmxcfs") == 0
     assert not node.mounted()
     assert node.exists("/run/pve-cluster/cfs-restart-flag")
@@ -111,23 +117,38 @@ def test_everything_is_kept_over_a_restart(up):
 
 def test_own_name_only_on_loopback_is_refused(alone):
     alone.write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 pve1\n")
-    refused(alone, "Unable to resolve node name 'pve1' to a non-loopback IP address - missing entry in '/etc/hosts' or DNS?")
+    refused(
+        alone,
+        "Unable to resolve node name 'pve1' to a non-loopback IP address - missing entry in '/etc/hosts'"
+        " or DNS?",
+    )
 
 
 def test_own_name_unknown_is_refused(alone):
     alone.write("/etc/hosts", "127.0.0.1 localhost\n")
-    refused(alone, "Unable to resolve node name 'pve1' to a non-loopback IP address - missing entry in '/etc/hosts' or DNS?")
+    refused(
+        alone,
+        "Unable to resolve node name 'pve1' to a non-loopback IP address - missing entry in '/etc/hosts'"
+        " or DNS?",
+    )
 
 
-@pytest.mark.parametrize("lines, address", [
-    ("127.0.1.1 pve1\n10.66.0.1 pve1\n198.51.100.1 pve1\n", "10.66.0.1"),
-    ("198.51.100.1 pve1\n10.66.0.1 pve1\n", "198.51.100.1"),
-    ("203.0.113.9 pve1\n", "203.0.113.9"),
-], ids=["loopback passed over", "first line", "on no interface"])
+@pytest.mark.parametrize(
+    "lines, address",
+    [
+        ("127.0.1.1 pve1\n10.66.0.1 pve1\n198.51.100.1 pve1\n", "10.66.0.1"),
+        ("198.51.100.1 pve1\n10.66.0.1 pve1\n", "198.51.100.1"),
+        ("203.0.113.9 pve1\n", "203.0.113.9"),
+    ],
+    ids=["loopback passed over", "first line", "on no interface"],
+)
 def test_which_address_the_own_name_gives(alone, lines, address):
     alone.write("/etc/hosts", f"127.0.0.1 localhost\n{lines}")
     alone.start_pmxcfs()
-    assert f"[main] notice: resolved node name 'pve1' to '{address}' for default node IP address" in alone.log("pmxcfs")
+    assert (
+        f"[main] notice: resolved node name 'pve1' to '{address}' for default node IP address"
+        in alone.log("pmxcfs")
+    )
 
 
 def test_a_mountpoint_with_a_file_in_it_is_refused(alone):
@@ -151,13 +172,19 @@ def test_addresses_follow_the_own_name_at_the_own_start_only(up):
     assert addresses(pve1) == addresses(pve2) == {**both, "pve1": pve1.addresses["vrack"]}
     pve2.stop("pmxcfs")
     pve2.start_pmxcfs()
-    wait_for(lambda: addresses(pve1)["pve2"] == pve2.addresses["vrack"], "pve1 sees the new address of pve2", 10)
+    wait_for(
+        lambda: addresses(pve1)["pve2"] == pve2.addresses["vrack"], "pve1 sees the new address of pve2", 10
+    )
 
 
 def test_a_node_that_was_not_heard_has_no_address(up):
     pve1, pve2 = up.nodes
     pve2.stop("pmxcfs")
-    wait_for(lambda: json.loads(pve1.read("/etc/pve/.members"))["nodelist"]["pve2"]["online"] == 0, "pve2 is offline", 10)
+    wait_for(
+        lambda: json.loads(pve1.read("/etc/pve/.members"))["nodelist"]["pve2"]["online"] == 0,
+        "pve2 is offline",
+        10,
+    )
     assert addresses(pve1)["pve2"] == pve2.addresses["public"], "an address once heard is kept"
     pve1.stop("pmxcfs")
     pve1.start_pmxcfs()

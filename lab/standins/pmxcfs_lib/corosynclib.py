@@ -1,9 +1,23 @@
-"""The few calls of corosync's C libraries that pmxcfs needs: cpg, quorum, cmap (headers corosync/cpg.h, quorum.h, cmap.h)."""
+"""The few calls of corosync's C libraries that pmxcfs needs (corosync/cpg.h, quorum.h, cmap.h)."""
+
 import ctypes
 import ctypes.util
 import time
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint, c_uint32,
-                    c_uint64, c_void_p)
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    byref,
+    c_char,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_size_t,
+    c_uint,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 
 CS_OK = 1
 CS_ERR_LIBRARY = 2
@@ -12,8 +26,16 @@ DISPATCH_ALL = 2
 TRACK_CHANGES = 2
 TYPE_AGREED = 2
 MAP_PREFIX, MAP_ADD, MAP_MODIFY, MAP_DELETE = 8, 4, 2, 1
-MAP_INTEGERS = {1: (1, True), 2: (1, False), 3: (2, True), 4: (2, False), 5: (4, True), 6: (4, False),
-                7: (8, True), 8: (8, False)}
+MAP_INTEGERS = {
+    1: (1, True),
+    2: (1, False),
+    3: (2, True),
+    4: (2, False),
+    5: (4, True),
+    6: (4, False),
+    7: (8, True),
+    8: (8, False),
+}
 MAP_STRING = 11
 RETRY_SECONDS = 0.1
 
@@ -39,8 +61,17 @@ class IoVector(Structure):
 
 
 DELIVER = CFUNCTYPE(None, c_uint64, POINTER(CpgName), c_uint32, c_uint32, c_void_p, c_size_t)
-CONFCHG = CFUNCTYPE(None, c_uint64, POINTER(CpgName), POINTER(CpgAddress), c_size_t, POINTER(CpgAddress), c_size_t,
-                    POINTER(CpgAddress), c_size_t)
+CONFCHG = CFUNCTYPE(
+    None,
+    c_uint64,
+    POINTER(CpgName),
+    POINTER(CpgAddress),
+    c_size_t,
+    POINTER(CpgAddress),
+    c_size_t,
+    POINTER(CpgAddress),
+    c_size_t,
+)
 NOTIFY_QUORUM = CFUNCTYPE(None, c_uint64, c_uint32, c_uint64, c_uint32, POINTER(c_uint32))
 # The two values by value that follow are the caller's to push and to pop; they are not needed here.
 NOTIFY_MAP = CFUNCTYPE(None, c_uint64, c_uint64, c_int32, c_char_p)
@@ -175,7 +206,10 @@ class Quorum(Connection):
 
         self._callbacks = QuorumCallbacks(NOTIFY_QUORUM(notify))
         kind = c_uint32(0)
-        _check("quorum_initialize", QUORUM.quorum_initialize(byref(self.handle), byref(self._callbacks), byref(kind)))
+        _check(
+            "quorum_initialize",
+            QUORUM.quorum_initialize(byref(self.handle), byref(self._callbacks), byref(kind)),
+        )
         try:
             _retry("quorum_trackstart", QUORUM.quorum_trackstart, self.handle, TRACK_CHANGES | 1)
         except CorosyncError:
@@ -207,7 +241,16 @@ class Map(Connection):
 
     def _track(self, key, kind):
         handle = c_uint64(0)
-        _retry("cmap_track_changes", CMAP.cmap_track_add, self.handle, key, kind, self._notify, None, byref(handle))
+        _retry(
+            "cmap_track_changes",
+            CMAP.cmap_track_add,
+            self.handle,
+            key,
+            kind,
+            self._notify,
+            None,
+            byref(handle),
+        )
 
     def dispatch(self):
         """Collect the changes that have arrived and report them as one."""
@@ -223,7 +266,7 @@ class Map(Connection):
         buffer = ctypes.create_string_buffer(size.value)
         _retry("cmap_get", CMAP.cmap_get, self.handle, key.encode(), buffer, byref(size), byref(kind))
         if kind.value == MAP_STRING:
-            return buffer.raw[:size.value].split(b"\0")[0].decode()
+            return buffer.raw[: size.value].split(b"\0")[0].decode()
         width, signed = MAP_INTEGERS[kind.value]
         return int.from_bytes(buffer.raw[:width], "little", signed=signed)
 

@@ -1,4 +1,5 @@
 """What is replicated in the group `pve_dcdb_v1`: the tree of files."""
+
 import errno
 import json
 import time
@@ -56,7 +57,7 @@ class Database:
         return json.dumps(self.tree.index()).encode()
 
     def compare(self, member, states):
-        """Choose the leader and return the members that have what it has; the leader sends the others what they lack."""
+        """Choose the leader, return those that have what it has; the leader sends what others lack."""
         indexes = {address: json.loads(state) for address, state in states.items()}
         leader = None
         for address in sorted(indexes):
@@ -64,7 +65,9 @@ class Database:
             if leader is None or self._age(indexes[address]) > self._age(indexes[leader]):
                 leader = address
         master = self.master = indexes[leader]
-        same = [leader] + [address for address in sorted(indexes) if address != leader and indexes[address] == master]
+        same = [leader] + [
+            address for address in sorted(indexes) if address != leader and indexes[address] == master
+        ]
         log.notice(DOMAIN, f"leader is {leader[0]}/{leader[1]}")
         log.notice(DOMAIN, "synced members: " + ", ".join(f"{nodeid}/{pid}" for nodeid, pid in same))
         if leader == member.me:
@@ -76,8 +79,14 @@ class Database:
         return index["version"], index["mtime"]
 
     def _send_updates(self, member, master, indexes):
-        wanted = sorted({int(inode) for index in indexes.values() for inode, digest in master["entries"].items()
-                         if index["entries"].get(inode) != digest and inode != "0"})
+        wanted = sorted(
+            {
+                int(inode)
+                for index in indexes.values()
+                for inode, digest in master["entries"].items()
+                if index["entries"].get(inode) != digest and inode != "0"
+            }
+        )
         log.notice(DOMAIN, "start sending inode updates")
         for inode in wanted:
             *head, data = self.tree.row(inode)
@@ -126,7 +135,12 @@ class Database:
     def _unlock(self, member, sender, header):
         path = header["path"]
         entry = self.tree.find(path)
-        if entry is None or entry.type != DIRECTORY or not is_lock(path) or entry.digest() != header["digest"]:
+        if (
+            entry is None
+            or entry.type != DIRECTORY
+            or not is_lock(path)
+            or entry.digest() != header["digest"]
+        ):
             return 0
         if header["act"] == "unlock!":
             self.tree.delete(path, sender[0], header["time"])

@@ -1,4 +1,5 @@
-"""The FUSE file system: names, modes and errors of /etc/pve (pve.md §2, §3)."""
+"""The FUSE file system: names, modes and errors of /etc/pve (pve-cluster: pmxcfs.c, cfs-plug-*.c)."""
+
 import errno
 import os
 import secrets
@@ -11,13 +12,24 @@ from . import log
 from .tree import BLOCK, DIRECTORY, MAX_INODES, MAX_SIZE, TreeError, is_private
 
 CACHE_SECONDS = 1.0
-LINKS = {"local": "nodes/{}", "qemu-server": "nodes/{}/qemu-server", "openvz": "nodes/{}/openvz", "lxc": "nodes/{}/lxc"}
-VIRTUAL_MODES = {".version": 0o440, ".members": 0o440, ".vmlist": 0o440, ".rrd": 0o440, ".clusterlog": 0o440,
-                 ".debug": 0o640}
+LINKS = {
+    "local": "nodes/{}",
+    "qemu-server": "nodes/{}/qemu-server",
+    "openvz": "nodes/{}/openvz",
+    "lxc": "nodes/{}/lxc",
+}
+VIRTUAL_MODES = {
+    ".version": 0o440,
+    ".members": 0o440,
+    ".vmlist": 0o440,
+    ".rrd": 0o440,
+    ".clusterlog": 0o440,
+    ".debug": 0o640,
+}
 
 
 class Names:
-    """The kernel's numbers for paths, as libfuse's path interface keeps them: a number names a path, not a file."""
+    """The kernel's numbers for paths, as libfuse 2 keeps them: a number names a path, not a file."""
 
     def __init__(self):
         self.paths = {pyfuse3.ROOT_INODE: ""}
@@ -141,7 +153,11 @@ class FileSystem(pyfuse3.Operations):
     async def lookup(self, parent_inode, name, ctx=None):
         path = self.names.child(parent_inode, name)
         if name in (b".", b".."):
-            path = self.names.path(parent_inode) if name == b"." else os.path.dirname(self.names.path(parent_inode))
+            path = (
+                self.names.path(parent_inode)
+                if name == b"."
+                else os.path.dirname(self.names.path(parent_inode))
+            )
         attributes = self._attributes(path)
         self.names.remember(path)
         return attributes
@@ -214,11 +230,11 @@ class FileSystem(pyfuse3.Operations):
     async def read(self, fh, off, size):
         path = self.names.path(fh)
         if path in VIRTUAL_MODES:
-            return self.virtual.get(path, b"")[off:off + size]
+            return self.virtual.get(path, b"")[off : off + size]
         entry = self.tree.find(path)
         if entry is None:
             raise pyfuse3.FUSEError(errno.ENOENT)
-        return entry.data[off:off + size]
+        return entry.data[off : off + size]
 
     async def write(self, fh, off, buf):
         path = self.names.path(fh)

@@ -1,8 +1,9 @@
-"""One replicated group: messages in one order for all members, and a resynchronisation after every change of members.
+"""One replicated group: messages in one order for all, and a resynchronisation when members change.
 
-The life of a member: `start` → `sync` (members changed; all send their state) → `synced`, or `update` (the leader sends
-what differs) → `synced`. Messages that arrive in between wait. Facts: pve.md §1, "Quorum back".
+The life of a member: `start` → `sync` (members changed; all send their state) → `synced`, or `update`
+(the leader sends what differs) → `synced`. Messages that arrive in between wait. (pve-cluster: dfsm.c)
 """
+
 import errno
 import json
 import os
@@ -32,7 +33,7 @@ def unpack(data):
     if magic != MAGIC:
         raise ValueError("message of another program")
     start = HEAD.size + length
-    return kind, json.loads(data[HEAD.size:start]), data[start:]
+    return kind, json.loads(data[HEAD.size : start]), data[start:]
 
 
 class Resync(Exception):
@@ -73,7 +74,7 @@ class Member:
         return self.connection.fileno()
 
     def dispatch(self):
-        """Handle everything that has arrived; raises Resync or CorosyncError when this member must join anew."""
+        """Handle what has arrived; raises Resync or CorosyncError when this member must join anew."""
         self.connection.dispatch()
         inbox, self._inbox = self._inbox, []
         for event in inbox:
@@ -108,7 +109,7 @@ class Member:
             self._send(NORMAL, {"count": self.sent, "time": int(time.time()), **header}, payload)
 
     def ask(self, header, payload=b""):
-        """Send and wait until this node has carried the message out; returns its result (a negative errno on failure)."""
+        """Send, wait until this node has carried it out; returns the result (a negative errno on failure)."""
         with self.condition:
             self.sent += 1
             number = self.sent
@@ -146,8 +147,12 @@ class Member:
         return (self.nodeid, self.pid)
 
     def _mode(self, mode):
-        texts = {"sync": "starting data syncronisation", "synced": "all data is up to date",
-                 "update": "waiting for updates from leader", "start": "start cluster connection"}
+        texts = {
+            "sync": "starting data syncronisation",
+            "synced": "all data is up to date",
+            "update": "waiting for updates from leader",
+            "start": "start cluster connection",
+        }
         if mode != self.mode or mode == "start":
             self.mode = mode
             log.notice(self.domain, texts[mode])

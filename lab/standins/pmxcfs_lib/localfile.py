@@ -1,4 +1,5 @@
-"""The way from /etc/pve/corosync.conf to the daemon's /etc/corosync/corosync.conf, and never back (pve.md §1)."""
+"""The way from /etc/pve/corosync.conf to the daemon's /etc/corosync/corosync.conf, and never back."""
+
 import os
 import re
 import subprocess
@@ -21,7 +22,10 @@ def version(data):
 
 
 def sync(tree, reload_after):
-    """Bring the local file up to the cluster's, unless it is newer; reload corosync when this node is the one to do so."""
+    """Bring the local file up to the cluster's, unless it is newer (pve-cluster: dcdb_sync_corosync_conf).
+
+    reload_after: this node made the change, and so reloads corosync everywhere.
+    """
     entry = tree.find(NAME)
     if entry is None or not entry.data:
         return
@@ -68,9 +72,14 @@ def _replace(data):
 
 
 def _reload():
-    # The other nodes write their own files meanwhile; the real one waits as long and knows no more about them.
+    # The other nodes write their files meanwhile; the real one waits as long and knows no more about them.
     time.sleep(RELOAD_DELAY)
-    code = subprocess.run(["corosync-cfgtool", "-R"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(
+        ["corosync-cfgtool", "-R"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
     if code:
         log.critical(DOMAIN, f"corosync-cfgtool -R failed with exit code {code}")

@@ -1,4 +1,5 @@
-"""Log lines as the real pmxcfs writes them: `[domain] priority: text`, to syslog and, while attached, to stderr."""
+"""Log lines as the real pmxcfs writes them: `[domain] priority: text`, to syslog, and to stderr at first."""
+
 import sys
 import syslog
 

@@ -1,4 +1,5 @@
 """The thread that talks to corosync: it connects, dispatches, and connects again when corosync was gone."""
+
 import select
 import threading
 import time

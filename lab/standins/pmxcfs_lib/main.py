@@ -1,4 +1,5 @@
 """Start and end of the program: options, checks, database, mount, daemon."""
+
 import argparse
 import ctypes
 import fcntl
@@ -38,7 +39,7 @@ class Refused(Exception):
 
 
 def lookup_address(nodename):
-    """Return the first address of a name that is not a loopback one, or None (AF any, in the resolver's order)."""
+    """Return the first address of a name that is not a loopback one, or None."""
     try:
         found = socket.getaddrinfo(nodename, None, flags=socket.AI_V4MAPPED | socket.AI_ALL)
     except OSError:
@@ -56,8 +57,9 @@ def main(arguments):
     parser = argparse.ArgumentParser(prog="pmxcfs")
     parser.add_argument("-d", "--debug", action="store_true", help="Turn on debug messages")
     parser.add_argument("-f", "--foreground", action="store_true", help="Do not daemonize server")
-    parser.add_argument("-l", "--local", action="store_true",
-                        help="Force local mode (ignore corosync.conf, force quorum)")
+    parser.add_argument(
+        "-l", "--local", action="store_true", help="Force local mode (ignore corosync.conf, force quorum)"
+    )
     options = parser.parse_args(arguments)
     log.LOG.debug = options.debug
     try:
@@ -67,8 +69,6 @@ def main(arguments):
         log.critical("main", str(error))
         return 255
     report = None if options.foreground else _daemonize()
-    if report == 0:
-        return 0
     try:
         _serve(options, nodename, address, gid, report)
     except Refused as error:
@@ -83,8 +83,10 @@ def _identity():
     nodename = os.uname().nodename.split(".")[0]
     address = lookup_address(nodename)
     if not address:
-        raise Refused(f"Unable to resolve node name '{nodename}' to a non-loopback IP address - missing entry in "
-                      "'/etc/hosts' or DNS?")
+        raise Refused(
+            f"Unable to resolve node name '{nodename}' to a non-loopback IP address - missing entry in "
+            "'/etc/hosts' or DNS?"
+        )
     log.notice("main", f"resolved node name '{nodename}' to '{address}' for default node IP address")
     try:
         gid = grp.getgrnam(GROUP).gr_gid
@@ -113,7 +115,7 @@ def _lock(gid):
 
 
 def _daemonize():
-    """Fork; the parent waits for the child to be ready and ends. Returns 0 in the parent, the pipe to report to in the child."""
+    """Fork; the parent waits for the child to be ready, and ends. Returns the child's pipe to report to."""
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
@@ -153,8 +155,11 @@ def _mount(filesystem):
     os.makedirs(MOUNT, mode=0o750, exist_ok=True)
     if os.listdir(MOUNT):
         # libfuse 2 refuses this; libfuse 3, that is used here, would not.
-        print("fuse: mountpoint is not empty\n"
-              "fuse: if you are sure this is safe, use the 'nonempty' mount option", file=sys.stderr)
+        print(
+            "fuse: mountpoint is not empty\n"
+            "fuse: if you are sure this is safe, use the 'nonempty' mount option",
+            file=sys.stderr,
+        )
         raise Refused("fuse_mount error: File exists")
     options = set(pyfuse3.default_options) | {"allow_other", "fsname=/dev/fuse"}
     if not shutil.which("fusermount3") and not os.access("/dev/fuse", os.R_OK | os.W_OK):

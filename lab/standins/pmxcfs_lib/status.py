@@ -1,4 +1,5 @@
-"""What a node knows of its cluster, replicated in the group `pve_kvstore_v1`, and the virtual files made of it (pve.md §3)."""
+"""What a node knows of its cluster (group `pve_kvstore_v1`), and the virtual files made of it (status.c)."""
+
 import json
 import os
 import time
@@ -9,13 +10,14 @@ from .group import Member
 
 GROUP, DOMAIN = "pve_kvstore_v1", "status"
 # The files whose changes .version counts.
-OBSERVED = ("corosync.conf", "corosync.conf.new", "storage.cfg", "user.cfg", "domains.cfg", "notifications.cfg",
-            "priv/notifications.cfg", "priv/shadow.cfg", "priv/acme/plugins.cfg", "priv/tfa.cfg", "priv/token.cfg",
-            "datacenter.cfg", "vzdump.cron", "vzdump.conf", "jobs.cfg", "ha/crm_commands", "ha/manager_status",
-            "ha/resources.cfg", "ha/rules.cfg", "ha/groups.cfg", "ha/fence.cfg", "status.cfg", "replication.cfg",
-            "ceph.conf", "sdn/vnets.cfg", "sdn/zones.cfg", "sdn/controllers.cfg", "sdn/subnets.cfg", "sdn/ipams.cfg",
-            "virtual-guest/cpu-models.conf", "firewall/cluster.fw", "mapping/directory.cfg", "mapping/pci.cfg",
-            "mapping/usb.cfg")
+OBSERVED = """
+    corosync.conf corosync.conf.new storage.cfg user.cfg domains.cfg notifications.cfg
+    priv/notifications.cfg priv/shadow.cfg priv/acme/plugins.cfg priv/tfa.cfg priv/token.cfg
+    datacenter.cfg vzdump.cron vzdump.conf jobs.cfg ha/crm_commands ha/manager_status ha/resources.cfg
+    ha/rules.cfg ha/groups.cfg ha/fence.cfg status.cfg replication.cfg ceph.conf sdn/vnets.cfg
+    sdn/zones.cfg sdn/controllers.cfg sdn/subnets.cfg sdn/ipams.cfg virtual-guest/cpu-models.conf
+    firewall/cluster.fw mapping/directory.cfg mapping/pci.cfg mapping/usb.cfg
+""".split()
 
 
 class Status:
@@ -31,8 +33,18 @@ class Status:
         self.addresses = {}
         self.key_versions = {}
         self.changes = dict.fromkeys(OBSERVED, 1)
-        self.entries = [{"uid": 1, "time": self.start, "pri": 6, "tag": "cluster", "pid": os.getpid(),
-                         "node": nodename, "user": "root", "msg": "starting cluster log"}]
+        self.entries = [
+            {
+                "uid": 1,
+                "time": self.start,
+                "pri": 6,
+                "tag": "cluster",
+                "pid": os.getpid(),
+                "node": nodename,
+                "user": "root",
+                "msg": "starting cluster log",
+            }
+        ]
 
     def join(self):
         """Return the member that replicates this."""
@@ -94,8 +106,11 @@ class Status:
 
     def compare(self, _member, states):
         """Merge the logs; nobody is behind here."""
-        merged = {(entry["node"], entry["time"], entry["uid"]): entry
-                  for state in states.values() for entry in json.loads(state)}
+        merged = {
+            (entry["node"], entry["time"], entry["uid"]): entry
+            for state in states.values()
+            for entry in json.loads(state)
+        }
         self.entries = sorted(merged.values(), key=lambda entry: (-entry["time"], entry["node"]))[:50]
         return list(states)
 
@@ -126,16 +141,27 @@ class Status:
             address = self.addresses.get(node["name"])
             tail = f', "ip": "{address}"' if address else ""
             nodes.append(f'  "{node["name"]}": {{ "id": {nodeid}, "online": {node["online"]}{tail}}}')
-        lines += [f'"version": {self.version},',
-                  f'"cluster": {{ "name": "{cluster["name"]}", "version": {cluster["version"]}, '
-                  f'"nodes": {len(nodes)}, "quorate": {int(self.quorate)} }},',
-                  '"nodelist": {', ",\n".join(nodes), "  }", "}", ""]
+        lines += [
+            f'"version": {self.version},',
+            f'"cluster": {{ "name": "{cluster["name"]}", "version": {cluster["version"]}, '
+            f'"nodes": {len(nodes)}, "quorate": {int(self.quorate)} }},',
+            '"nodelist": {',
+            ",\n".join(nodes),
+            "  }",
+            "}",
+            "",
+        ]
         return "\n".join(lines)
 
     def version_file(self, guests_version):
         """Return `.version`."""
         counters = {"starttime": self.start, "clinfo": self.version, "vmlist": guests_version, **self.changes}
-        lines = ["{", *(f'"{key}": {value},' for key, value in counters.items()), '"kvstore": {', f'"{self.nodename}": {{']
+        lines = [
+            "{",
+            *(f'"{key}": {value},' for key, value in counters.items()),
+            '"kvstore": {',
+            f'"{self.nodename}": {{',
+        ]
         lines.append(",\n".join(f'"{key}": {value}' for key, value in self.key_versions.items()) + "}")
         return "\n".join([*lines, "}", "}", ""])
 
@@ -144,8 +170,10 @@ class Status:
         """Return `.vmlist`."""
         if not guests:
             return f'{{\n"version": {version}\n\n}}\n'
-        rows = ",\n".join(f'"{number}": {{ "node": "{node}", "type": "{kind}", "version": {version} }}'
-                          for number, (node, kind) in sorted(guests.items()))
+        rows = ",\n".join(
+            f'"{number}": {{ "node": "{node}", "type": "{kind}", "version": {version} }}'
+            for number, (node, kind) in sorted(guests.items())
+        )
         return f'{{\n"version": {version},\n"ids": {{\n{rows}}}\n\n}}\n'
 
     def log_file(self):

@@ -1,4 +1,5 @@
-"""The database of /etc/pve on disk: SQLite, table `tree`, one row an inode, and the row 0 for the root's version."""
+"""The database of /etc/pve on disk: SQLite, table `tree`, a row an inode, row 0 for the root's version."""
+
 import sqlite3
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS tree (
@@ -6,7 +7,8 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS tree (
     version INTEGER NOT NULL, writer INTEGER NOT NULL, mtime INTEGER NOT NULL,
     type INTEGER NOT NULL, name TEXT NOT NULL, data BLOB)"""
 ROOT_NAME = "__version__"
-WRITE = "INSERT OR REPLACE INTO tree (inode, parent, version, writer, mtime, type, name, data) VALUES (?,?,?,?,?,?,?,?)"
+COLUMNS = "inode, parent, version, writer, mtime, type, name, data"
+WRITE = f"INSERT OR REPLACE INTO tree ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?)"
 
 
 class Store:
@@ -19,9 +21,8 @@ class Store:
         self.connection.execute(SCHEMA)
 
     def rows(self):
-        """Return all rows, parents before children where possible: (inode, parent, version, writer, mtime, type, name, data)."""
-        return self.connection.execute(
-            "SELECT inode, parent, version, writer, mtime, type, name, data FROM tree ORDER BY inode").fetchall()
+        """Return all rows, each as in COLUMNS."""
+        return self.connection.execute(f"SELECT {COLUMNS} FROM tree ORDER BY inode").fetchall()
 
     def change(self, written=(), deleted=()):
         """Write and delete rows in one transaction."""

@@ -1,4 +1,5 @@
-"""The tree of files of /etc/pve in memory, with the errors and limits of the real one; every change goes to the store."""
+"""The tree of files of /etc/pve in memory, with the errors and limits of the real one (memdb.c)."""
+
 import errno
 import hashlib
 import re
@@ -17,7 +18,8 @@ MAX_SIZE = 128 * 1024 * 1024
 MAX_INODES = 256 * 1024
 BLOCK = 4096
 LOCK_SECONDS = 120
-GUEST = re.compile(r"nodes/([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)/(qemu-server|lxc|openvz)/([1-9][0-9]*)\.conf")
+NODE = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+GUEST = re.compile(rf"nodes/({NODE})/(qemu-server|lxc|openvz)/([1-9][0-9]*)\.conf")
 GUEST_TYPES = {"qemu-server": "qemu", "lxc": "lxc", "openvz": "openvz"}
 
 
@@ -41,13 +43,21 @@ class Entry:
 
     def row(self):
         """Return the row that the store keeps."""
-        return (self.inode, self.parent, self.version, self.writer, self.mtime, self.type, self.name,
-                self.data if self.type == FILE else None)
+        return (
+            self.inode,
+            self.parent,
+            self.version,
+            self.writer,
+            self.mtime,
+            self.type,
+            self.name,
+            self.data if self.type == FILE else None,
+        )
 
     def digest(self):
         """Return what tells two states of an entry apart."""
-        head = f"{self.inode} {self.parent} {self.version} {self.writer} {self.mtime} {self.type} {self.name}\0"
-        return hashlib.sha256(head.encode() + self.data).hexdigest()
+        head = [self.inode, self.parent, self.version, self.writer, self.mtime, self.type, self.name]
+        return hashlib.sha256(repr(head).encode() + self.data).hexdigest()
 
 
 def parts(path):
@@ -102,8 +112,11 @@ class Tree:
     def index(self):
         """Return what tells this tree from another's: {"version", "mtime", "entries": {inode: digest}}."""
         with self.mutex:
-            return {"version": self.root.version, "mtime": self.root.mtime,
-                    "entries": {str(number): entry.digest() for number, entry in sorted(self.inodes.items())}}
+            return {
+                "version": self.root.version,
+                "mtime": self.root.mtime,
+                "entries": {str(number): entry.digest() for number, entry in sorted(self.inodes.items())},
+            }
 
     def usage(self):
         """Return (bytes, files) in use."""
@@ -232,7 +245,7 @@ class Tree:
     # Taking another tree's place
 
     def take(self, rows, keep, version, mtime, writer):
-        """Become the leader's tree: its changed rows, and of the own entries only those whose inode it has (`keep`)."""
+        """Become the leader's tree: its changed rows, and of the own ones those that it has (`keep`)."""
         with self.mutex:
             gone = [number for number in self.inodes if number not in keep and number != ROOT_INODE]
             root = (ROOT_INODE, 0, version, writer, mtime, FILE, ROOT_NAME, None)

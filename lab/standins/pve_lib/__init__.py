@@ -1,1 +1,1 @@
-"""The parts of the stand-ins for Proxmox VE's command line tools; standard library and Debian's programs only."""
+"""The parts of the stand-in for pvecm; standard library and Debian's programs only."""

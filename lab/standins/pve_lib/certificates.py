@@ -1,4 +1,5 @@
-"""`pvecm updatecerts`: folders, keys, certificates and ssh files of this node (facts: pve.md §5, pve-tools.md §1)."""
+"""`pvecm updatecerts`: folders, keys, certificates and ssh files of this node (PVE/Cluster/Setup.pm)."""
+
 import errno
 import os
 import subprocess
@@ -10,8 +11,10 @@ import uuid
 from .common import PVE, Die, cfs_lock, mounted, nodename, quorate, read_text, remote_node_ip, say, write_text
 
 WAIT_SECONDS = float(os.environ.get("LAB_UPDATECERTS_SECONDS", "80"))
-TIMEOUT = ("got timeout when trying to ensure cluster certificates and base file hierarchy is set up - no quorum (yet) "
-           "or hung pmxcfs?")
+TIMEOUT = (
+    "got timeout when trying to ensure cluster certificates and base file hierarchy is set up - "
+    "no quorum (yet) or hung pmxcfs?"
+)
 SSH = "/root/.ssh"
 ROOT_KEYS = f"{SSH}/authorized_keys"
 CLUSTER_KEYS = f"{PVE}/priv/authorized_keys"
@@ -52,7 +55,7 @@ def files(force, show=lambda text: None, forked=lambda: None, last=None):
 
 
 class Lines:
-    """The tool works in a child that ends without flushing: into a pipe, only lines before a later fork survive."""
+    """The tool's child ends without flushing: into a pipe, only lines before a later fork survive."""
 
     def __init__(self, silent):
         self.silent, self.terminal = silent, sys.stdout.isatty()
@@ -101,8 +104,12 @@ def ssh_key(silent=False):
     """Make root's ssh key when there is none."""
     os.makedirs(SSH, mode=0o700, exist_ok=True)
     if not os.path.exists(f"{SSH}/id_rsa"):
-        subprocess.run(["ssh-keygen", "-t", "rsa", "-b", "4096", "-N", "", "-f", f"{SSH}/id_rsa"], check=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if silent else None)
+        subprocess.run(
+            ["ssh-keygen", "-t", "rsa", "-b", "4096", "-N", "", "-f", f"{SSH}/id_rsa"],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if silent else None,
+        )
 
 
 def folders():
@@ -161,9 +168,22 @@ def _keys():
         if not os.path.exists(CA_KEY):
             write_text(CA_KEY, _openssl("genrsa", KEY_BITS))
         if not os.path.exists(CA_CERTIFICATE):
-            write_text(CA_CERTIFICATE, _openssl(
-                "req", "-batch", "-days", CA_DAYS, "-new", "-x509", "-nodes", "-key", CA_KEY, "-subj",
-                f"/CN=Proxmox Virtual Environment/OU={uuid.uuid4()}/O=PVE Cluster Manager CA"))
+            write_text(
+                CA_CERTIFICATE,
+                _openssl(
+                    "req",
+                    "-batch",
+                    "-days",
+                    CA_DAYS,
+                    "-new",
+                    "-x509",
+                    "-nodes",
+                    "-key",
+                    CA_KEY,
+                    "-subj",
+                    f"/CN=Proxmox Virtual Environment/OU={uuid.uuid4()}/O=PVE Cluster Manager CA",
+                ),
+            )
     return True
 
 
@@ -180,9 +200,29 @@ def node_certificate(force):
         extensions = f"{work}/extensions"
         with open(extensions, "w", encoding="ascii") as file:
             file.write(f"basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName={names}\n")
-        request = _openssl("req", "-batch", "-new", "-key", key, "-subj",
-                           f"/OU=PVE Cluster Node/O=Proxmox Virtual Environment/CN={nodename()}")
-        text = _openssl("x509", "-req", "-days", NODE_DAYS, "-CA", CA_CERTIFICATE, "-CAkey", CA_KEY, "-set_serial",
-                        str(int(time.time() * 1000)), "-extfile", extensions, text=request)
+        request = _openssl(
+            "req",
+            "-batch",
+            "-new",
+            "-key",
+            key,
+            "-subj",
+            f"/OU=PVE Cluster Node/O=Proxmox Virtual Environment/CN={nodename()}",
+        )
+        text = _openssl(
+            "x509",
+            "-req",
+            "-days",
+            NODE_DAYS,
+            "-CA",
+            CA_CERTIFICATE,
+            "-CAkey",
+            CA_KEY,
+            "-set_serial",
+            str(int(time.time() * 1000)),
+            "-extfile",
+            extensions,
+            text=request,
+        )
     write_text(certificate, text)
     return True

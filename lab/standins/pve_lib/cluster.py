@@ -1,4 +1,5 @@
-"""`pvecm`: the commands, in the texts and exit statuses of the real one (facts: pve.md §4, pve-tools.md §1)."""
+"""`pvecm`: the commands, in the texts and exit statuses of the real one (PVE/CLI/pvecm.pm)."""
+
 import ipaddress
 import json
 import os
@@ -29,6 +30,13 @@ USAGE = """USAGE: pvecm <COMMAND> [ARGS] [OPTIONS]
        pvecm help [<extra-args>] [OPTIONS]"""  # noqa: W291 - the blanks are the real one's
 
 
+# As pve-cluster 9.1.6 has it: a function that is not imported.
+WITHOUT_NETWORK = (
+    "Use of inherited AUTOLOAD for non-method PVE::CLI::pvecm::cfs_read_file() is no longer "
+    "allowed at /usr/share/perl5/PVE/CLI/pvecm.pm line 725, <DATA> line 960."
+)
+
+
 def _execute(*command):
     sys.stdout.flush()
     os.execvp(command[0], command)
@@ -40,8 +48,13 @@ def status(arguments):
     in_cluster()
     totem = corosync_conf.load().get("totem", {})
     say("Cluster information\n-------------------")
-    for label, value in (("Name:", totem.get("cluster_name", "")), ("Config Version:", totem.get("config_version", "")),
-                         ("Transport:", totem.get("transport", "knet")), ("Secure auth:", totem.get("secauth", "off"))):
+    shown = {
+        "Name:": totem.get("cluster_name", ""),
+        "Config Version:": totem.get("config_version", ""),
+        "Transport:": totem.get("transport", "knet"),
+        "Secure auth:": totem.get("secauth", "off"),
+    }
+    for label, value in shown.items():
         say(f"{label:<18}{value}")
     say("")
     _execute("corosync-quorumtool", "-siH")
@@ -57,7 +70,8 @@ def nodes(arguments):
 def expected(arguments):
     """Set the expected votes of the running partition."""
     usage = "pvecm expected <expected>"
-    value = options(arguments, {"expected": False}, usage, () if "--expected" in arguments else ("expected",))["expected"]
+    words = () if "--expected" in arguments else ("expected",)
+    value = options(arguments, {"expected": False}, usage, words)["expected"]
     if not value.lstrip("-").isdigit():
         raise invalid("expected", f"type check ('integer') failed - got '{value}'", usage)
     if int(value) < 1:
@@ -68,22 +82,27 @@ def expected(arguments):
 
 def updatecerts(arguments):
     """Set up files, keys and certificates."""
-    found = options(arguments, {"force": True, "silent": True, "unmerge_known_hosts": True},
-                    "pvecm updatecerts  [OPTIONS]")
+    found = options(
+        arguments,
+        {"force": True, "silent": True, "unmerge_known_hosts": True},
+        "pvecm updatecerts  [OPTIONS]",
+    )
     return certificates.update(found.get("force", False), found.get("silent", False))
 
 
 def mtunnel(arguments):
     """Answer a peer: is there quorum, and which address has this node in a network?"""
-    found = options(arguments, {"get_migration_ip": True, "migration_network": False, "run_command": True},
-                    "pvecm mtunnel [<extra-args>] [OPTIONS]")
+    found = options(
+        arguments,
+        {"get_migration_ip": True, "migration_network": False, "run_command": True},
+        "pvecm mtunnel [<extra-args>] [OPTIONS]",
+    )
     if not quorate():
         say("no quorum")
         return 0
     if found.get("get_migration_ip"):
         if "migration_network" not in found:
-            raise Die("Use of inherited AUTOLOAD for non-method PVE::CLI::pvecm::cfs_read_file() is no longer allowed at "
-                      "/usr/share/perl5/PVE/CLI/pvecm.pm line 725, <DATA> line 960.")
+            raise Die(WITHOUT_NETWORK)
         say(f"ip: '{local_address(found['migration_network'])}'")
         return 0
     if found.get("run_command"):
@@ -97,15 +116,20 @@ def mtunnel(arguments):
 
 def local_address(network):
     """Return the one address that this node has in a network (CIDR)."""
-    done = subprocess.run(["ip", "-j", "address", "show", "to", network, "up"], capture_output=True, text=True, check=False)
+    problem = "could not get migration ip"
+    command = ["ip", "-j", "address", "show", "to", network, "up"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Die(f"could not get migration ip: invalid network '{network}'")
-    found = {str(ipaddress.ip_address(entry["local"])) for link in json.loads(done.stdout or "[]")
-             for entry in link.get("addr_info", [])}
+        raise Die(f"{problem}: invalid network '{network}'")
+    found = {
+        str(ipaddress.ip_address(entry["local"]))
+        for link in json.loads(done.stdout or "[]")
+        for entry in link.get("addr_info", [])
+    }
     if not found:
-        raise Die(f"could not get migration ip: no IP address configured on local node for network '{network}'")
+        raise Die(f"{problem}: no IP address configured on local node for network '{network}'")
     if len(found) > 1:
-        raise Die(f"could not get migration ip: multiple, different, IP address configured for network '{network}'")
+        raise Die(f"{problem}: multiple, different, IP address configured for network '{network}'")
     return found.pop()
 
 
@@ -115,8 +139,18 @@ def apiver(arguments):
     say("1")
 
 
-COMMANDS = {"status": status, "nodes": nodes, "expected": expected, "updatecerts": updatecerts, "mtunnel": mtunnel,
-            "apiver": apiver, "create": join.create, "add": join.add, "addnode": join.addnode, "delnode": join.delnode}
+COMMANDS = {
+    "status": status,
+    "nodes": nodes,
+    "expected": expected,
+    "updatecerts": updatecerts,
+    "mtunnel": mtunnel,
+    "apiver": apiver,
+    "create": join.create,
+    "add": join.add,
+    "addnode": join.addnode,
+    "delnode": join.delnode,
+}
 
 
 def _main(arguments):
@@ -127,7 +161,6 @@ def _main(arguments):
         return 0
     if arguments[0] not in COMMANDS:
         raise Die(f"ERROR: unknown command 'pvecm {arguments[0]}'\n{USAGE}")
-    # Parameters are checked before pmxcfs is, but for an installed node that makes no difference that anybody relies on.
     connect()
     return COMMANDS[arguments[0]](arguments[1:])
 

@@ -1,4 +1,5 @@
-"""What PVE's tools have in common: their errors, the way to pmxcfs, cluster locks, ssh (facts: pve.md §4.1, §5–§7)."""
+"""What PVE's tools have in common: errors, options, the way to pmxcfs, locks (PVE/Cluster.pm)."""
+
 import contextlib
 import errno
 import json
@@ -59,7 +60,7 @@ def mounted():
 
 
 def connect():
-    """Reach pmxcfs as every PVE tool does first; while it restarts, for 10 s. Ends with 111 when there is none."""
+    """Reach pmxcfs as every PVE tool does first, for 10 s while it restarts; without one, end with 111."""
     until = time.monotonic() + RESTART_SECONDS
     while not mounted() and os.path.exists(RESTART_FLAG):
         if time.monotonic() > until:
@@ -68,7 +69,8 @@ def connect():
         time.sleep(0.1)
     if not mounted():
         lines = [f"ipcc_send_rec[{n}] failed: Connection refused" for n in (1, 2, 3)]
-        raise Die("\n".join([*lines, "Unable to load access control list: Connection refused"]), errno.ECONNREFUSED)
+        lines.append("Unable to load access control list: Connection refused")
+        raise Die("\n".join(lines), errno.ECONNREFUSED)
     if os.getuid():
         raise Die("please run as root")
 
@@ -90,7 +92,9 @@ def need_quorum():
 def in_cluster():
     """End with 2 when this node belongs to no cluster."""
     if not os.path.exists(CONF):
-        raise Die(f"Error: Corosync config '{CONF}' does not exist - is this node part of a cluster?", errno.ENOENT)
+        raise Die(
+            f"Error: Corosync config '{CONF}' does not exist - is this node part of a cluster?", errno.ENOENT
+        )
 
 
 def members():
@@ -107,8 +111,9 @@ def remote_node_ip(node):
     try:
         found = socket.getaddrinfo(node, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Die(f"hostname lookup '{node}' failed - failed to get address info for: {node}: "
-                  f"{error.strerror}") from error
+        raise Die(
+            f"hostname lookup '{node}' failed - failed to get address info for: {node}: " f"{error.strerror}"
+        ) from error
     return found[0][4][0]
 
 
@@ -121,11 +126,11 @@ def read_text(path, default=""):
         return default
 
 
-def write_text(path, text, mode=None):
+def write_text(path, text):
     """Replace a file through a rename, as PVE does."""
     temporary = f"{path}.tmp.{os.getpid()}"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode if mode is not None else 0o644)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.rename(temporary, path)
@@ -137,7 +142,7 @@ def write_text(path, text, mode=None):
 
 @contextlib.contextmanager
 def cfs_lock(name, quiet=False, prefix=""):
-    """Hold a cluster lock: a directory that only one node can make. Without quorum this ends with 13 after 10 s."""
+    """Hold a cluster lock: a folder that only one node can make. Without quorum, end with 13 after 10 s."""
     path = f"{PVE}/priv/lock/{name}"
     problem = None
     for attempt in range(LOCK_TRIES):
@@ -164,7 +169,7 @@ def cfs_lock(name, quiet=False, prefix=""):
 
 
 def options(arguments, known, usage, positional=()):
-    """Split arguments as PVE's tools do: `--name value`, `--name=value`, `-name`, flags; returns {name: value}.
+    """Split arguments as PVE's tools do (`--name value`, `--name=value`, `-name`); returns {name: value}.
 
     known: {name: True for a flag, False with a value}; positional: the names of the words in their order.
     """

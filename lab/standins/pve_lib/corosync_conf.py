@@ -1,4 +1,5 @@
-"""corosync.conf as PVE reads and writes it (PVE::Corosync; facts: pve.md §4.5)."""
+"""corosync.conf as PVE reads and writes it (PVE/Corosync.pm)."""
+
 import os
 import re
 
@@ -90,24 +91,35 @@ def nodes(root):
 
 def link_numbers(root):
     """Return the numbers of the links that the nodes have addresses on."""
-    return sorted({int(match[1]) for node in root["nodelist"]["node"] for key in node
-                   if (match := re.fullmatch(r"ring(\d)_addr", key))})
+    return sorted(
+        {
+            int(match[1])
+            for node in root["nodelist"]["node"]
+            for key in node
+            if (match := re.fullmatch(r"ring(\d)_addr", key))
+        }
+    )
 
 
 def verify(root):
     """End when links and interface sections do not match (verify_conf)."""
     errors = []
-    interfaces = {int(item["linknumber"]) for item in root["totem"].get("interface", []) if "linknumber" in item}
+    sections = root["totem"].get("interface", [])
+    interfaces = {int(item["linknumber"]) for item in sections if "linknumber" in item}
     links = link_numbers(root)
     for name, node in sorted(nodes(root).items()):
         own = {number for number in range(MAX_LINK + 1) if f"ring{number}_addr" in node}
         for number in links:
             if interfaces and number in own and number not in interfaces:
-                errors.append(f"node '{name}' has 'ring{number}_addr', but there is no interface number "
-                              f"{number} configured")
+                errors.append(
+                    f"node '{name}' has 'ring{number}_addr', but there is no interface number "
+                    f"{number} configured"
+                )
             if not interfaces and number not in own:
                 errors.append(f"node '{name}' is missing link {number}, which is configured on other nodes")
-        errors += [f"node '{name}' is missing address forinterface number {number}"
-                   for number in sorted(interfaces - own)]
+        errors += [
+            f"node '{name}' is missing address forinterface number {number}"
+            for number in sorted(interfaces - own)
+        ]
     if errors:
         raise Die("\n".join(errors))

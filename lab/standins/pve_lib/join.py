@@ -1,4 +1,5 @@
-"""`pvecm create`, `add` (over ssh), `addnode`, `delnode` (facts: pve-tools.md §1 "pvecm create / add / delnode")."""
+"""`pvecm create`, `add` (over ssh), `addnode`, `delnode` (PVE/API2/ClusterConfig.pm)."""
+
 import contextlib
 import fcntl
 import glob
@@ -12,8 +13,22 @@ import sys
 import time
 
 from . import certificates, corosync_conf
-from .common import (CONF, NODE_NAME, PVE, Die, cfs_lock, invalid, members, need_quorum, nodename, options, quorate,
-                     read_text, remote_node_ip, say)
+from .common import (
+    CONF,
+    NODE_NAME,
+    PVE,
+    Die,
+    cfs_lock,
+    invalid,
+    members,
+    need_quorum,
+    nodename,
+    options,
+    quorate,
+    read_text,
+    remote_node_ip,
+    say,
+)
 
 LOCK = "/var/lock/pvecm.lock"
 LOCK_SECONDS = 10
@@ -72,10 +87,12 @@ def _config_lock():
 def _prepare_ssh():
     text = read_text(SSHD)
     if not re.search(r"^PermitRootLogin yes$", text, re.MULTILINE):
-        changed, count = re.subn(r"^#?PermitRootLogin.*$", "PermitRootLogin yes", text, count=1, flags=re.MULTILINE)
+        changed, count = re.subn(
+            r"^#?PermitRootLogin.*$", "PermitRootLogin yes", text, count=1, flags=re.MULTILINE
+        )
         with open(SSHD, "w", encoding="utf-8") as file:
             file.write(changed if count else f"{text}PermitRootLogin yes\n")
-        subprocess.run(["systemctl", "reload", "ssh"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["systemctl", "reload", "ssh"], check=False, capture_output=True)
     certificates.ssh_key()
     certificates.folders()
     certificates.link_authorized_keys()
@@ -86,7 +103,7 @@ def create(arguments):
     usage = "\npvecm create <clustername> [OPTIONS]"
     known = {**LINKS, "nodeid": False, "votes": False, "token_coefficient": False}
     words = [word for word in arguments if not word.startswith("-")]
-    if words and not NODE_NAME.fullmatch(words[0]) or len(words) > 1 and words[0] == arguments[0] and words[1] == arguments[1]:
+    if words and not NODE_NAME.fullmatch(words[0]):
         raise invalid("clustername", "invalid format - value does not look like a valid node name", usage)
     found = options(arguments, known, usage, ("clustername",))
     name = found["clustername"]
@@ -99,14 +116,32 @@ def create(arguments):
         if not os.path.exists(AUTHKEY):
             _run(["corosync-keygen", "-lk", AUTHKEY], "corosync-keygen failed")
         links = _links(found) or {0: remote_node_ip(nodename())}
-        node = {"name": nodename(), "nodeid": found.get("nodeid", "1"), "quorum_votes": found.get("votes", "1"),
-                **{f"ring{number}_addr": address for number, address in links.items()}}
-        totem = {"version": "2", "secauth": "on", "cluster_name": name, "config_version": "1", "ip_version": "ipv4-6",
-                 "link_mode": "passive", "token_coefficient": found.get("token_coefficient", TOKEN_COEFFICIENT),
-                 "interface": [{"linknumber": str(number)} for number in links]}
+        node = {
+            "name": nodename(),
+            "nodeid": found.get("nodeid", "1"),
+            "quorum_votes": found.get("votes", "1"),
+            **{f"ring{number}_addr": address for number, address in links.items()},
+        }
+        totem = {
+            "version": "2",
+            "secauth": "on",
+            "cluster_name": name,
+            "config_version": "1",
+            "ip_version": "ipv4-6",
+            "link_mode": "passive",
+            "token_coefficient": found.get("token_coefficient", TOKEN_COEFFICIENT),
+            "interface": [{"linknumber": str(number)} for number in links],
+        }
         say(f"Writing corosync config to {CONF}")
-        corosync_conf.save({"logging": {"debug": "off", "to_syslog": "yes"}, "nodelist": {"node": [node]},
-                            "quorum": {"provider": "corosync_votequorum"}, "totem": totem}, bump=False)
+        corosync_conf.save(
+            {
+                "logging": {"debug": "off", "to_syslog": "yes"},
+                "nodelist": {"node": [node]},
+                "quorum": {"provider": "corosync_votequorum"},
+                "totem": totem,
+            },
+            bump=False,
+        )
         certificates.files(force=False)
         _share_known_hosts()
         say("Restart corosync and cluster filesystem")
@@ -127,8 +162,12 @@ def _share_known_hosts():
 def addnode(arguments):
     """Put a node into the cluster file (run on a member, by the one that joins)."""
     usage = "pvecm addnode <node> [OPTIONS]"
-    found = options(arguments, {**LINKS, "apiversion": False, "force": True, "new_node_ip": False, "nodeid": False,
-                                "votes": False}, usage, ("node",))
+    found = options(
+        arguments,
+        {**LINKS, "apiversion": False, "force": True, "new_node_ip": False, "nodeid": False, "votes": False},
+        usage,
+        ("node",),
+    )
     need_quorum()
     with _config_lock():
         root = corosync_conf.load()
@@ -148,10 +187,14 @@ def addnode(arguments):
         for tail in certificates.NODE_FOLDERS:
             os.makedirs(f"{PVE}/nodes/{name}{tail}", exist_ok=True)
         certificates.merge_authorized_keys()
-        root["nodelist"]["node"].append({
-            "name": name, "nodeid": found.get("nodeid") or (existing["nodeid"] if existing else free),
-            "quorum_votes": found.get("votes", "1"),
-            **{f"ring{number}_addr": address for number, address in links.items()}})
+        root["nodelist"]["node"].append(
+            {
+                "name": name,
+                "nodeid": found.get("nodeid") or (existing["nodeid"] if existing else free),
+                "quorum_votes": found.get("votes", "1"),
+                **{f"ring{number}_addr": address for number, address in links.items()},
+            }
+        )
         corosync_conf.save(root)
 
 
@@ -169,7 +212,9 @@ def _match_links(existing, links, found):
     if links:
         for number in range(corosync_conf.MAX_LINK + 1):
             if number in existing and number not in links:
-                raise Die(f"corosync: link {number} exists in cluster config but wasn't specified for new node")
+                raise Die(
+                    f"corosync: link {number} exists in cluster config but wasn't specified for new node"
+                )
             if number in links and number not in existing:
                 raise Die(f"corosync: link {number} specified for new node doesn't exist in cluster config")
         return links
@@ -178,16 +223,25 @@ def _match_links(existing, links, found):
     if len(existing) == 1:
         return {existing[0]: fallback}
     if legacy:
-        # The real one says this on stdout, with its place in the source.
-        raise Die(f"cluster has {len(existing)} links, but only 1 given at /usr/share/perl5/PVE/API2/ClusterConfig.pm "
-                  "line 375, <DATA> line 960.")
-    raise Die("no links given but multiple links found on other nodes, fallback only supported on single-link clusters")
+        # With its place in the source, as perl says it.
+        raise Die(
+            f"cluster has {len(existing)} links, but only 1 given at "
+            "/usr/share/perl5/PVE/API2/ClusterConfig.pm line 375, <DATA> line 960."
+        )
+    raise Die(
+        "no links given but multiple links found on other nodes, "
+        "fallback only supported on single-link clusters"
+    )
 
 
 def add(arguments):
     """Join this node to a cluster over ssh; as with the real one, the exit status says nothing."""
-    found = options(arguments, {**LINKS, "nodeid": False, "votes": False, "force": True, "fingerprint": False,
-                                "use_ssh": True}, "pvecm add <hostname> [OPTIONS]", ("hostname",))
+    found = options(
+        arguments,
+        {**LINKS, "nodeid": False, "votes": False, "force": True, "fingerprint": False, "use_ssh": True},
+        "pvecm add <hostname> [OPTIONS]",
+        ("hostname",),
+    )
     if re.match(rf"{PVE}(/|$)", os.getcwd()):
         raise Die(f"Navigate out of {PVE} before running 'pvecm add', for example by running 'cd'.")
     try:
@@ -203,8 +257,12 @@ def _join(found):
     host, links = found["hostname"], _links(found)
     _assert_joinable(links, found.get("force", False))
     _prepare_ssh()
-    copied = subprocess.run(["ssh-copy-id", "-i", "/root/.ssh/id_rsa", f"root@{host}"], stdin=subprocess.DEVNULL,
-                            capture_output=True, check=False)
+    copied = subprocess.run(
+        ["ssh-copy-id", "-i", "/root/.ssh/id_rsa", f"root@{host}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
     if copied.returncode:
         raise Die(f"unable to copy ssh ID: exit code {copied.returncode}")
     command = ["ssh", host, "-o", "BatchMode=yes", "pvecm", "addnode", nodename(), "--force", "1"]
@@ -224,8 +282,12 @@ def _join(found):
 
 
 def _fetch(host, path):
-    done = subprocess.run(["ssh", "-l", "root", "-o", "BatchMode=yes", host, "cat", path], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        ["ssh", "-l", "root", "-o", "BatchMode=yes", host, "cat", path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
     if done.returncode:
         raise Die(f"can't rsync data from host '{host}'")
     return done.stdout
@@ -243,8 +305,11 @@ def _assert_joinable(links, force):
         errors.append("corosync is already running, is this node already in a cluster?!")
     done = subprocess.run(["ip", "-j", "address"], capture_output=True, text=True, check=True)
     own = {entry["local"] for link in json.loads(done.stdout) for entry in link["addr_info"]}
-    errors += [f"link{number}: cannot use IP '{address}', not found on local node!\n"
-               for number, address in sorted(links.items()) if address not in own]
+    errors += [
+        f"link{number}: cannot use IP '{address}', not found on local node!\n"
+        for number, address in sorted(links.items())
+        if address not in own
+    ]
     if errors:
         say(("warning: ignore the following errors:" if force else "detected the following error(s):"))
         for error in errors:
@@ -297,8 +362,14 @@ def delnode(arguments):
     need_quorum()
     with _config_lock():
         root = corosync_conf.load()
-        found = next((node for label, node in corosync_conf.nodes(root).items()
-                      if name in (label, node.get("ring0_addr"), node.get("ring1_addr"))), None)
+        found = next(
+            (
+                node
+                for label, node in corosync_conf.nodes(root).items()
+                if name in (label, node.get("ring0_addr"), node.get("ring1_addr"))
+            ),
+            None,
+        )
         if found is None:
             raise Die(f"Node/IP: {name} is not a known host of the cluster.")
         # It may be off already.
