@@ -3,6 +3,8 @@
 import pytest
 from phases import PUBLIC, VRACK, codes, members, run, starts, texts
 
+from lab.cluster import wait_for
+
 
 @pytest.fixture
 def cluster(lab):
@@ -60,6 +62,7 @@ def test_only_the_node_whose_own_address_is_another_one_is_restarted(cluster):
 
 def test_an_address_that_a_node_lacks_is_refused_before_anything_changes(cluster):
     cluster.lose_card("pve2", "vrack")
+    wait_for(lambda: not any(map(cluster.quorate, cluster.nodes)), 30, what="both nodes to lose quorum")
     reach(cluster, "degraded")
     hosts, before = [cluster.read(node, "/etc/hosts") for node in cluster.nodes], starts(cluster)
     code, report = run(cluster, "corosync.move_primary", "nominal", "force=links-not-ready")
