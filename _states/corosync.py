@@ -98,9 +98,10 @@ def _changes(report):
     """
     Return what changed, or would: the steps, and one diff for each file.
     """
-    done = [row["text"] for row in report.get("done") or () if row["ok"]]
-    steps = [step["text"] for step in report.get("steps") or ()]
-    told = steps if report["result"] in ("test", "reached") else done
+    if report["result"] == "test":
+        told = [step["text"] for step in report.get("steps") or ()]
+    else:
+        told = [row["text"] for row in report.get("done") or () if row["ok"]]
     if report["result"] in ("already", "refused") or not told:
         return {}
     changes = {"steps": told}

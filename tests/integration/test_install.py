@@ -1,0 +1,163 @@
+"""The code as it reaches a minion and a master: synced from file_roots, and installed by pip as a Salt extension."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import conftest
+import pytest
+
+REPO = conftest.REPO
+MODULES = {"corosync": {"facts", "step", "observe", "plan", "apply", "status", "secure_authkey", "backups"},
+           "pvecm": {"delnode", "add", "joinable", "status"}, "pve_node": {"hold_primary", "names"}}
+STATES = {"corosync.ring_layout", "corosync.authkey_managed", "pve_node.primary", "pve_node.trusted"}
+RUNNERS = {"corosync.status", "corosync.plan", "corosync.apply", "corosync.pillar", "corosync.rebuild"}
+#: what the loaders make of one configuration, told as JSON: run in a process of its own, as a daemon would be.
+PROBE = """
+import json, sys
+import salt.config, salt.loader
+opts = salt.config.DEFAULT_MINION_OPTS.copy()
+opts.update(json.loads(sys.argv[1]))
+master = salt.config.DEFAULT_MASTER_OPTS.copy()
+master.update(json.loads(sys.argv[1]))
+functions = salt.loader.minion_mods(opts)
+states = salt.loader.states(opts, functions, salt.loader.utils(opts), {})
+runners = salt.loader.runner(master)
+names = ("corosync.", "pvecm.", "pve_node.", "pmxcfs.", "pvesr.", "ha_manager.")
+told = {"modules": [n for n in functions if n.startswith(names)], "states": [n for n in states if n.startswith(names)],
+        "runners": [n for n in runners if n.startswith(names)]}
+told["output"] = salt.loader.outputters(opts)["corosync_table"](json.loads(sys.argv[2]))
+told["files"] = sorted({sys.modules[functions[n].__module__].__file__ for n in told["modules"]})
+told["check"] = functions["corosync.check"]("totem {")
+print("TOLD" + json.dumps(told))
+"""
+REPORT = {"do": "plan", "findings": [], "summary": "nothing", "retcode": 0}
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory):
+    """A PATH on which the programs are that make the modules load; none of them is run."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("pmxcfs", "pvecm", "pvesr", "ha-manager", "corosync-cfgtool"):
+        (folder / name).write_text("#!/bin/sh\nexit 1\n")
+        (folder / name).chmod(0o755)
+    (folder / "corosync").write_text("#!/bin/sh\necho 'parser error: Missing closing brace' >&2\nexit 8\n")
+    (folder / "corosync").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def probe(python, cache, tools, **opts):
+    opts = {"cachedir": str(cache), "extension_modules": str(cache / "extmods"), "file_client": "local", "grains": {},
+            "id": "pve1", "pillar": {}} | opts
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | {"PATH": tools}
+    done = subprocess.run([python, "-c", PROBE, json.dumps(opts), json.dumps(REPORT)], capture_output=True, text=True,
+                          timeout=120, check=False, env=env, cwd=cache)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.split("TOLD")[-1])
+
+
+def complete(told):
+    have = set(told["modules"])
+    missing = {f"{module}.{name}" for module, names in MODULES.items() for name in names} - have
+    assert not missing
+    assert not STATES - set(told["states"]) and not RUNNERS - set(told["runners"])
+    assert "nothing" in told["output"]
+    assert told["check"]["ok"] is False and "Missing closing brace" in told["check"]["text"], "the core is imported"
+
+
+def wheel(folder):
+    """Build the wheel of the tree, as pip does, without touching the tree."""
+    copy = folder / "source"
+    subprocess.run(["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60)
+    for kind in ("_modules", "_states", "_runners", "_utils", "_output", "_beacons", "saltext"):
+        for path in (REPO / kind).rglob("*.py"):
+            target = copy / path.relative_to(REPO)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    if not (copy / "README.md").exists():
+        (copy / "README.md").write_text("The README comes with the tree.\n")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w",
+                    str(folder / "dist"), str(copy)], check=True, timeout=240)
+    return next((folder / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A Python with this Salt, and this project installed by pip from its wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    site = folder / "site"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target",
+                    str(site), str(wheel(folder))], check=True, timeout=120)
+    launcher = folder / "python"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
+    launcher.chmod(0o755)
+    return str(launcher), site
+
+
+def test_installed_by_pip_everything_loads(installed, tmp_path, tools):
+    python, site = installed
+    told = probe(python, tmp_path, tools)
+    complete(told)
+    assert all(pathlib.Path(path).is_relative_to(site) for path in told["files"]), told["files"]
+
+
+def test_the_wheel_has_the_code_and_nothing_else(installed):
+    _, site = installed
+    tops = {path.name.split("-")[0] for path in site.iterdir()}
+    assert tops == {"saltext", "saltext.pve_corosync"} or tops == {"saltext", "saltext_pve_corosync"}, tops
+    package = site / "saltext/pve_corosync"
+    for kind in ("modules", "states", "runners", "utils", "output", "beacons"):
+        wanted = {path.name for path in (REPO / f"_{kind}").glob("*.py")}
+        assert {path.name for path in (package / kind).glob("*.py")} == wanted
+
+
+def test_synced_from_file_roots_everything_loads(tmp_path, tools):
+    """saltutil.sync_all on a minion without a master, the tree being its file_roots."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    cache = tmp_path / "cache"
+    (conf / "minion").write_text(json.dumps({
+        "file_client": "local", "id": "pve1", "root_dir": str(tmp_path), "cachedir": str(cache),
+        "extension_modules": str(cache / "extmods"), "file_roots": {"base": [str(REPO / "states"), str(REPO)]}, "enable_fqdns_grains": False,
+        "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|artifacts|\.[^/]*)/"],
+        "file_ignore_glob": ["*.pyc", "*/__pycache__/*"],
+    }))
+    call = [str(pathlib.Path(sys.executable).with_name("salt-call")), "--local", "-c", str(conf), "--out=json"]
+    env = dict(os.environ, PATH=tools)
+    done = subprocess.run([*call, "saltutil.sync_all"], capture_output=True, text=True, timeout=180, check=False, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    synced = json.loads(done.stdout)["local"]
+    assert "modules.corosync_alone" in synced["modules"] and "states.corosync" in synced["states"]
+    assert "utils.ring_alone" in synced["utils"] and "output.corosync_table" in synced["output"]
+    extmods = cache / "extmods"
+    told = probe(sys.executable, tmp_path, tools, cachedir=str(cache), extension_modules=str(extmods),
+                 runner_dirs=[str(REPO / "_runners")], utils_dirs=[str(extmods / "utils")])
+    complete(told)
+    assert all(pathlib.Path(path).is_relative_to(extmods) for path in told["files"]), told["files"]
+    done = subprocess.run([*call, "--pillar-root", str(tmp_path), "corosync.plan"], capture_output=True, text=True,
+                          timeout=180, check=False, env=env)
+    assert json.loads(done.stdout)["local"]["findings"][0]["code"] == "pillar-none", done.stderr[-2000:]
+
+
+def test_the_states_render_for_a_node(tmp_path, tools):
+    """Every SLS that top.sls names compiles with the example pillar, and its functions exist."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "minion").write_text(json.dumps({
+        "file_client": "local", "id": "pve1", "root_dir": str(tmp_path), "cachedir": str(tmp_path / "cache"),
+        "file_roots": {"base": [str(REPO / "states")]}, "pillar_roots": {"base": [str(REPO / "pillar")]},
+        "enable_fqdns_grains": False, "module_dirs": [str(REPO / "_modules")], "states_dirs": [str(REPO / "_states")],
+        "utils_dirs": [str(REPO / "_utils")],
+    }))
+    call = [str(pathlib.Path(sys.executable).with_name("salt-call")), "--local", "-c", str(conf), "--out=json"]
+    done = subprocess.run([*call, "state.show_highstate"], capture_output=True, text=True, timeout=180, check=False,
+                          env=dict(os.environ, PATH=tools))
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = json.loads(done.stdout)["local"]
+    assert isinstance(shown, dict), shown
+    assert [name for name in shown if "ring_layout" in str(shown[name].get("corosync"))] == ["links of the cluster"]
+    order = sorted(shown, key=lambda name: min(row["order"] for rows in shown[name].values() if isinstance(rows, list)
+                                               for row in rows if isinstance(row, dict) and "order" in row))
+    assert order.index("links of the cluster") < order.index("names of the cluster")

@@ -1,0 +1,272 @@
+"""Highstate, a node by itself, drift, adoption and rebuild, on real daemons."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from lab.cluster import wait_for
+
+PILLAR_FILES = ("top.sls", "corosync/init.sls", "corosync/nodes.sls", "corosync/nominal.sls", "corosync/degraded.sls")
+LINKS = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
+
+
+def wanted(layout, **more):
+    return "pillar=" + json.dumps({"corosync": {"layout": layout}} | more)
+
+
+def highstate(lab, target="pve*", *words, timeout=400):
+    """Run highstate and return {node: {state id: row}}."""
+    said = lab.salt("--out=json", "--static", "-t", "300", target, "state.apply", *words, timeout=timeout)
+    return {node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
+            for node, rows in json.loads(said.stdout).items()}
+
+
+def layout_state(rows):
+    return rows[LINKS]
+
+
+def version(lab, node):
+    said = lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"], check=True).stdout
+    return int(said.split("=")[1])
+
+
+def texts(lab):
+    return {lab.read(node, path) for node in lab.nodes for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")}
+
+
+def ring_id(lab, node):
+    said = lab.exec(node, ["corosync-quorumtool", "-s"]).stdout
+    return next(line.split()[-1] for line in said.splitlines() if line.startswith("Ring ID"))
+
+
+def local(lab, node, *words, timeout=400):
+    """Run salt-call --local on a node, with the pillar in a file there; return (exit code, report)."""
+    for name in PILLAR_FILES:
+        text = lab.read("master", f"/srv/pillar/{name}")
+        lab.exec(node, ["mkdir", "-p", "/srv/pillar/corosync"], check=True)
+        lab.write(node, f"/srv/pillar/{name}", text)
+    done = lab.exec(node, ["salt-call", "--local", "--retcode-passthrough", "--out=json", *words], timeout=timeout)
+    return done.returncode, json.loads(done.stdout)["local"]
+
+
+@pytest.fixture(autouse=True)
+def synced(lab):
+    lab.sync()
+
+
+def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
+    """One node makes the change for both; test=True told it before; another highstate changes nothing at all."""
+    before, ring = {node: version(lab, node) for node in lab.nodes}, ring_id(lab, "pve1")
+    tested = highstate(lab, "pve*", "test=True", wanted("degraded"))
+    assert {node: version(lab, node) for node in lab.nodes} == before
+    done = highstate(lab, "pve*", wanted("degraded"))
+    rows = {node: layout_state(states) for node, states in done.items()}
+    assert all(row["result"] is True for row in rows.values()), rows
+    changed = [node for node, row in rows.items() if row["changes"]]
+    assert len(changed) == 1, rows
+    assert layout_state(tested[changed[0]])["changes"] == rows[changed[0]]["changes"]
+    assert all(state["result"] is True for states in done.values() for state in states.values()), done
+    assert ring_id(lab, "pve1") == ring, "no membership was lost on the way"
+    assert len(texts(lab)) == 1
+    members = json.loads(lab.read("pve1", "/etc/pve/.members"))["nodelist"]
+    assert {name: row["ip"] for name, row in members.items()} == {"pve1": "198.51.101.10", "pve2": "198.51.102.10"}
+
+    after = {node: version(lab, node) for node in lab.nodes}
+    again = highstate(lab, "pve*", wanted("degraded"))
+    assert {key for states in again.values() for key, row in states.items() if row["changes"]} == set(), again
+    assert {node: version(lab, node) for node in lab.nodes} == after
+
+    back = highstate(lab, "pve*")
+    assert sum(bool(layout_state(states)["changes"]) for states in back.values()) == 1, back
+    assert lab.salt_run("corosync.verify", "nominal", "skip=").returncode in (0, 1)
+    again = highstate(lab, "pve*")
+    assert not any(row["changes"] for states in again.values() for row in states.values()), again
+
+
+def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_other_node(lab):
+    """The lock of the dead holder ends by itself; the other node plans from what is there."""
+    first = version(lab, "pve1")
+    script = ("salt-call --local corosync.apply degraded & P=$!; for i in $(seq 1 300); do sleep 0.1; "
+              f"[ $(sed -n 's/^ *config_version: *//p' /etc/corosync/corosync.conf) -gt {first} ] && break; done; "
+              "kill -9 $P; wait $P")
+    local(lab, "pve1", "corosync.status")
+    local(lab, "pve2", "corosync.status")
+    results = {}
+
+    def other():
+        results["pve2"] = local(lab, "pve2", "corosync.apply", "degraded", timeout=400)
+
+    killed = threading.Thread(target=lambda: results.update(pve1=lab.exec("pve1", ["bash", "-c", script], timeout=60)))
+    killed.start()
+    wait_for(lambda: lab.exec("pve1", ["test", "-d", "/etc/pve/priv/lock/pve-corosync"]).returncode == 0, 30,
+             what="pve1 to take the lock")
+    waiting = threading.Thread(target=other)
+    waiting.start()
+    killed.join()
+    assert results["pve1"].returncode == 137
+    reached = lab.read("pve1", "/etc/pve/corosync.conf").split("config_version: ")[1].split()[0]
+    assert first < int(reached) < first + 4, "it was killed in the middle"
+    begin = time.monotonic()
+    waiting.join()
+    code, report = results["pve2"]
+    assert (code, report["result"]) == (0, "reached"), report
+    assert time.monotonic() - begin < 220
+    assert len(texts(lab)) == 1 and all(map(lab.healthy, lab.nodes))
+
+
+DRIFT = {
+    "older local file": ("pve1", "/etc/corosync/corosync.conf", lambda text: text.replace("config_version: ", "config_version: 0")),
+    "same version, other bytes": ("pve2", "/etc/corosync/corosync.conf", lambda text: f"# by hand\n{text}"),
+    "newer local file": ("pve2", "/etc/corosync/corosync.conf", lambda text: text.replace("config_version: ", "config_version: 7")),
+}
+
+
+@pytest.mark.parametrize("kind", DRIFT)
+def test_drift_of_a_file_is_repaired_by_any_nodes_highstate(lab, kind):
+    """All copies and daemons have one version again, and the ring stays."""
+    node, path, change = DRIFT[kind]
+    ring = ring_id(lab, "pve1")
+    lab.write(node, path, change(lab.read(node, path)))
+    tested = layout_state(highstate(lab, "pve1", "test=True")["pve1"])
+    assert tested["result"] is None and tested["changes"], tested
+    done = layout_state(highstate(lab, "pve1")["pve1"])
+    assert done["result"] is True and done["changes"] == tested["changes"], done
+    assert len(texts(lab)) == 1
+    assert len({version(lab, name) for name in lab.nodes}) == 1
+    assert ring_id(lab, "pve1") == ring
+    assert not layout_state(highstate(lab, "pve2")["pve2"])["changes"]
+
+
+def test_a_runtime_that_missed_a_reload_is_repaired(lab):
+    """The file is right, the daemon runs another version."""
+    lab.exec("pve2", ["corosync-cmapctl", "-s", "totem.config_version", "u64", "99"], check=True)
+    assert version(lab, "pve2") == 99
+    done = layout_state(highstate(lab, "pve1")["pve1"])
+    assert done["result"] is True and done["changes"], done
+    assert {version(lab, node) for node in lab.nodes} == {100} and len(texts(lab)) == 1
+
+
+def test_a_stopped_node_with_an_older_file_starts_only_with_the_file_of_the_others(lab):
+    """Not from the wrong side, where it is reported; not with the old file; and safely on the node itself."""
+    lab.exec("pve2", ["systemctl", "stop", "corosync"], check=True)
+    path = "/etc/corosync/corosync.conf"
+    text = lab.read("pve1", path)
+    lab.write("pve2", path, text.replace("config_version: ", "config_version: 0"))
+    wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
+    row = layout_state(highstate(lab, "pve2")["pve2"])
+    assert row["result"] is False and not row["changes"], "the other node has no quorum, so nothing is safe"
+    assert lab.exec("pve2", ["systemctl", "is-active", "-q", "corosync"]).returncode != 0
+    row = layout_state(highstate(lab, "pve1")["pve1"])
+    assert row["result"] is False and "salt-run corosync.apply nominal" in row["comment"]
+    assert lab.read("pve1", path) == text
+
+
+def test_without_quorum_highstate_touches_nothing_and_names_the_command(lab):
+    """With `degraded` it does this node's part; both nodes together bring the quorum back."""
+    files = texts(lab)
+    lab.cut("vrack")
+    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
+    for states in highstate(lab, "pve*", wanted("degraded")).values():
+        row = layout_state(states)
+        assert row["result"] is False and not row["changes"]
+        assert "salt-run corosync.apply degraded" in row["comment"]
+    assert texts(lab) == files
+    done = highstate(lab, "pve*", wanted("degraded", corosync_degraded=True))
+    rows = {node: layout_state(states) for node, states in done.items()}
+    assert all(row["result"] is True and row["changes"] for row in rows.values()), rows
+    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+
+
+def test_a_node_alone_does_its_part_and_the_last_one_finishes(lab):
+    """No master, no sight of each other by ssh: pve1 adds a link, pve2 does so too and takes both to the layout."""
+    lab.exec("master", ["systemctl", "stop", "salt-master"], check=True)
+    try:
+        lab.cut("vrack")
+        wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
+        code, report = local(lab, "pve1", "corosync.apply", "degraded")
+        assert (code, report["result"]) == (1, "refused") and "alone-no-quorum" in [f["code"] for f in report["findings"]]
+        code, tested = local(lab, "pve1", "corosync.plan", "degraded", "degraded=True")
+        code, report = local(lab, "pve1", "corosync.apply", "degraded", "degraded=True", "patience=2")
+        assert (code, report["result"]) == (1, "waiting"), report
+        assert tested["diffs"] == report["diffs"] and set(report["diffs"]) == {"pve1"}
+        code, status = local(lab, "pve1", "corosync.status")
+        assert status["matrix"]["pve1"]["pve2"] == {"0": "down", "2": "down"} and status["result"] == "errors"
+        code, report = local(lab, "pve2", "corosync.apply", "degraded", "degraded=True")
+        assert (code, report["result"]) == (0, "reached"), report
+        code, report = local(lab, "pve1", "corosync.apply", "degraded")
+        assert (code, report["result"]) == (0, "already"), report
+        assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+    finally:
+        lab.exec("master", ["systemctl", "start", "salt-master"], check=True)
+
+
+def test_nodes_that_cannot_ask_each_other_come_to_the_same_bytes(lab):
+    """ssh is closed, too: each does its part from nothing but its own files, and quorum is back."""
+    for node in lab.nodes:
+        local(lab, node, "corosync.status")
+        lab.exec(node, ["nft", "-f", "-"], check=True, stdin="table inet mine { chain i { type filter hook input "
+                 "priority 0; tcp dport 22 drop; }; }\n")
+    lab.cut("vrack")
+    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
+    found = {}
+    calls = [threading.Thread(target=lambda node=node: found.update({node: local(
+        lab, node, "corosync.apply", "degraded", "degraded=True", "patience=30")})) for node in lab.nodes]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    assert all(report["done"][0]["ok"] for _, report in found.values()), found
+    wait_for(lambda: all(map(lab.healthy, lab.nodes)), 30, what="quorum to come back")
+    copies = {lab.read(node, "/etc/corosync/corosync.conf") for node in lab.nodes}
+    assert len(copies) == 1 and "198.51.101.10" in copies.pop()
+    assert all("node-silent" in [f["code"] for f in report["findings"]] for _, report in found.values())
+
+
+def test_the_pillar_of_a_living_cluster_makes_an_empty_plan(lab):
+    """Adopting the tool is one command: what it prints is taken as it is."""
+    done = lab.salt_run("corosync.pillar", check=True)
+    assert "vrack0: 10.66.0.1" in done.stdout and "198.51" in done.stdout
+    for node in lab.nodes:
+        lab.exec(node, ["mkdir", "-p", "/srv/adopted"], check=True)
+        lab.write(node, "/srv/adopted/top.sls", "base: {'*': [corosync]}\n")
+        lab.write(node, "/srv/adopted/corosync.sls", done.stdout)
+        told = lab.exec(node, ["salt-call", "--local", "--pillar-root=/srv/adopted", "--out=json", "corosync.plan"])
+        report = json.loads(told.stdout)["local"]
+        assert (report["steps"], report["retcode"]) == ([], 0), report
+        assert [f for f in report["findings"] if f["severity"] != "info"] == []
+
+
+REINSTALL = """
+systemctl stop pve-ha-lrm pve-ha-crm pvestatd pvedaemon pveproxy pve-firewall corosync pve-cluster
+rm -rf /etc/corosync/corosync.conf /etc/corosync/authkey /var/lib/pve-cluster/* /root/.ssh /var/lib/pve-corosync
+rm -rf /run/pve-corosync /etc/ssh/ssh_host_rsa_key*
+ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key
+systemctl restart ssh
+systemctl start pve-cluster pvestatd pvedaemon pveproxy pve-ha-lrm pve-ha-crm pve-firewall
+"""
+
+
+def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
+    """Same name, empty disk, other keys: back by one command, over the links in force, with the guests untouched."""
+    for guest in ("/etc/pve/nodes/pve1/qemu-server/1100.conf", "/etc/pve/nodes/pve2/qemu-server/1200.conf"):
+        lab.write("pve1", guest, "memory: 64\n")
+    before = lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout
+    refused = lab.salt_run("--out=json", "corosync.rebuild", "pve2", "progress=False")
+    assert json.loads(refused.stdout)["result"] == "already", "a healthy member is left alone"
+    lab.exec("pve2", ["sh", "-s"], stdin=REINSTALL, check=True)
+    wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
+    row = layout_state(highstate(lab, "pve2")["pve2"])
+    assert row["result"] is False and "orch.rebuild" in row["comment"]
+    done = lab.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve2"}', timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+    assert lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout == before
+    verify = json.loads(lab.salt_run("--out=json", "corosync.verify").stdout)
+    wrong = {item["item"]: item["seen"] for item in verify["checklist"] if not item["ok"]}
+    assert not set(wrong) - {"replication", "services"} and "pve2" not in wrong.get("services", ""), wrong
+    states = highstate(lab, "pve2")["pve2"]
+    assert all(row["result"] is True for row in states.values()), states
+    assert not any(row["changes"] for row in highstate(lab, "pve2")["pve2"].values())
+    lab.reset(force=True)
