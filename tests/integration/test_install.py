@@ -22,9 +22,10 @@ opts = salt.config.DEFAULT_MINION_OPTS.copy()
 opts.update(json.loads(sys.argv[1]))
 master = salt.config.DEFAULT_MASTER_OPTS.copy()
 master.update(json.loads(sys.argv[1]))
-functions = salt.loader.minion_mods(opts)
-states = salt.loader.states(opts, functions, salt.loader.utils(opts), {})
-runners = salt.loader.runner(master)
+utils = salt.loader.utils(opts)
+functions = salt.loader.minion_mods(opts, utils=utils)
+states = salt.loader.states(opts, functions, utils, {})
+runners = salt.loader.runner(master, utils=salt.loader.utils(master))
 names = ("corosync.", "pvecm.", "pve_node.", "pmxcfs.", "pvesr.", "ha_manager.")
 told = {"modules": [n for n in functions if n.startswith(names)], "states": [n for n in states if n.startswith(names)],
         "runners": [n for n in runners if n.startswith(names)]}
