@@ -1,12 +1,13 @@
 """
 The layout of the links, worked on from one node: by highstate, or by hand on a day without a master.
 
-Part of the execution module ``corosync`` (Salt joins the files of one virtual name). A quorate node makes the whole
-change through the cluster file, step by step, under a lock that only one node of the cluster can hold; the others are
-asked over PVE's own ssh, with commands that only read, so that each step is read back on every pair. A node without
-quorum does its own part of the degraded path, and only if that is asked for.
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). A quorate node makes the
+whole change through the cluster file, step by step, under a lock that only one node of the cluster can hold;
+the others are asked over PVE's own ssh, with commands that only read, so that each step is read back on every
+pair. A node without quorum does its own part of the degraded path, and only if that is asked for.
 
-The wanted layout comes from the pillar key ``corosync``. Without a master it is read from this node's ``/srv/pillar``:
+The wanted layout comes from the pillar key ``corosync``. Without a master it is read from this node's
+``/srv/pillar``:
 
 .. code-block:: bash
 
@@ -15,14 +16,13 @@ The wanted layout comes from the pillar key ``corosync``. Without a master it is
     salt-call --local corosync.apply degraded degraded=True
 
 :depends: corosync, ssh, pmxcfs (pve-cluster)
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
 
 import logging
-import socket
 import sys
 import time
 
@@ -33,10 +33,8 @@ try:
     import ring_alone
     import ring_hold
     import ring_layout
-    import ring_observed
     import ring_peers
     import ring_plan
-    import ring_rules
     import ring_run
     import ring_show
     import ring_store
@@ -47,10 +45,8 @@ except ImportError:  # installed as a Salt extension
         ring_alone,
         ring_hold,
         ring_layout,
-        ring_observed,
         ring_peers,
         ring_plan,
-        ring_rules,
         ring_run,
         ring_show,
         ring_store,
@@ -67,82 +63,17 @@ LOCK_WAIT = 300
 #: seconds that the quorum is waited for after this node's part of the degraded path.
 PATIENCE = 30
 VERIFY_S = 10.0
-#: the node's run lock outlives a dead run for less time than the cluster's, so that the node can go on itself.
+#: the node's run lock outlives a dead run for less time than the cluster's, so that the node can go on
+#: itself.
 STAGE_TTL = 100
 
-__outputter__ = {"status": "corosync_table", "plan": "corosync_table", "apply": "corosync_table"}
+__outputter__ = {"plan": "corosync_table", "apply": "corosync_table"}
 
 
 def __virtual__():
     if salt.utils.path.which("corosync-cfgtool"):
         return __virtualname__
     return (False, "corosync-cfgtool is not installed (package corosync)")
-
-
-def observe():
-    """
-    Return what this node can see of the whole cluster: its own facts, and those of the nodes that it can ask.
-
-    The others are asked over PVE's own ssh, on the address in ``/etc/pve/.members``, then on their addresses in the
-    pillar. Returns ``{"nodes": {name: facts}, "silent": [name], "why": {name: text}}``. Without a pillar, only this
-    node is asked.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call --local corosync.observe
-    """
-    told = __salt__["corosync.facts"]()
-    if _pillar() is None:
-        others = sorted((told["runtime"] or {}).get("nodes") or {})
-        return {"nodes": {told["node"]: told}, "silent": [n for n in others if n != told["node"]], "why": {}}
-    cluster = _Cluster(_order(None, None, None, told["node"]))
-    observed = cluster.gather(told)[0]
-    return dict(observed, why=cluster.peers.why)
-
-
-def status():
-    """
-    Show this node, and what it can see of the others: quorum, versions, links, the layout in force, what is wrong.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call --local corosync.status
-    """
-    told = __salt__["corosync.facts"]()
-    report = {
-        "do": "status",
-        "node": told["node"],
-        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
-        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
-        "links": {
-            peer: {number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())}
-            for peer, rows in sorted(told["links"].items())
-        },
-        "quorate": ring_alone.quorate(told),
-        "pve_writable": told["pmxcfs"]["writable"],
-        "busy": told["busy"],
-        "problems": told["problems"],
-        "cluster": (told["runtime"] or {}).get("cluster_name") or "?",
-        "in_force": [],
-    }
-    observed, findings = {"nodes": {told["node"]: told}, "silent": []}, []
-    try:
-        order = _order(None, None, None, told["node"])
-        observed, findings = _Cluster(order).gather(told)
-        layouts = order.layouts()
-        report.update(wanted=order.layout["name"], in_force=ring_run.in_force(layouts, observed))
-        held = [order.layout["name"], *report["in_force"]][-1 if order.layout["name"] not in report["in_force"] else 0]
-        findings += ring_rules.check(layouts[held], observed, skip=order.skip)
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
-        findings = exc.findings
-    report.update(state=ring_run.state_now(observed), matrix=ring_run.matrix(observed), findings=ordered(findings))
-    bad = bool(errors(report["findings"])) or ring_run.sick(report["state"])
-    report.update(result="errors" if bad else "ok", retcode=ring_run.FAILED if bad else ring_run.OK)
-    return report
 
 
 def plan(layout=None, degraded=False, skip=None, force=None):
@@ -156,7 +87,8 @@ def plan(layout=None, degraded=False, skip=None, force=None):
         Without quorum: plan this node's part of the degraded path.
 
     skip, force
-        Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas between.
+        Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas
+        between.
 
     CLI Example:
 
@@ -167,8 +99,16 @@ def plan(layout=None, degraded=False, skip=None, force=None):
     return _guarded("plan", lambda: _Job(layout, skip, force, degraded, test=True).work())
 
 
-def apply(layout=None, test=False, degraded=False, skip=None, force=None, wait=LOCK_WAIT, patience=PATIENCE,
-          progress=False):  # pylint: disable=too-many-arguments
+def apply(
+    layout=None,
+    test=False,
+    degraded=False,
+    skip=None,
+    force=None,
+    wait=LOCK_WAIT,
+    patience=PATIENCE,
+    progress=False,
+):  # pylint: disable=too-many-arguments
     """
     Take the cluster to a layout from this node, and return the report.
 
@@ -179,12 +119,13 @@ def apply(layout=None, test=False, degraded=False, skip=None, force=None, wait=L
         Only tell what would change, with the diffs.
 
     degraded
-        Without quorum, nothing is touched; with this, this node's part of the degraded path is done: a link is added
-        to its own local file. The other nodes do theirs by the same command, and the node that sees the quorum come
-        back within ``patience`` finishes the change for all.
+        Without quorum, nothing is touched; with this, this node's part of the degraded path is done: a link
+        is added to its own local file. The other nodes do theirs by the same command, and the node that sees
+        the quorum come back within ``patience`` finishes the change for all.
 
     skip, force
-        Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas between.
+        Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas
+        between.
 
     wait
         Seconds to wait while another node works on the links.
@@ -195,8 +136,8 @@ def apply(layout=None, test=False, degraded=False, skip=None, force=None, wait=L
     progress
         Tell the steps on standard error.
 
-    ``result`` is ``already`` (nothing to do), ``reached``, ``test``, ``waiting`` (this node's part is done, the quorum
-    is not back), ``refused`` or ``failed``; the last three set the exit code.
+    ``result`` is ``already`` (nothing to do), ``reached``, ``test``, ``waiting`` (this node's part is done,
+    the quorum is not back), ``refused`` or ``failed``; the last three set the exit code.
 
     CLI Example:
 
@@ -205,15 +146,21 @@ def apply(layout=None, test=False, degraded=False, skip=None, force=None, wait=L
         salt-call --local corosync.apply
         salt-call --local corosync.apply degraded degraded=True progress=True
     """
-    return _guarded("apply", lambda: _Job(layout, skip, force, degraded, bool(test), wait, patience, progress).work())
+    return _guarded(
+        "apply", lambda: _Job(layout, skip, force, degraded, bool(test), wait, patience, progress).work()
+    )
 
 
 def _guarded(do, work):
     try:
         report = work()
     except (ring_run.RunError, ring_layout.LayoutError) as exc:
-        report = {"findings": exc.findings, "result": "refused", "summary": "refused, nothing was changed",
-                  "retcode": getattr(exc, "retcode", ring_run.USAGE)}
+        report = {
+            "findings": exc.findings,
+            "result": "refused",
+            "summary": "refused, nothing was changed",
+            "retcode": getattr(exc, "retcode", ring_run.USAGE),
+        }
     except ring_plan.PlanError as exc:
         raise CommandExecutionError(str(exc)) from exc
     if report["retcode"]:
@@ -232,41 +179,24 @@ def _pillar():
     return ring_layout.plain(__pillar__.get("corosync"))
 
 
-def _order(layout, skip, force, node=None):
-    return ring_alone.Order(_pillar(), __opts__.get("id"), node or socket.gethostname().split(".")[0], layout,
-                            skip=ring_run.names(skip, "skip"), force=ring_run.names(force, "force"))
-
-
-class _Cluster:
-    """
-    The cluster as this node can see it.
-    """
-
-    def __init__(self, order):
-        self.order = order
-        self.peers = ring_peers.Peers(order.peers, order.layout["networks"], _root())
-
-    def gather(self, own=None):
-        """
-        Return ``(observed, findings on who answered)``.
-        """
-        own = own or __salt__["corosync.facts"]()
-        answers = {self.order.minions[name]: {"return": facts} for name, facts in self.peers.facts(own).items()}
-        minions = {name: minion for name, minion in self.order.minions.items() if name in self.order.nodes}
-        observed, findings = ring_run.observe(minions, dict(answers, **{minions[self.order.own]: {"return": own}}))
-        return observed, findings + ring_alone.unreachable(self.peers.why)
-
-
 class _Job:
     """
     One call of ``plan`` or ``apply``.
     """
 
-    def __init__(self, layout, skip, force, degraded, test, wait=0, patience=0,
-                 progress=False):  # pylint: disable=too-many-arguments
+    def __init__(
+        self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False
+    ):  # pylint: disable=too-many-arguments
         self.node = __salt__["corosync.node_name"]()
-        self.order = _order(layout, skip, force, self.node)
-        self.cluster = _Cluster(self.order)
+        self.order = ring_alone.Order(
+            _pillar(),
+            __opts__.get("id"),
+            self.node,
+            layout,
+            skip=ring_run.names(skip, "skip"),
+            force=ring_run.names(force, "force"),
+        )
+        self.cluster = ring_peers.Sight(self.order, __salt__["corosync.facts"], _root())
         self.degraded, self.test, self.progress = bool(degraded), test, bool(progress)
         self.wait, self.patience = float(wait), min(float(patience), 600.0)
         self.begun = time.monotonic()
@@ -290,7 +220,7 @@ class _Job:
             return report | {"next": commands}
         return self.own_part(observed, findings)
 
-    # -- quorate ------------------------------------------------------------------------------------------------
+    # -- quorate ---------------------------------------------------------------------------------------------
 
     def through_cluster(self, observed, findings):
         """
@@ -312,11 +242,23 @@ class _Job:
             ) as lock:
                 return self.locked(lock)
         except ring_store.Busy:
-            return self.report(observed, [finding("lock-held", "another run on this node works on the links",
-                                                  remedy="wait for its end")], "failed", "nothing was changed")
+            return self.report(
+                observed,
+                [
+                    finding(
+                        "lock-held", "another run on this node works on the links", remedy="wait for its end"
+                    )
+                ],
+                "failed",
+                "nothing was changed",
+            )
         except ring_hold.Held as exc:
-            item = finding("lock-held", f"{exc}; waited {exc.waited:.0f} s", data={"holder": exc.holder},
-                           remedy="wait for its end, then run the same again")
+            item = finding(
+                "lock-held",
+                f"{exc}; waited {exc.waited:.0f} s",
+                data={"holder": exc.holder},
+                remedy="wait for its end, then run the same again",
+            )
             return self.report(observed, [item], "failed", "nothing was changed")
         except ring_hold.LockError as exc:
             raise CommandExecutionError(f"the lock of the cluster: {exc}; nothing was changed") from exc
@@ -331,8 +273,11 @@ class _Job:
         report.pop("next", None)
         if report["retcode"]:
             report |= {"done": self.done, "diffs": self.diffs}
-            return report | {"result": "failed", "summary": "this node's part is done, the rest is refused"} if (
-                self.done) else report
+            return (
+                report | {"result": "failed", "summary": "this node's part is done, the rest is refused"}
+                if (self.done)
+                else report
+            )
         self.diffs = self.order.diffs() | self.diffs
         self.say(report["summary"])
         failed = self.carry_out(made["steps"], lock) if made["steps"] else []
@@ -351,13 +296,16 @@ class _Job:
 
     def carry_out(self, steps, lock):
         """
-        Check the files on all nodes, then do one step after the other; return the findings of the first that failed.
+        Check the files on all nodes, then do one step after the other; return the findings of the first that
+        failed.
         """
         try:
             failed = self.stage(steps)
             for step in [] if failed else steps:
                 if lock.lost():
-                    return [finding("lock-lost", f"before step {step['number']}", remedy="run the same again")]
+                    return [
+                        finding("lock-lost", f"before step {step['number']}", remedy="run the same again")
+                    ]
                 failed = self.step(step)
                 if failed:
                     return failed
@@ -370,7 +318,9 @@ class _Job:
         Have this node and all others check the files of the steps; return findings.
         """
         try:
-            told = __salt__["corosync.stage"](self.run, steps, by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL)
+            told = __salt__["corosync.stage"](
+                self.run, steps, by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL
+            )
         except CommandExecutionError as exc:
             return ring_alone.stage_findings({self.order.own: str(exc)})
         refused = {self.order.own: "; ".join(row["text"] for row in told["checks"] if not row["ok"])}
@@ -402,12 +352,18 @@ class _Job:
                 time.sleep(0.3)
         failed = ring_run.judge(step, outcomes, self.order.nodes)
         bad = {item["data"]["node"]: item["text"] for item in failed}
-        self.done.append({"number": len(self.done) + 1, "text": step["text"], "ok": not failed,
-                          "seconds": round(time.monotonic() - start, 2),
-                          "nodes": {name: bad.get(name, "ok") for name in self.order.nodes}})
+        self.done.append(
+            {
+                "number": len(self.done) + 1,
+                "text": step["text"],
+                "ok": not failed,
+                "seconds": round(time.monotonic() - start, 2),
+                "nodes": {name: bad.get(name, "ok") for name in self.order.nodes},
+            }
+        )
         return failed
 
-    # -- not quorate --------------------------------------------------------------------------------------------
+    # -- not quorate -----------------------------------------------------------------------------------------
 
     def own_part(self, observed, findings):
         """
@@ -419,10 +375,13 @@ class _Job:
             return self.report(observed, found, "refused", "refused, nothing was changed")
         steps = [] if step is None else [{key: value for key, value in step.items() if key != "conf"}]
         if step is not None:
-            self.diffs = ring_plan.diffs({"steps": [step], "skip": []},
-                                         {"nodes": {self.order.own: dict(observed["nodes"][self.order.own],
-                                                                         cluster_file=None)}})
-        summary = "this node's part" + (f": {step['text']}, version {step['version']}" if step else " is done already")
+            self.diffs = ring_plan.diffs(
+                {"steps": [step], "skip": []},
+                {"nodes": {self.order.own: dict(observed["nodes"][self.order.own], cluster_file=None)}},
+            )
+        summary = "this node's part" + (
+            f": {step['text']}, version {step['version']}" if step else " is done already"
+        )
         if self.test:
             return self.report(observed, found, "test" if step else "waiting", summary) | {"steps": steps}
         if step is not None:
@@ -437,8 +396,12 @@ class _Job:
             return self.through_cluster(observed, findings)
         others = ", ".join(self.order.peers)
         again = self.order.again("apply", degraded=True)
-        item = finding("part-done", f"{summary}; after {self.patience:g} s: {'; '.join(told['missing'])}",
-                       data={"node": self.order.own}, remedy=f"on {others}: {again}")
+        item = finding(
+            "part-done",
+            f"{summary}; after {self.patience:g} s: {'; '.join(told['missing'])}",
+            data={"node": self.order.own},
+            remedy=f"on {others}: {again}",
+        )
         return self.report(observed, [*found, item], "waiting", summary) | {"steps": steps}
 
     def carry_out_here(self, step):
@@ -451,22 +414,36 @@ class _Job:
             for phase in [] if failed else ("files", "restart") if step["act"] == "restart" else ("",):
                 told = __salt__["corosync.step"](run, step, "", phase)
                 if not told["ok"]:
-                    failed = [finding("step-failed", f"{step['text']}: {told['error']}", data={"node": self.order.own})]
+                    failed = [
+                        finding(
+                            "step-failed", f"{step['text']}: {told['error']}", data={"node": self.order.own}
+                        )
+                    ]
                     break
         except (CommandExecutionError, SaltInvocationError) as exc:
             failed = [finding("step-failed", f"{step['text']}: {exc}", data={"node": self.order.own})]
         finally:
             __salt__["corosync.finish"](run)
-        self.done.append({"number": 1, "text": step["text"], "ok": not failed,
-                          "seconds": round(time.monotonic() - start, 2),
-                          "nodes": {self.order.own: failed[0]["text"] if failed else "ok"}})
+        self.done.append(
+            {
+                "number": 1,
+                "text": step["text"],
+                "ok": not failed,
+                "seconds": round(time.monotonic() - start, 2),
+                "nodes": {self.order.own: failed[0]["text"] if failed else "ok"},
+            }
+        )
         return failed
 
     def stage_here(self, run, step):
-        told = __salt__["corosync.stage"](run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL)
-        return ring_alone.stage_findings({self.order.own: "; ".join(r["text"] for r in told["checks"] if not r["ok"])})
+        told = __salt__["corosync.stage"](
+            run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL
+        )
+        return ring_alone.stage_findings(
+            {self.order.own: "; ".join(r["text"] for r in told["checks"] if not r["ok"])}
+        )
 
-    # -- corosync stopped ---------------------------------------------------------------------------------------
+    # -- corosync stopped ------------------------------------------------------------------------------------
 
     def revive(self, observed, findings):
         """
@@ -479,11 +456,13 @@ class _Job:
         if step is None:
             found = self.order.plan(observed, findings)[1]
             item, commands = ring_alone.no_quorum(self.order, observed["nodes"][self.order.own])
-            return self.report(observed, [*found, item], "refused", "corosync does not run here, nothing was touched"
-                               ) | {"next": commands}
-        self.diffs = ring_plan.diffs({"steps": [step], "skip": []},
-                                     {"nodes": {self.order.own: dict(observed["nodes"][self.order.own],
-                                                                     cluster_file=None)}})
+            return self.report(
+                observed, [*found, item], "refused", "corosync does not run here, nothing was touched"
+            ) | {"next": commands}
+        self.diffs = ring_plan.diffs(
+            {"steps": [step], "skip": []},
+            {"nodes": {self.order.own: dict(observed["nodes"][self.order.own], cluster_file=None)}},
+        )
         steps = [{key: value for key, value in step.items() if key != "conf"}]
         if self.test:
             return self.report(observed, findings, "test", step["text"]) | {"steps": steps}
@@ -493,7 +472,7 @@ class _Job:
             return self.report(observed, failed, "failed", step["text"]) | {"steps": steps}
         return self.through_cluster(observed, findings) | {"steps": steps}
 
-    # -- reports ------------------------------------------------------------------------------------------------
+    # -- reports ---------------------------------------------------------------------------------------------
 
     def head(self):
         return self.order.head() | {"node": self.order.own}
@@ -504,9 +483,15 @@ class _Job:
         """
         ok = result in ("already", "reached", "test")
         report = self.head() | {
-            "findings": ordered(findings), "result": result, "summary": summary, "steps": [], "done": self.done,
-            "diffs": self.diffs, "path": "none", "retcode": ring_run.OK if ok else ring_run.FAILED,
-            "versions": [ring_observed.View(self.order.layout, observed, self.order.skip).highest_version()] * 2}
+            "findings": ordered(findings),
+            "result": result,
+            "summary": summary,
+            "steps": [],
+            "done": self.done,
+            "diffs": self.diffs,
+            "path": "none",
+            "retcode": ring_run.OK if ok else ring_run.FAILED,
+        }
         if self.done and result == "already":
             report["result"] = "reached"
         if not ok:
@@ -534,15 +519,25 @@ class _Job:
         ok = not failed and ring_verify.passed(items)
         result = "failed" if not ok else "reached" if self.done else "already"
         version = observed["nodes"][self.order.own]["local"]["version"]
-        summary = {"failed": f"stopped in step {len(self.done)}" if failed else "the exit checklist is not true",
-                   "reached": f"reached and verified, version {version}",
-                   "already": f"reached already, version {version}"}[result]
-        report |= {"result": result, "summary": summary, "done": self.done, "diffs": self.diffs,
-                   "retcode": ring_run.OK if ok else ring_run.FAILED,
-                   "seconds": {"total": round(time.monotonic() - self.begun, 2)}}
+        summary = {
+            "failed": f"stopped in step {len(self.done)}" if failed else "the exit checklist is not true",
+            "reached": f"reached and verified, version {version}",
+            "already": f"reached already, version {version}",
+        }[result]
+        report |= {
+            "result": result,
+            "summary": summary,
+            "done": self.done,
+            "diffs": self.diffs,
+            "retcode": ring_run.OK if ok else ring_run.FAILED,
+            "seconds": {"total": round(time.monotonic() - self.begun, 2)},
+        }
         if not ok:
-            report |= {"state": ring_run.state_now(observed), "matrix": ring_run.matrix(observed),
-                       "next": [f"go on: {self.order.again('apply')}", f"on the master: {self.order.on_master()}"]}
+            report |= {
+                "state": ring_run.state_now(observed),
+                "matrix": ring_run.matrix(observed),
+                "next": [f"go on: {self.order.again('apply')}", f"on the master: {self.order.on_master()}"],
+            }
         log.info("%s: %s", self.order.layout["name"], summary)
         return report
 

@@ -4,8 +4,8 @@ Mode and owner of the cluster's key on this node.
 Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
 
 :depends: corosync
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -34,7 +34,8 @@ def __virtual__():
 
 def secure_authkey(path="/etc/corosync/authkey", test=False):
     """
-    Give the key of the cluster mode 0400 and owner root:root, and return what changed; its content is not read.
+    Give the key of the cluster mode 0400 and owner root:root, and return what changed; its content is not
+    read.
 
     path
         The key file.
@@ -42,8 +43,8 @@ def secure_authkey(path="/etc/corosync/authkey", test=False):
     test
         Only tell what would change.
 
-    Returns ``{"changes": {"mode": {"old", "new"}, "owner": {"old", "new"}}}``. Raises CommandExecutionError if the
-    file does not exist, or still is as it was afterwards.
+    Returns ``{"changes": {"mode": {"old", "new"}, "owner": {"old", "new"}}}``. Raises CommandExecutionError
+    if the file does not exist, or still is as it was afterwards.
 
     CLI Example:
 
@@ -61,7 +62,9 @@ def secure_authkey(path="/etc/corosync/authkey", test=False):
             raise CommandExecutionError(f"{path}: {exc.strerror}") from exc
         left = _differences(real)
         if left:
-            raise CommandExecutionError(f"{path} did not take {', '.join(left)}: is the file system read-only?")
+            raise CommandExecutionError(
+                f"{path} did not take {', '.join(left)}: is the file system read-only?"
+            )
     return {"changes": changes}
 
 

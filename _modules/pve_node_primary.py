@@ -1,12 +1,12 @@
 """
 Hold the primary network on this node: its names, and the address that PVE's own tools use for it.
 
-Part of the execution module ``pve_node`` (Salt joins the files of one virtual name). It is what highstate calls; the
-runner moves all nodes in one go with the functions beneath it.
+Part of the execution module ``pve_node`` (Salt joins the files of one virtual name). It is what highstate
+calls; the runner moves all nodes in one go with the functions beneath it.
 
 :depends: pmxcfs (pve-cluster)
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -48,8 +48,9 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     wait
         Seconds to wait for other nodes: only one node of the cluster restarts its pve-cluster at a time.
 
-    The names come first (``pve_node.names``). If ``.members`` shows another address of this node, its pve-cluster is
-    restarted and read back, and the services that keep addresses are refreshed. Without quorum nothing is touched.
+    The names come first (``pve_node.names``). If ``.members`` shows another address of this node, its
+    pve-cluster is restarted and read back, and the services that keep addresses are refreshed. Without quorum
+    nothing is touched.
 
     Returns ``{"changes": {"hosts": diff, "members": {"old", "new"}}, "notes": [text]}``. Raises
     CommandExecutionError with what is in the way.
@@ -72,10 +73,15 @@ def hold_primary(layout=None, test=False, wait=WAIT):
         return {"changes": changes, "notes": told["notes"]}
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(
-            f"/etc/pve is not writable, so the names stay as they are; quorum comes first: {order.on_master()}"
+            "/etc/pve is not writable, so the names stay as they are; quorum comes first:"
+            f" {order.on_master()}"
         )
     notes = list(told["notes"])
-    holder = {"node": order.own, "what": "primary network", "run": time.strftime("%Y%m%dT%H%M%S", time.gmtime())}
+    holder = {
+        "node": order.own,
+        "what": "primary network",
+        "run": time.strftime("%Y%m%dT%H%M%S", time.gmtime()),
+    }
     try:
         with ring_hold.Lock(holder, wait, (__opts__.get("pve_corosync") or {}).get("root")):
             if "hosts" in changes:

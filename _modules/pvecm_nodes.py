@@ -1,12 +1,12 @@
 """
 Members of the cluster: take a dead one out, let a freshly installed one join.
 
-Part of the execution module ``pvecm`` (Salt joins the files of one virtual name). ``pvecm add`` ends with status 0
-when it fails, too (measured); its last line and what can be read back afterwards count.
+Part of the execution module ``pvecm`` (Salt joins the files of one virtual name). ``pvecm add`` ends with
+status 0 when it fails, too (measured); its last line and what can be read back afterwards count.
 
 :depends: pvecm (pve-cluster), openssh-client
-:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that directory.
-    It is there for tests.
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """
@@ -57,8 +57,11 @@ def joinable():
 
         salt pve2 pvecm.joinable
     """
-    reasons = [f"{path} exists" for path in (ring_files.LOCAL_CONF, AUTHKEY, "/etc/pve/corosync.conf")
-               if os.path.exists(_path(path))]
+    reasons = [
+        f"{path} exists"
+        for path in (ring_files.LOCAL_CONF, AUTHKEY, "/etc/pve/corosync.conf")
+        if os.path.exists(_path(path))
+    ]
     state = __salt__["corosync.unit"]()["state"]
     if state in ("active", "activating", "reloading"):
         reasons.append("corosync runs")
@@ -78,8 +81,25 @@ def guests():
         salt pve1 pvecm.guests
     """
     base = _path("/etc/pve/nodes")
-    argv = ["find", base, "-type", "f", "-name", "*.conf", "(", "-path", "*/qemu-server/*", "-o", "-path", "*/lxc/*",
-            ")", "-exec", "sha256sum", "{}", "+"]
+    argv = [
+        "find",
+        base,
+        "-type",
+        "f",
+        "-name",
+        "*.conf",
+        "(",
+        "-path",
+        "*/qemu-server/*",
+        "-o",
+        "-path",
+        "*/lxc/*",
+        ")",
+        "-exec",
+        "sha256sum",
+        "{}",
+        "+",
+    ]
     result = ring_children.run(argv, timeout=20.0)
     if result["late"] or result["rc"]:
         raise CommandExecutionError(f"/etc/pve/nodes: {ring_children.complaint(result)}")
@@ -122,8 +142,8 @@ def admit(public):
     Let the owner of a public ssh key log in as root on the nodes of this cluster; return whether that is new.
 
     public
-        One line, as ``pvecm.identity`` returns it. It goes to ``/root/.ssh/authorized_keys``, which is the cluster's
-        own file on a member.
+        One line, as ``pvecm.identity`` returns it. It goes to ``/root/.ssh/authorized_keys``, which is the
+        cluster's own file on a member.
 
     CLI Example:
 
@@ -179,8 +199,8 @@ def delnode(name):
     name
         The node's name in corosync.
 
-    Refused for this node itself, without quorum, and for a node that is a member now: PVE would stop its corosync.
-    Its folder in ``/etc/pve/nodes`` stays, with the configurations of its guests.
+    Refused for this node itself, without quorum, and for a node that is a member now: PVE would stop its
+    corosync. Its folder in ``/etc/pve/nodes`` stays, with the configurations of its guests.
 
     Returns ``{"changed": bool, "version": number, "text": what pvecm said}``.
 
@@ -200,9 +220,13 @@ def delnode(name):
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError("pvecm delnode needs quorum, and /etc/pve is not writable here")
     if nodes[name]["nodeid"] in ((told["quorum"] or {}).get("members") or []):
-        raise CommandExecutionError(f"{name} is a member now, and pvecm delnode would stop its corosync: power it off")
+        raise CommandExecutionError(
+            f"{name} is a member now, and pvecm delnode would stop its corosync: power it off"
+        )
     result = ring_children.run(["pvecm", "delnode", name], timeout=DELNODE_TIMEOUT)
-    said = "; ".join(filter(None, (ring_children.text(result).strip(), ring_children.text(result, "err").strip())))
+    said = "; ".join(
+        filter(None, (ring_children.text(result).strip(), ring_children.text(result, "err").strip()))
+    )
     end = time.monotonic() + 15.0
     while True:
         copy = __salt__["pmxcfs.conf"]()
@@ -223,8 +247,8 @@ def add(host, links, timeout=ADD_TIMEOUT):
     Have this freshly installed node join a cluster with ``pvecm add --use_ssh``, and return what was seen.
 
     host
-        An address of a member. This node's ssh must get in there as root without being asked (``pvecm.identity``,
-        ``pvecm.admit``, ``pvecm.know``).
+        An address of a member. This node's ssh must get in there as root without being asked
+        (``pvecm.identity``, ``pvecm.admit``, ``pvecm.know``).
 
     links
         ``{link number: address of this node}``, for every link that the cluster has.
@@ -232,11 +256,12 @@ def add(host, links, timeout=ADD_TIMEOUT):
     timeout
         Seconds; 10 to 12 are usual.
 
-    ``pvecm`` restarts pve-cluster and starts corosync here. Its exit status is 0 whatever happens, so its last line
-    must be ``successfully added node``, the file must have this node on these links, and quorum must be there.
+    ``pvecm`` restarts pve-cluster and starts corosync here. Its exit status is 0 whatever happens, so its
+    last line must be ``successfully added node``, the file must have this node on these links, and quorum
+    must be there.
 
-    Returns ``{"node", "version", "links", "seconds", "quorate", "writable"}``. Raises CommandExecutionError with what
-    pvecm said.
+    Returns ``{"node", "version", "links", "seconds", "quorate", "writable"}``. Raises CommandExecutionError
+    with what pvecm said.
 
     CLI Example:
 
@@ -246,7 +271,9 @@ def add(host, links, timeout=ADD_TIMEOUT):
     """
     host = _address(host)
     if not isinstance(links, dict) or not links:
-        raise SaltInvocationError("links: {link number: address of this node} with at least one entry is needed")
+        raise SaltInvocationError(
+            "links: {link number: address of this node} with at least one entry is needed"
+        )
     wanted = {int(number): _address(address) for number, address in links.items()}
     before = joinable()
     if before["reasons"]:
@@ -262,7 +289,8 @@ def add(host, links, timeout=ADD_TIMEOUT):
     if result["late"] or not lines or lines[-1] != f"successfully added node '{name}' to cluster.":
         said = "; ".join(filter(None, [*lines[-3:], ring_children.text(result, "err").strip()]))
         raise CommandExecutionError(
-            f"pvecm add {host} did not add {name}{' in time' if result['late'] else ''}: {said or 'it said nothing'}"
+            f"pvecm add {host} did not add {name}{' in time' if result['late'] else ''}:"
+            f" {said or 'it said nothing'}"
         )
     seen = __salt__["corosync.wait"](quorate=True, writable=True, deadline=60)
     copy = __salt__["pmxcfs.conf"]() if seen["seen"]["writable"] else None
@@ -272,8 +300,14 @@ def add(host, links, timeout=ADD_TIMEOUT):
         missing.append(f"the cluster file gives {name} {have or 'no links'}, wanted {wanted}")
     if missing:
         raise CommandExecutionError(f"pvecm says that {name} was added, but: {'; '.join(missing)}")
-    return {"node": name, "version": copy["version"], "links": have, "seconds": round(time.monotonic() - start, 1),
-            "quorate": True, "writable": True}
+    return {
+        "node": name,
+        "version": copy["version"],
+        "links": have,
+        "seconds": round(time.monotonic() - start, 1),
+        "quorate": True,
+        "writable": True,
+    }
 
 
 def _path(path):

@@ -18,7 +18,8 @@ except ImportError:  # installed as a Salt extension
 __virtualname__ = "corosync"
 
 HEAD = """\
-# The cluster {name} as it is, from the facts of its nodes. Networks are named after their interfaces; rename them as
+# The cluster {name} as it is, from the facts of its nodes. Networks are named after their interfaces; rename
+# them as
 # you like, everywhere at once. `nominal` is what is in force: its first plan is empty.
 """
 
@@ -51,8 +52,14 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
         answers = __salt__["salt.execute"](tgt, "corosync.facts", tgt_type=tgt_type, timeout=int(timeout))
         exported = ring_adopt.pillar(answers or {}, str(tgt))
     except (ring_run.RunError, ring_layout.LayoutError) as exc:
-        return {"do": "pillar", "findings": exc.findings, "result": "refused", "summary": "no pillar",
-                "retcode": ring_run.FAILED, "outputter": "corosync_table"}
+        return {
+            "do": "pillar",
+            "findings": exc.findings,
+            "result": "refused",
+            "summary": "no pillar",
+            "retcode": ring_run.FAILED,
+            "outputter": "corosync_table",
+        }
     __context__["retcode"] = ring_run.OK
     text = salt.utils.yaml.safe_dump({"corosync": exported}, default_flow_style=False, sort_keys=False)
     return {"data": HEAD.format(name=exported["cluster_name"]) + text, "outputter": "txt"}

@@ -47,9 +47,9 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
     cluster, progress, brief
         As for ``corosync.apply``.
 
-    The old entry is taken out of the cluster (``pvecm delnode``; where the others are not quorate without the node,
-    by their local files), the node's ssh key is made known by way of Salt, the node joins (``pvecm add``), and the exit
-    checklist is asked. Configurations of guests are compared before and after.
+    The old entry is taken out of the cluster (``pvecm delnode``; where the others are not quorate without the
+    node, by their local files), the node's ssh key is made known by way of Salt, the node joins (``pvecm
+    add``), and the exit checklist is asked. Configurations of guests are compared before and after.
 
     Exit code 0 if the node is back and the checklist is true, 1 if not, 2 if an argument is wrong.
 
@@ -60,8 +60,14 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
         salt-run corosync.rebuild pve2
         salt-run state.orchestrate orch.rebuild pillar='{"node": "pve2"}'
     """
-    return ring_site.guarded("rebuild", kwargs, ("node", "test", "cluster", "progress", "brief"), brief,
-                             lambda: _Rebuild(node, cluster, progress).work(bool(test)), __context__)
+    return ring_site.guarded(
+        "rebuild",
+        kwargs,
+        ("node", "test", "cluster", "progress", "brief"),
+        brief,
+        lambda: _Rebuild(node, cluster, progress).work(bool(test)),
+        __context__,
+    )
 
 
 class _Rebuild:
@@ -75,7 +81,12 @@ class _Rebuild:
         self.order = ring_sequence.Order(self.site.pillar, cluster=cluster)
         self.ports = ring_site.Ports(self.site, bool(progress))
         self.others = [name for name in self.order.nodes if name != self.node]
-        self.report = self.order.head() | {"node": self.node, "jid": self.ports.jid, "done": [], "findings": []}
+        self.report = self.order.head() | {
+            "node": self.node,
+            "jid": self.ports.jid,
+            "done": [],
+            "findings": [],
+        }
 
     def work(self, test):
         with self.site.lock():
@@ -85,13 +96,25 @@ class _Rebuild:
                 result = self._work(test)
             except _Failed as exc:
                 result = "failed"
-                self.report["findings"] = ordered([*self.report["findings"], finding(
-                    "rebuild-failed", str(exc), data={"node": self.node},
-                    remedy=f"correct it, then the same again: salt-run corosync.rebuild {self.node}")])
+                self.report["findings"] = ordered(
+                    [
+                        *self.report["findings"],
+                        finding(
+                            "rebuild-failed",
+                            str(exc),
+                            data={"node": self.node},
+                            remedy=f"correct it, then the same again: salt-run corosync.rebuild {self.node}",
+                        ),
+                    ]
+                )
                 self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
             finally:
-                self.ports.note("ended", result=result, summary=self.report.get("summary", ""), seconds={
-                    "total": self.ports.passed()})
+                self.ports.note(
+                    "ended",
+                    result=result,
+                    summary=self.report.get("summary", ""),
+                    seconds={"total": self.ports.passed()},
+                )
         good = result in ("rebuilt", "already", "test")
         return self.report | {"result": result, "retcode": ring_run.OK if good else ring_run.FAILED}
 
@@ -99,7 +122,11 @@ class _Rebuild:
         observed = self.site.gather()[0]
         if self._is_member(observed):
             return self._verify("already")
-        empty = self._ask(self.node, "pvecm.joinable", quiet=True) if self.node in self.order.layout["nodes"] else None
+        empty = (
+            self._ask(self.node, "pvecm.joinable", quiet=True)
+            if self.node in self.order.layout["nodes"]
+            else None
+        )
         self.report["findings"] = ring_rebuild.check(self.order.layout, self.node, observed, empty)
         if self.report["findings"]:
             self.report["summary"] = "refused, nothing was changed"
@@ -114,11 +141,21 @@ class _Rebuild:
         before = self._ask(member, "pvecm.guests")
         self._remove(member, observed)
         self._trust(member, host)
-        told = self._do(f"{self.node} joins by {member} ({host}), links {_told(links)}", self.node, "pvecm.add",
-                        {"host": host, "links": {str(n): a for n, a in links.items()}}, JOIN_WAIT)
+        told = self._do(
+            f"{self.node} joins by {member} ({host}), links {_told(links)}",
+            self.node,
+            "pvecm.add",
+            {"host": host, "links": {str(n): a for n, a in links.items()}},
+            JOIN_WAIT,
+        )
         self.ports.say(f"joined in version {told['version']} after {told['seconds']} s")
-        self._do(f"the services of {self.node} look at its addresses again", self.node, "pve_node.reload_services", {},
-                 WAIT)
+        self._do(
+            f"the services of {self.node} look at its addresses again",
+            self.node,
+            "pve_node.reload_services",
+            {},
+            WAIT,
+        )
         result = self._verify("rebuilt")
         changed = ring_rebuild.guests_changed(before, self._ask(member, "pvecm.guests"), self.node)
         self.report["guests"] = len(before)
@@ -132,17 +169,23 @@ class _Rebuild:
         Tell whether the node runs in the cluster already: an earlier rebuild was cut off after the join.
         """
         facts = observed["nodes"].get(self.node) or {}
-        return bool((facts.get("runtime") or {}).get("version") and (facts.get("quorum") or {}).get("quorate"))
+        return bool(
+            (facts.get("runtime") or {}).get("version") and (facts.get("quorum") or {}).get("quorate")
+        )
 
     def _network(self, links):
         first = links[min(links)]
-        return next(name for name, row in self.order.layout["networks"].items() if row.get(self.node) == first)
+        return next(
+            name for name, row in self.order.layout["networks"].items() if row.get(self.node) == first
+        )
 
     def _remove(self, member, observed):
         if not ring_rebuild.listed(observed, self.node):
             return
         if ring_rebuild.quorate(observed, self.node):
-            self._do(f"take {self.node} out of the cluster", member, "pvecm.delnode", {"name": self.node}, WAIT)
+            self._do(
+                f"take {self.node} out of the cluster", member, "pvecm.delnode", {"name": self.node}, WAIT
+            )
             return
         steps = ring_rebuild.removal(self.order.layout, self.node, observed)
         call = {"txn": self.ports.jid, "steps": steps, "by": f"corosync.rebuild, job {self.ports.jid}"}
@@ -152,17 +195,25 @@ class _Rebuild:
             failed = ring_run.stage_problems(answers, nodes)
             for step in [] if failed else steps:
                 self.ports.say(f"{step['act']}: {step['text']}")
-                answers = self.ports.ask(self.others, "corosync.step", {"txn": self.ports.jid, "step": step,
-                                                                        "writer": member}, step["deadline_s"] + 5)
+                answers = self.ports.ask(
+                    self.others,
+                    "corosync.step",
+                    {"txn": self.ports.jid, "step": step, "writer": member},
+                    step["deadline_s"] + 5,
+                )
                 outcomes = {name: (answers.get(minion) or {}).get("return") for name, minion in nodes.items()}
-                failed = ring_run.judge(step, {n: o for n, o in outcomes.items() if o is not None}, self.others)
-                self.report["done"].append({"number": len(self.report["done"]) + 1, "text": step["text"],
-                                            "ok": not failed})
+                failed = ring_run.judge(
+                    step, {n: o for n, o in outcomes.items() if o is not None}, self.others
+                )
+                self.report["done"].append(
+                    {"number": len(self.report["done"]) + 1, "text": step["text"], "ok": not failed}
+                )
                 if failed:
                     break
         finally:
-            self.ports.ask(self.others, "corosync.finish", {"txn": self.ports.jid},
-                           self.site.settings["gather_timeout"])
+            self.ports.ask(
+                self.others, "corosync.finish", {"txn": self.ports.jid}, self.site.settings["gather_timeout"]
+            )
         if failed:
             raise _Failed("; ".join(item["text"] for item in failed))
 
@@ -172,7 +223,9 @@ class _Rebuild:
         """
         mine, its = self._ask(self.node, "pvecm.identity"), self._ask(member, "pvecm.identity")
         self._do(f"{member} lets {self.node} in", member, "pvecm.admit", {"public": mine["public"]}, WAIT)
-        self._do(f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT)
+        self._do(
+            f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT
+        )
 
     def _do(self, text, name, function, kwarg, wait):
         start = self.ports.passed()
@@ -212,13 +265,19 @@ class _Rebuild:
             if ring_verify.passed(items) or self.ports.passed() >= end:
                 break
             self.ports.sleep(1.0)
-        self.report |= self.order.head() | {"checklist": items, "findings": ordered([*self.report["findings"], *borne]),
-                                            "seconds": {"total": self.ports.passed()}}
+        self.report |= self.order.head() | {
+            "checklist": items,
+            "findings": ordered([*self.report["findings"], *borne]),
+            "seconds": {"total": self.ports.passed()},
+        }
         if ring_verify.passed(items):
             self.report["summary"] = f"{self.node} is a member, the exit checklist is true"
             return result
-        self.report |= {"summary": f"{self.node} is a member, the exit checklist is not true",
-                        "state": ring_run.state_now(observed), "matrix": ring_run.matrix(observed)}
+        self.report |= {
+            "summary": f"{self.node} is a member, the exit checklist is not true",
+            "state": ring_run.state_now(observed),
+            "matrix": ring_run.matrix(observed),
+        }
         return "failed"
 
 
@@ -238,9 +297,11 @@ def _master():
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True),
+            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
+        ),
         accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]),
+            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
+        ),
         pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
         fire=_fire,
         jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),

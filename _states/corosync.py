@@ -20,12 +20,16 @@ __virtualname__ = "corosync"
 def __virtual__():
     if "corosync.apply" in __salt__:
         return __virtualname__
-    return (False, "the execution module corosync is not there: corosync is not installed, or nothing was synced")
+    return (
+        False,
+        "the execution module corosync is not there: corosync is not installed, or nothing was synced",
+    )
 
 
 def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=300, patience=30):
     """
-    Hold a layout of the pillar: links, options and versions, on all nodes, by the run of whichever node comes first.
+    Hold a layout of the pillar: links, options and versions, on all nodes, by the run of whichever node comes
+    first.
 
     name
         Any text.
@@ -34,7 +38,8 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
         A layout of the pillar; default the one that the pillar wants.
 
     degraded
-        Without quorum the state fails and touches nothing. With this, it does this node's part of the degraded path.
+        Without quorum the state fails and touches nothing. With this, it does this node's part of the
+        degraded path.
 
     skip, force
         Nodes to go on without, and codes of findings to go on in spite of.
@@ -45,8 +50,8 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
     patience
         Seconds to wait for the quorum after this node's part of the degraded path.
 
-    The change goes through the cluster file, live and step by step, and each step is read back on all nodes. With
-    ``test=True`` the same steps and diffs are reported, and nothing is touched.
+    The change goes through the cluster file, live and step by step, and each step is read back on all nodes.
+    With ``test=True`` the same steps and diffs are reported, and nothing is touched.
 
     .. code-block:: yaml
 
@@ -55,8 +60,15 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
     """
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     try:
-        report = __salt__["corosync.apply"](layout, test=__opts__["test"], degraded=degraded, skip=skip, force=force,
-                                            wait=wait, patience=patience)
+        report = __salt__["corosync.apply"](
+            layout,
+            test=__opts__["test"],
+            degraded=degraded,
+            skip=skip,
+            force=force,
+            wait=wait,
+            patience=patience,
+        )
     except CommandExecutionError as exc:
         ret["comment"] = str(exc)
         return ret
@@ -69,7 +81,8 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
 
 def authkey_managed(name="/etc/corosync/authkey"):
     """
-    Keep the key of the cluster private: mode 0400, owner root:root. The key itself is never touched, read or shown.
+    Keep the key of the cluster private: mode 0400, owner root:root. The key itself is never touched, read or
+    shown.
 
     name
         The key file; one that does not exist is an error, since only a join brings it.

@@ -36,7 +36,12 @@ def primary(name, layout=None, wait=300):
           pve_node.primary:
             - require: [corosync: links]
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "names and address are those of the primary network"}
+    ret = {
+        "name": name,
+        "changes": {},
+        "result": True,
+        "comment": "names and address are those of the primary network",
+    }
     try:
         told = __salt__["pve_node.hold_primary"](layout, test=__opts__["test"], wait=wait)
     except CommandExecutionError as exc:
@@ -58,7 +63,8 @@ def trusted(name):
     name
         Any text.
 
-    PVE's ``updatecerts`` writes both, and only if something is missing; a new certificate has a new fingerprint.
+    PVE's ``updatecerts`` writes both, and only if something is missing; a new certificate has a new
+    fingerprint.
 
     .. code-block:: yaml
 

@@ -1,4 +1,6 @@
-"""Adopting a living cluster: from the facts of its nodes to a pillar, if they are all of it and nothing else."""
+"""
+Adopting a living cluster: from the facts of its nodes to a pillar, if they are all of it and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,27 @@ def pillar(answers: dict, target: str) -> dict:
     :raises ring_run.RunError: what is in the way, all at once.
     :raises ring_layout.LayoutError: what is in force breaks the schema.
     """
-    told = {minion: facts for minion, facts in answers.items() if isinstance(facts, dict) and facts.get("node")}
-    wrong = [finding("adopt-error", f"{minion}: {ring_run.last_line(text)}", data={"minion": minion},
-                     remedy=f"name the nodes' minions only, or salt {minion} saltutil.sync_all")
-             for minion, text in sorted(answers.items()) if minion not in told]
+    told = {
+        minion: facts for minion, facts in answers.items() if isinstance(facts, dict) and facts.get("node")
+    }
+    wrong = [
+        finding(
+            "adopt-error",
+            f"{minion}: {ring_run.last_line(text)}",
+            data={"minion": minion},
+            remedy=f"name the nodes' minions only, or salt {minion} saltutil.sync_all",
+        )
+        for minion, text in sorted(answers.items())
+        if minion not in told
+    ]
     if not told:
-        wrong.append(finding("adopt-none", f"no minion that matches {target!r} answered with its facts",
-                             remedy="salt-run corosync.pillar 'pve*'"))
+        wrong.append(
+            finding(
+                "adopt-none",
+                f"no minion that matches {target!r} answered with its facts",
+                remedy="salt-run corosync.pillar 'pve*'",
+            )
+        )
     wrong += _doubles(told) + _clusters(told)
     if wrong:
         raise ring_run.RunError(wrong, ring_run.FAILED)
@@ -45,10 +61,19 @@ def pillar(answers: dict, target: str) -> dict:
     have = {facts["node"] for facts in told.values()}
     silent = [name for name in exported["nodes"] if name not in have]
     if silent:
-        raise ring_run.RunError([finding("adopt-silent", f"{name} is a node of {exported['cluster_name']} and did not "
-                                         "answer: its minion's id and its other networks are not known",
-                                         data={"node": name}, remedy="salt 'pve*' test.ping; then the same again")
-                                 for name in silent], ring_run.FAILED)
+        raise ring_run.RunError(
+            [
+                finding(
+                    "adopt-silent",
+                    f"{name} is a node of {exported['cluster_name']} and did not "
+                    "answer: its minion's id and its other networks are not known",
+                    data={"node": name},
+                    remedy="salt 'pve*' test.ping; then the same again",
+                )
+                for name in silent
+            ],
+            ring_run.FAILED,
+        )
     return exported
 
 
@@ -56,8 +81,16 @@ def _doubles(told):
     by_node: dict[str, list] = {}
     for minion, facts in sorted(told.items()):
         by_node.setdefault(facts["node"], []).append(minion)
-    return [finding("adopt-twice", f"{' and '.join(minions)} both are node {node}", data={"node": node},
-                    remedy="name the minions of one cluster") for node, minions in by_node.items() if len(minions) > 1]
+    return [
+        finding(
+            "adopt-twice",
+            f"{' and '.join(minions)} both are node {node}",
+            data={"node": node},
+            remedy="name the minions of one cluster",
+        )
+        for node, minions in by_node.items()
+        if len(minions) > 1
+    ]
 
 
 def _clusters(told):
@@ -65,10 +98,23 @@ def _clusters(told):
     for facts in told.values():
         names.setdefault((facts.get("runtime") or {}).get("cluster_name") or "", []).append(facts["node"])
     stopped = sorted(names.pop("", []))
-    wrong = [finding("adopt-stopped", f"{node}: corosync does not run, so what is in force there is not known",
-                     data={"node": node}, remedy=f"on {node}: systemctl status corosync") for node in stopped]
+    wrong = [
+        finding(
+            "adopt-stopped",
+            f"{node}: corosync does not run, so what is in force there is not known",
+            data={"node": node},
+            remedy=f"on {node}: systemctl status corosync",
+        )
+        for node in stopped
+    ]
     if len(names) > 1:
         said = "; ".join(f"{name}: {', '.join(sorted(nodes))}" for name, nodes in sorted(names.items()))
-        wrong.append(finding("adopt-several", f"several clusters: {said}", data={"clusters": sorted(names)},
-                             remedy="name the minions of one: salt-run corosync.pillar 'pve1,pve2' tgt_type=list"))
+        wrong.append(
+            finding(
+                "adopt-several",
+                f"several clusters: {said}",
+                data={"clusters": sorted(names)},
+                remedy="name the minions of one: salt-run corosync.pillar 'pve1,pve2' tgt_type=list",
+            )
+        )
     return wrong

@@ -1,9 +1,9 @@
 """What one node decides when it works on the layout by itself: from highstate, or on a day without a master.
 
-Pure: the execution module ``corosync`` gathers, locks, acts and reads back. A node acts on itself and, while it is
-quorate, on the cluster file; it never writes to another node. So a plan that needs every node to write its own local
-file is refused here with the command for the master, except in :func:`own_part`: there a node without quorum does its
-share, and the others do theirs by their own run.
+Pure: the execution module ``corosync`` gathers, locks, acts and reads back. A node acts on itself and, while
+it is quorate, on the cluster file; it never writes to another node. So a plan that needs every node to write
+its own local file is refused here with the command for the master, except in :func:`own_part`: there a node
+without quorum does its share, and the others do theirs by their own run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ CODES = (
     ("alone-stranger", "error", "This node is no node of its pillar."),
     ("alone-not-member", "error", "This node is in no cluster yet, or not any more."),
     ("alone-no-quorum", "error", "No quorum here, so highstate touches nothing."),
-    ("alone-needs-all", "error", "The way needs every node to write its own local file, which one node cannot do."),
+    (
+        "alone-needs-all",
+        "error",
+        "The way needs every node to write its own local file, which one node cannot do.",
+    ),
     ("peer-unreachable", "warning", "Another node could not be asked over PVE's ssh."),
     ("lock-held", "error", "Another node works on the links, and its time is not over."),
     ("lock-lost", "error", "The cluster-wide lock went to another node in the middle of the work."),
@@ -59,17 +63,26 @@ class Order(ring_sequence.Order):
 
     def __init__(self, pillar, minion, host, layout=None, skip=(), force=()):
         if pillar is None:
-            raise ring_run.RunError(finding(
-                "pillar-none", f"{host}: no pillar `corosync` on minion {minion!r}",
-                remedy="without a master, put it into /srv/pillar (top.sls and corosync/) on this node"))
+            raise ring_run.RunError(
+                finding(
+                    "pillar-none",
+                    f"{host}: no pillar `corosync` on minion {minion!r}",
+                    remedy="without a master, put it into /srv/pillar (top.sls and corosync/) on this node",
+                )
+            )
         super().__init__(pillar, layout, skip=skip, force=force)
         mine = [name for name, row in self.layout["nodes"].items() if row["minion"] == minion]
         self.own = host if host in self.layout["nodes"] else (mine or [None])[0]
         if self.own is None:
-            raise ring_run.RunError(finding(
-                "alone-stranger", f"{host} (minion {minion!r}) is no node of the pillar; it has "
-                f"{', '.join(sorted(self.layout['nodes']))}", data={"host": host, "minion": minion},
-                remedy="add it to corosync:nodes, or set its minion:"))
+            raise ring_run.RunError(
+                finding(
+                    "alone-stranger",
+                    f"{host} (minion {minion!r}) is no node of the pillar; it has "
+                    f"{', '.join(sorted(self.layout['nodes']))}",
+                    data={"host": host, "minion": minion},
+                    remedy="add it to corosync:nodes, or set its minion:",
+                )
+            )
         self.skip = [name for name in self.skip if name != self.own]
         self.nodes = [name for name in self.nodes if name != self.own]
         self.nodes.insert(0, self.own)
@@ -98,9 +111,17 @@ class Order(ring_sequence.Order):
         if foreign:
             said = "; ".join(f"step {step['number']} ({step['text']})" for step in foreign)
             made = made | {"steps": [], "complete": False, "to_version": made["from_version"]}
-            found = ordered([*found, finding("alone-needs-all", f"every node must write its own local file: {said}",
-                                             data={"steps": [step["number"] for step in foreign]},
-                                             remedy=f"on the master: {self.on_master()}")])
+            found = ordered(
+                [
+                    *found,
+                    finding(
+                        "alone-needs-all",
+                        f"every node must write its own local file: {said}",
+                        data={"steps": [step["number"] for step in foreign]},
+                        remedy=f"on the master: {self.on_master()}",
+                    ),
+                ]
+            )
         for step in made["steps"]:
             step["writers"] = [self.own]
         self.made, self.observed = made, observed
@@ -116,7 +137,10 @@ def unreachable(why: dict) -> list[dict]:
 
     :param why: ``{node: text}``.
     """
-    return [finding("peer-unreachable", f"{name}: {text}", data={"node": name}) for name, text in sorted(why.items())]
+    return [
+        finding("peer-unreachable", f"{name}: {text}", data={"node": name})
+        for name, text in sorted(why.items())
+    ]
 
 
 def quorate(facts: dict) -> bool:
@@ -125,22 +149,40 @@ def quorate(facts: dict) -> bool:
 
 
 def no_quorum(order: Order, facts: dict) -> tuple[dict, list[str]]:
-    """Return the finding on a node without quorum where nothing may be touched, and the commands that help."""
+    """
+    Return the finding on a node without quorum where nothing may be touched, and the commands that help.
+    """
     votes = facts.get("quorum") or {}
     seen = f"{votes.get('total')} of {votes.get('expected')} votes" if votes else "corosync does not run"
-    commands = [f"on the master:                   {order.on_master()}",
-                f"without a master, on every node: {order.again('apply', degraded=True)}"]
-    return finding("alone-no-quorum", f"{order.own} is not quorate ({seen}); nothing was touched",
-                   data={"node": order.own}, remedy=commands[0].partition(":")[2].strip()), commands
+    commands = [
+        f"on the master:                   {order.on_master()}",
+        f"without a master, on every node: {order.again('apply', degraded=True)}",
+    ]
+    return (
+        finding(
+            "alone-no-quorum",
+            f"{order.own} is not quorate ({seen}); nothing was touched",
+            data={"node": order.own},
+            remedy=commands[0].partition(":")[2].strip(),
+        ),
+        commands,
+    )
 
 
 def not_member(order: Order, facts: dict) -> dict | None:
-    """Return the finding on a node that has neither a configuration nor the cluster's key: it must join first."""
+    """
+    Return the finding on a node that has neither a configuration nor the cluster's key: it must join first.
+    """
     if facts.get("local") or facts.get("authkey"):
         return None
-    call = f"salt-run state.orchestrate orch.rebuild pillar='{{\"node\": \"{order.own}\"}}'"
-    return finding("alone-not-member", f"{order.own} has neither corosync.conf nor the key of the cluster: it is freshly "
-                                       "installed and must join first", data={"node": order.own}, remedy=call)
+    call = f'salt-run state.orchestrate orch.rebuild pillar=\'{{"node": "{order.own}"}}\''
+    return finding(
+        "alone-not-member",
+        f"{order.own} has neither corosync.conf nor the key of the cluster: it is freshly "
+        "installed and must join first",
+        data={"node": order.own},
+        remedy=call,
+    )
 
 
 def seen(facts: dict) -> dict:
@@ -150,9 +192,13 @@ def seen(facts: dict) -> dict:
         for number, row in rows.items():
             connected.setdefault(int(number), {})[peer] = bool(row.get("connected"))
     votes = facts.get("quorum") or {}
-    return {"version": (facts.get("runtime") or {}).get("version"), "connected": connected,
-            "quorate": votes.get("quorate"), "ring_id": votes.get("ring_id"),
-            "writable": (facts.get("pmxcfs") or {}).get("writable")}
+    return {
+        "version": (facts.get("runtime") or {}).get("version"),
+        "connected": connected,
+        "quorate": votes.get("quorate"),
+        "ring_id": votes.get("ring_id"),
+        "writable": (facts.get("pmxcfs") or {}).get("writable"),
+    }
 
 
 def outcome(name: str, step: dict, facts: dict) -> dict:
@@ -162,12 +208,23 @@ def outcome(name: str, step: dict, facts: dict) -> dict:
     :param step: a step of act ``cluster`` or ``publish``.
     :param facts: its facts after the step.
     """
-    told = {"node": name, "number": step["number"], "act": step["act"], "phase": "", "ok": True, "error": "",
-            "seen": seen(facts), "missing": [], "seconds": {}}
+    told = {
+        "node": name,
+        "number": step["number"],
+        "act": step["act"],
+        "phase": "",
+        "ok": True,
+        "error": "",
+        "seen": seen(facts),
+        "missing": [],
+        "seconds": {},
+    }
     kind = "cluster_file" if step["act"] == "publish" else "local"
     if (facts.get(kind) or {}).get("text") != step["conf"]:
-        told["missing"].append(f"the {kind.replace('_file', '')} file has version "
-                               f"{(facts.get(kind) or {}).get('version')}, or other bytes")
+        told["missing"].append(
+            f"the {kind.replace('_file', '')} file has version "
+            f"{(facts.get(kind) or {}).get('version')}, or other bytes"
+        )
     present = {n for n, rows in told["seen"]["connected"].items() if rows}
     left = sorted(present & {int(n) for n in step.get("remove") or ()}) if step["act"] == "cluster" else []
     told["missing"] += [f"link {number} is still configured in the running daemon" for number in left]
@@ -180,28 +237,37 @@ def stage_findings(refusals: dict) -> list[dict]:
 
     :param refusals: ``{node: text}``, "" for one that takes it.
     """
-    return [finding("stage-failed", f"{name}: {text}; nothing was written on any node", data={"node": name})
-            for name, text in sorted(refusals.items()) if text]
+    return [
+        finding("stage-failed", f"{name}: {text}; nothing was written on any node", data={"node": name})
+        for name, text in sorted(refusals.items())
+        if text
+    ]
 
 
 def own_part(order: Order, observed: dict) -> dict:
     """Return this node's share of the degraded path: one step for it alone, which only adds links.
 
-    Nodes that do not see each other must come to the same bytes by themselves. So the step is planned from nothing but
-    this node's own files and daemon, which are the same on all nodes before anything went wrong, with the version one
-    above them. If another node can be asked and has a higher file, its share is done, and that file is taken as it
-    is, provided that it keeps every link that runs here; else the version goes above all that was seen.
+    Nodes that do not see each other must come to the same bytes by themselves. So the step is planned from
+    nothing but this node's own files and daemon, which are the same on all nodes before anything went wrong,
+    with the version one above them. If another node can be asked and has a higher file, its share is done,
+    and that file is taken as it is, provided that it keeps every link that runs here; else the version goes
+    above all that was seen.
 
     :param order: what is asked for.
     :param observed: facts of this node, and of those that could be asked.
-    :returns: ``{"step": step or None, "findings": [finding], "from_version": number}``; no step and no error: this
-        node has done its share.
+    :returns: ``{"step": step or None, "findings": [finding], "from_version": number}``; no step and no error:
+        this node has done its share.
     """
     own = observed["nodes"][order.own]
     others = [name for name in order.layout["nodes"] if name != order.own]
     alone = {"nodes": {order.own: own}, "silent": others}
-    made = ring_plan.plan(order.layout, alone, skip=others, force=[*order.force, "skip-no-quorum", "pve-not-mounted"],
-                          fast=order.loaded.get("fast_ping"))
+    made = ring_plan.plan(
+        order.layout,
+        alone,
+        skip=others,
+        force=[*order.force, "skip-no-quorum", "pve-not-mounted"],
+        fast=order.loaded.get("fast_ping"),
+    )
     highest = made["from_version"]
     nothing = "nothing-to-add"
     findings = [item for item in made["findings"] if item["code"] not in (*EXPECTED, nothing)]
@@ -209,28 +275,44 @@ def own_part(order: Order, observed: dict) -> dict:
     if errors(findings, order.force) or not own.get("runtime"):
         return result
     step = made["steps"][0] if made["steps"] else None
-    ahead = {name: facts["local"] for name, facts in observed["nodes"].items()
-             if name != order.own and (facts.get("local") or {}).get("version") and facts["local"]["version"] > highest}
+    ahead = {
+        name: facts["local"]
+        for name, facts in observed["nodes"].items()
+        if name != order.own
+        and (facts.get("local") or {}).get("version")
+        and facts["local"]["version"] > highest
+    }
     if ahead:
         top = max(row["version"] for row in ahead.values())
         texts = {row["text"]: name for name, row in sorted(ahead.items()) if row["version"] == top}
         text, source = next(iter(texts.items()))
         if len(texts) == 1 and _keeps(text, own, order):
-            findings.append(finding("part-adopted", f"{source} has version {top} already; this node takes the same "
-                                                    "file", data={"node": source, "version": top}))
+            findings.append(
+                finding(
+                    "part-adopted",
+                    f"{source} has version {top} already; this node takes the same " "file",
+                    data={"node": source, "version": top},
+                )
+            )
             step = _adopted(text, top, source, order, own)
         elif step:
             doc = ring_conf.parse(step["conf"])
             doc.set_version(top + 1)
             step = step | {"version": top + 1, "conf": doc.text}
     if step:
-        step = step | {"number": 1, "act": "local", "wait": {"connected": {}, "quorate": False, "writable": False}}
+        step = step | {
+            "number": 1,
+            "act": "local",
+            "wait": {"connected": {}, "quorate": False, "writable": False},
+        }
         step.pop("nodes", None)
     return result | {"step": step}
 
 
 def _keeps(text: str, own: dict, order: Order) -> bool:
-    """Tell whether a file has every link that runs on this node as it runs, for the same cluster and nodes."""
+    """
+    Tell whether a file has every link that runs on this node as it runs, for the same cluster and nodes.
+    """
     try:
         doc = ring_conf.parse(text)
     except ring_conf.ConfError:
@@ -238,34 +320,57 @@ def _keeps(text: str, own: dict, order: Order) -> bool:
     if doc.cluster_name != order.layout["cluster_name"] or set(doc.nodes()) != set(order.layout["nodes"]):
         return False
     view = ring_observed.View(order.layout, {"nodes": {order.own: own}, "silent": []})
-    have = {number: ring_observed.signature(number, link["addresses"], link["options"])
-            for number, link in doc.links().items()}
+    have = {
+        number: ring_observed.signature(number, link["addresses"], link["options"])
+        for number, link in doc.links().items()
+    }
     return all(have.get(number) == sig for number, sig in view.current[order.own].items())
 
 
 def _adopted(text, version, source, order, own):
     links = ring_conf.parse(text).links()
     running = own["runtime"]["nodes"][order.own]["addresses"]
-    networks = {number: next((name for name, row in order.layout["networks"].items()
-                              if row.get(order.own) == link["addresses"].get(order.own)), "?")
-                for number, link in links.items()}
+    networks = {
+        number: next(
+            (
+                name
+                for name, row in order.layout["networks"].items()
+                if row.get(order.own) == link["addresses"].get(order.own)
+            ),
+            "?",
+        )
+        for number, link in links.items()
+    }
     added = sorted(set(links) - {int(number) for number in running})
-    return {"number": 1, "act": "local", "version": version, "conf": text, "links": networks, "add": added,
-            "remove": [], "change": [], "deadline_s": 20, "cost": "nothing more is lost",
-            "text": f"take the file of {source}" + (f": add link {', '.join(map(str, added))}" if added else "")}
+    return {
+        "number": 1,
+        "act": "local",
+        "version": version,
+        "conf": text,
+        "links": networks,
+        "add": added,
+        "remove": [],
+        "change": [],
+        "deadline_s": 20,
+        "cost": "nothing more is lost",
+        "text": f"take the file of {source}" + (f": add link {', '.join(map(str, added))}" if added else ""),
+    }
 
 
 def revival(order: Order, observed: dict) -> dict | None:
     """Return the step that starts this node's stopped corosync, if that is safe; None if it is not.
 
-    Safe is: every other node that takes part was asked, runs, is quorate, and all have the same file and run it; and
-    this node's file is that one, or an older one that is replaced before the start. A daemon that starts with an older
-    file than its peers exits, and can hang ``/etc/pve`` on all nodes.
+    Safe is: every other node that takes part was asked, runs, is quorate, and all have the same file and run
+    it; and this node's file is that one, or an older one that is replaced before the start. A daemon that
+    starts with an older file than its peers exits, and can hang ``/etc/pve`` on all nodes.
     """
     own = observed["nodes"][order.own]
     others = [observed["nodes"].get(name) for name in order.peers]
-    if own.get("runtime") or not others or not all(facts and quorate(facts) and facts.get("local")
-                                                   for facts in others):
+    if (
+        own.get("runtime")
+        or not others
+        or not all(facts and quorate(facts) and facts.get("local") for facts in others)
+    ):
         return None
     texts = {facts["local"]["text"] for facts in others}
     version = others[0]["local"]["version"]
@@ -277,10 +382,20 @@ def revival(order: Order, observed: dict) -> dict | None:
     doc = ring_conf.parse(text)
     if order.own not in doc.nodes():
         return None
-    return {"number": 1, "act": "restart", "version": version, "conf": text, "deadline_s": 40,
-            "links": {n: "" for n in doc.links()}, "add": [], "remove": [], "change": [], "cost": "none",
-            "text": "start corosync with the file that the other nodes run",
-            "wait": {"connected": {}, "quorate": True, "writable": True}}
+    return {
+        "number": 1,
+        "act": "restart",
+        "version": version,
+        "conf": text,
+        "deadline_s": 40,
+        "links": {n: "" for n in doc.links()},
+        "add": [],
+        "remove": [],
+        "change": [],
+        "cost": "none",
+        "text": "start corosync with the file that the other nodes run",
+        "wait": {"connected": {}, "quorate": True, "writable": True},
+    }
 
 
 def judged(report: dict, checklist: list[dict], findings: list[dict]) -> dict:
@@ -294,6 +409,16 @@ def judged(report: dict, checklist: list[dict], findings: list[dict]) -> dict:
     report = report | {"checklist": checklist, "findings": ordered([*report["findings"], *findings])}
     if not bad:
         return report
-    return report | {"findings": ordered([*report["findings"], finding(
-        "layout-not-reached", f"not true: {', '.join(bad)}", data={"items": bad},
-        remedy="see the checklist for what is seen and expected")])}
+    return report | {
+        "findings": ordered(
+            [
+                *report["findings"],
+                finding(
+                    "layout-not-reached",
+                    f"not true: {', '.join(bad)}",
+                    data={"items": bad},
+                    remedy="see the checklist for what is seen and expected",
+                ),
+            ]
+        )
+    }

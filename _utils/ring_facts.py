@@ -1,8 +1,9 @@
 """The facts of another node, from what a fixed list of reading commands printed there.
 
-A node that has no master asks its peers over PVE's own ssh. :data:`SCRIPT` is what runs on the peer: it holds nothing
-that comes from data, changes nothing, and prints one line a command as soon as it has ended, so that a command that
-hangs costs only what comes after it. :func:`parse` turns the lines into what ``corosync.facts`` returns.
+A node that has no master asks its peers over PVE's own ssh. :data:`SCRIPT` is what runs on the peer: it holds
+nothing that comes from data, changes nothing, and prints one line a command as soon as it has ended, so that
+a command that hangs costs only what comes after it. :func:`parse` turns the lines into what
+``corosync.facts`` returns.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ COMMANDS = (
 
 #: ``RING_ROOT`` is for tests; a node has no such variable.
 SCRIPT = (
-    "export LC_ALL=C PATH=\"$PATH:/usr/sbin:/usr/bin:/sbin:/bin\"\nR=${RING_ROOT-}\n"
+    'export LC_ALL=C PATH="$PATH:/usr/sbin:/usr/bin:/sbin:/bin"\nR=${RING_ROOT-}\n'
     'told() { printf "%s %s %s\\n" "$1" "$2" "$(base64 -w0 <"$T")"; }\n'
-    'T=$(mktemp) || exit 1\ntrap \'rm -f "$T"\' EXIT\n'
-    + "".join(f'timeout -k 1 3 {command} >"$T" 2>/dev/null </dev/null; told {name} $?\n' for name, command in COMMANDS)
+    "T=$(mktemp) || exit 1\ntrap 'rm -f \"$T\"' EXIT\n"
+    + "".join(
+        f'timeout -k 1 3 {command} >"$T" 2>/dev/null </dev/null; told {name} $?\n'
+        for name, command in COMMANDS
+    )
 )
 
 
@@ -79,8 +83,10 @@ def parse(answer: str, minion: str = "") -> dict:
         "node": _name(running, known, addresses, told.text("host").strip().split(".")[0]),
         "minion": minion,
         "time": _number(told.text("time")),
-        "corosync": {"version": told.parsed("version", ring_output.corosync_version, "corosync -v"),
-                     "state": (unit or ["unknown"])[0]},
+        "corosync": {
+            "version": told.parsed("version", ring_output.corosync_version, "corosync -v"),
+            "state": (unit or ["unknown"])[0],
+        },
         "local": local,
         "cluster_file": shared,
         "runtime": running,
@@ -88,8 +94,13 @@ def parse(answer: str, minion: str = "") -> dict:
         "quorum": told.parsed("quorum", ring_output.quorum, "corosync-quorumtool") if running else None,
         "pmxcfs": {"mounted": mounted, "writable": writable, "members": members},
         "addresses": addresses,
-        "names": None if told.code("hosts") else ring_hosts.names(
-            told.text("hosts"), sorted({*known, *(running["nodes"] if running else ())})),
+        "names": (
+            None
+            if told.code("hosts")
+            else ring_hosts.names(
+                told.text("hosts"), sorted({*known, *(running["nodes"] if running else ())})
+            )
+        ),
         "authkey": _key(told),
         "ha": _ha(told, mounted),
         "busy": _busy(told),
@@ -109,7 +120,10 @@ class _Told:
             words = line.split(" ")
             if len(words) == 3 and words[0] in dict(COMMANDS) and words[1].isdigit():
                 try:
-                    self.rows[words[0]] = (int(words[1]), base64.b64decode(words[2], validate=True).decode("latin-1"))
+                    self.rows[words[0]] = (
+                        int(words[1]),
+                        base64.b64decode(words[2], validate=True).decode("latin-1"),
+                    )
                 except binascii.Error:
                     continue  # the last line of an answer that was broken off
         if not self.rows:
@@ -146,8 +160,11 @@ class _Told:
         doc = _document(text)
         if doc is None or not doc.version:
             self.problems.append(f"{name.replace('_', ' ')}: no totem.config_version can be read")
-        return {"version": doc.version or None if doc else None, "text": text,
-                "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest()}
+        return {
+            "version": doc.version or None if doc else None,
+            "text": text,
+            "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest(),
+        }
 
 
 def _document(text):

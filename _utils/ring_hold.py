@@ -1,7 +1,7 @@
 """Hold the cluster-wide lock of :mod:`ring_pve_lock` while a block of work runs.
 
-This file does I/O on purpose: child processes, and a thread that renews. The thread dies with the process, so that a
-holder that is killed stops renewing, and pmxcfs frees the lock 120 s later.
+This file does I/O on purpose: child processes, and a thread that renews. The thread dies with the process, so
+that a holder that is killed stops renewing, and pmxcfs frees the lock 120 s later.
 """
 
 import json
@@ -98,7 +98,9 @@ class Lock:
         try:
             self._ask({"do": "drop"})
         except LockError as exc:
-            self.say(f"the lock of the cluster could not be given back, it ends by itself in 2 minutes: {exc}")
+            self.say(
+                f"the lock of the cluster could not be given back, it ends by itself in 2 minutes: {exc}"
+            )
 
     def lost(self):
         """

@@ -1,8 +1,8 @@
 """Asking other nodes from a node, over the ssh that PVE itself uses between nodes.
 
-This file does I/O on purpose: it starts ``ssh``, several at once, each with a deadline of its own. What runs on the
-peer only reads. PVE keeps a host key file for each node in ``/etc/pve/nodes/<node>/ssh_known_hosts``, and connects with
-``HostKeyAlias=<node>`` (PVE/SSHInfo.pm), so any address of a node will do.
+This file does I/O on purpose: it starts ``ssh``, several at once, each with a deadline of its own. What runs
+on the peer only reads. PVE keeps a host key file for each node in ``/etc/pve/nodes/<node>/ssh_known_hosts``,
+and connects with ``HostKeyAlias=<node>`` (PVE/SSHInfo.pm), so any address of a node will do.
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ from concurrent.futures import ThreadPoolExecutor
 
 try:
     import ring_addr
+    import ring_alone
     import ring_children
     import ring_facts
     import ring_files
     import ring_output
     import ring_pmxcfs
+    import ring_run
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_addr,
+        ring_alone,
         ring_children,
         ring_facts,
         ring_files,
         ring_output,
         ring_pmxcfs,
+        ring_run,
     )
 
 CONNECT_TIMEOUT = 5
-#: for one peer and one address: the connection, then 20 commands that a healthy node answers in half a second.
+#: for one peer and one address: the connection, then 20 commands that a healthy node answers in half a
+#: second.
 ASK_TIMEOUT = 12.0
 CHECK_TIMEOUT = 25.0
 #: ssh ends with this when it is ssh that failed, not the command (ssh(1)).
@@ -43,14 +48,29 @@ def ssh(node: str, address: str, command: list[str], root=None) -> list[str]:
     :param root: directory below which ``/etc/pve`` is looked for; for tests.
     """
     known = ring_files.under(root, f"{ring_pmxcfs.BASE}/nodes/{node}/ssh_known_hosts")
-    options = ("BatchMode=yes", f"ConnectTimeout={CONNECT_TIMEOUT}", f"HostKeyAlias={node}",
-               f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none", "LogLevel=ERROR")
-    return ["ssh", "-T", "-e", "none", *(word for option in options for word in ("-o", option)),
-            f"root@{address}", "--", *command]
+    options = (
+        "BatchMode=yes",
+        f"ConnectTimeout={CONNECT_TIMEOUT}",
+        f"HostKeyAlias={node}",
+        f"UserKnownHostsFile={known}",
+        "GlobalKnownHostsFile=none",
+        "LogLevel=ERROR",
+    )
+    return [
+        "ssh",
+        "-T",
+        "-e",
+        "none",
+        *(word for option in options for word in ("-o", option)),
+        f"root@{address}",
+        "--",
+        *command,
+    ]
 
 
 def candidates(node: str, facts: dict, networks: dict) -> list[str]:
-    """Return the addresses of another node in the order to try them: PVE's own, then the pillar's; dead links last.
+    """Return the addresses of another node in the order to try them: PVE's own, then the pillar's; dead links
+    last.
 
     :param node: the other node.
     :param facts: this node's facts.
@@ -61,8 +81,10 @@ def candidates(node: str, facts: dict, networks: dict) -> list[str]:
     found = list(dict.fromkeys(ring_addr.canonical(address) for address in found if address))
     links = (facts.get("links") or {}).get(node) or {}
     running = (((facts.get("runtime") or {}).get("nodes") or {}).get(node) or {}).get("addresses") or {}
-    seen = {ring_addr.canonical(address): bool((links.get(number) or {}).get("connected"))
-            for number, address in running.items()}
+    seen = {
+        ring_addr.canonical(address): bool((links.get(number) or {}).get("connected"))
+        for number, address in running.items()
+    }
     return sorted(found, key=lambda address: seen.get(address) is False)
 
 
@@ -89,12 +111,16 @@ class Peers:
         return {name: told for name, told in self._each(names, lambda name: self._facts(name, own)) if told}
 
     def check(self, names, conf: str) -> dict:
-        """Return ``{node: "" or why its corosync refuses a configuration}`` of those that answer; nothing is written.
+        """Return ``{node: "" or why its corosync refuses a configuration}`` of those that answer; nothing is
+        written.
 
         :param conf: the file, one character per byte.
         """
-        return {name: told for name, told in self._each(names, lambda name: self._check(name, conf))
-                if told is not None}
+        return {
+            name: told
+            for name, told in self._each(names, lambda name: self._check(name, conf))
+            if told is not None
+        }
 
     def _each(self, names, work):
         if not names:
@@ -107,8 +133,11 @@ class Peers:
         order = candidates(name, own, self.networks)
         reasons = []
         for address in [known, *(a for a in order if a != known)] if known else order:
-            result = ring_children.run(ssh(name, address, ["sh", "-s"], self.root), timeout=ASK_TIMEOUT,
-                                       data=ring_facts.SCRIPT.encode())
+            result = ring_children.run(
+                ssh(name, address, ["sh", "-s"], self.root),
+                timeout=ASK_TIMEOUT,
+                data=ring_facts.SCRIPT.encode(),
+            )
             try:
                 told = ring_facts.parse(ring_children.text(result), self.minions[name])
             except ring_facts.FactsError as exc:
@@ -128,5 +157,32 @@ class Peers:
         result = ring_children.run(command, timeout=CHECK_TIMEOUT, data=conf.encode("latin-1"))
         if result["late"] or result["rc"] == SSH_FAILED:
             return None
-        said = ring_output.check_result(result["rc"], ring_children.text(result), ring_children.text(result, "err"))
+        said = ring_output.check_result(
+            result["rc"], ring_children.text(result), ring_children.text(result, "err")
+        )
         return "" if said["ok"] else "; ".join(said["errors"])
+
+
+class Sight:
+    """The cluster as one node can see it.
+
+    :param order: a ``ring_alone.Order``.
+    :param facts: function that returns this node's facts.
+    :param root: for tests.
+    """
+
+    def __init__(self, order, facts, root=None):
+        self.order, self.own_facts = order, facts
+        self.peers = Peers(order.peers, order.layout["networks"], root)
+
+    def gather(self, own=None) -> tuple[dict, list]:
+        """Return ``({"nodes": {name: facts}, "silent": [name]}, findings on who answered)``.
+
+        :param own: this node's facts, if they are known already.
+        """
+        own = own or self.own_facts()
+        minions = {name: minion for name, minion in self.order.minions.items() if name in self.order.nodes}
+        answers = {minions[name]: {"return": facts} for name, facts in self.peers.facts(own).items()}
+        answers[minions[self.order.own]] = {"return": own}
+        observed, findings = ring_run.observe(minions, answers)
+        return observed, findings + ring_alone.unreachable(self.peers.why)

@@ -1,10 +1,11 @@
-"""One lock for the whole cluster: a directory in ``/etc/pve/priv/lock``, held by the node that works on the links.
+"""One lock for the whole cluster: a directory in ``/etc/pve/priv/lock``, held by the node that works on the
+links.
 
-This file does I/O on purpose, and like :mod:`ring_pmxcfs` it is started as a program, because a call into pmxcfs can
-hang. pmxcfs gives a directory in ``priv/lock`` three properties (memdb.c, PVE/Cluster.pm): only one node can make it;
-it is renewed by setting a newer time; and setting time 0 removes it if it has not changed for 120 s. So a holder that
-died keeps the others out for two minutes at most. Nothing can be said in the directory; who holds it stands beside it,
-in ``/etc/pve/priv/pve-corosync.json``.
+This file does I/O on purpose, and like :mod:`ring_pmxcfs` it is started as a program, because a call into
+pmxcfs can hang. pmxcfs gives a directory in ``priv/lock`` three properties (memdb.c, PVE/Cluster.pm): only
+one node can make it; it is renewed by setting a newer time; and setting time 0 removes it if it has not
+changed for 120 s. So a holder that died keeps the others out for two minutes at most. Nothing can be said in
+the directory; who holds it stands beside it, in ``/etc/pve/priv/pve-corosync.json``.
 """
 
 import json
@@ -62,7 +63,8 @@ def renew(mtime, base=BASE):
     mtime : int
         What the last call returned.
 
-    Returns ``{"held": bool, "mtime": seconds}``. A lock that is gone or has a newer time is not this node's any more.
+    Returns ``{"held": bool, "mtime": seconds}``. A lock that is gone or has a newer time is not this node's
+    any more.
     """
     folder = os.path.join(base, LOCK)
     try:
@@ -121,8 +123,11 @@ def main():
     try:
         if not os.path.islink(os.path.join(base, "local")):
             raise OSError(f"{base} is not mounted: systemctl status pve-cluster")
-        work = {"take": lambda: take(request["holder"], base), "renew": lambda: renew(request["mtime"], base),
-                "drop": lambda: drop(base)}[request["do"]]
+        work = {
+            "take": lambda: take(request["holder"], base),
+            "renew": lambda: renew(request["mtime"], base),
+            "drop": lambda: drop(base),
+        }[request["do"]]
         answer = dict(work(), ok=True)
     except OSError as exc:
         answer = {"ok": False, "error": f"{exc.filename or base}: {exc.strerror or exc}"}

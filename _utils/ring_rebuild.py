@@ -34,31 +34,72 @@ def check(layout: dict, node: str, observed: dict, empty) -> list[dict]:
     :param empty: what ``pvecm.joinable`` returned on the node, or an error's text, or None.
     """
     if node not in layout["nodes"]:
-        return [finding("rebuild-unknown", f"{node!r} is no node of the pillar; allowed: "
-                        f"{', '.join(sorted(layout['nodes']))}", data={"value": str(node)}, remedy="correct node=")]
+        return [
+            finding(
+                "rebuild-unknown",
+                f"{node!r} is no node of the pillar; allowed: " f"{', '.join(sorted(layout['nodes']))}",
+                data={"value": str(node)},
+                remedy="correct node=",
+            )
+        ]
     found = []
     if not isinstance(empty, dict):
-        found.append(finding("rebuild-silent", f"{node}: {empty or 'no answer'}", data={"node": node},
-                             remedy=f"salt {layout['nodes'][node]['minion']} saltutil.sync_all"))
+        found.append(
+            finding(
+                "rebuild-silent",
+                f"{node}: {empty or 'no answer'}",
+                data={"node": node},
+                remedy=f"salt {layout['nodes'][node]['minion']} saltutil.sync_all",
+            )
+        )
     elif empty["reasons"]:
-        found.append(finding("rebuild-not-empty", f"{node}: {'; '.join(empty['reasons'])}", data={"node": node},
-                             remedy="only a freshly installed node joins; what is left of the old one must be removed"
-                                    " by hand, if it is not needed any more"))
+        found.append(
+            finding(
+                "rebuild-not-empty",
+                f"{node}: {'; '.join(empty['reasons'])}",
+                data={"node": node},
+                remedy="only a freshly installed node joins; what is left of the old one must be removed"
+                " by hand, if it is not needed any more",
+            )
+        )
     others = [name for name in layout["nodes"] if name != node]
     for name in others:
         if name not in observed["nodes"]:
-            found.append(finding("rebuild-silent", f"{name} gave no facts", data={"node": name},
-                                 remedy=f"salt {layout['nodes'][name]['minion']} test.ping"))
+            found.append(
+                finding(
+                    "rebuild-silent",
+                    f"{name} gave no facts",
+                    data={"node": name},
+                    remedy=f"salt {layout['nodes'][name]['minion']} test.ping",
+                )
+            )
         elif not observed["nodes"][name].get("runtime"):
-            found.append(finding("rebuild-not-level", f"{name}: corosync does not run", data={"node": name},
-                                 remedy=f"on {name}: systemctl status corosync"))
-    there = {name: observed["nodes"][name] for name in others if (observed["nodes"].get(name) or {}).get("runtime")}
-    copies = {(facts["runtime"]["version"], (facts.get("local") or {}).get("sha256")) for facts in there.values()}
-    copies |= {((facts.get("cluster_file") or {}).get("version"), (facts.get("cluster_file") or {}).get("sha256"))
-               for facts in there.values()}
+            found.append(
+                finding(
+                    "rebuild-not-level",
+                    f"{name}: corosync does not run",
+                    data={"node": name},
+                    remedy=f"on {name}: systemctl status corosync",
+                )
+            )
+    there = {
+        name: observed["nodes"][name] for name in others if (observed["nodes"].get(name) or {}).get("runtime")
+    }
+    copies = {
+        (facts["runtime"]["version"], (facts.get("local") or {}).get("sha256")) for facts in there.values()
+    }
+    copies |= {
+        ((facts.get("cluster_file") or {}).get("version"), (facts.get("cluster_file") or {}).get("sha256"))
+        for facts in there.values()
+    }
     if there and len(copies) > 1:
-        found.append(finding("rebuild-not-level", "local files, cluster files and runtimes of "
-                             f"{', '.join(sorted(there))} are not one", remedy=f"salt-run corosync.apply skip={node}"))
+        found.append(
+            finding(
+                "rebuild-not-level",
+                "local files, cluster files and runtimes of " f"{', '.join(sorted(there))} are not one",
+                remedy=f"salt-run corosync.apply skip={node}",
+            )
+        )
     if there and not found:
         found += links(layout, node, observed)[1]
     return found
@@ -78,12 +119,27 @@ def links(layout: dict, node: str, observed: dict) -> tuple[dict, list[dict]]:
                         running.setdefault(int(number), {})[other] = ring_addr.canonical(address)
     found, wrong = {}, []
     for number, addresses in sorted(running.items()):
-        network = next((name for name, row in layout["networks"].items() if node in row and all(
-            ring_addr.canonical(row.get(other, "")) == address for other, address in addresses.items())), None)
+        network = next(
+            (
+                name
+                for name, row in layout["networks"].items()
+                if node in row
+                and all(
+                    ring_addr.canonical(row.get(other, "")) == address for other, address in addresses.items()
+                )
+            ),
+            None,
+        )
         if network is None:
-            wrong.append(finding("rebuild-link", f"link {number} ({', '.join(sorted(addresses.values()))}) is on no "
-                                 f"network on which the pillar gives {node} an address", data={"link": number},
-                                 remedy=f"add it to corosync:nodes:*:addresses, for {node} too"))
+            wrong.append(
+                finding(
+                    "rebuild-link",
+                    f"link {number} ({', '.join(sorted(addresses.values()))}) is on no "
+                    f"network on which the pillar gives {node} an address",
+                    data={"link": number},
+                    remedy=f"add it to corosync:nodes:*:addresses, for {node} too",
+                )
+            )
         else:
             found[number] = layout["networks"][network][node]
     return found, wrong
@@ -103,16 +159,20 @@ def listed(observed: dict, node: str) -> bool:
 
 def quorate(observed: dict, node: str) -> bool:
     """Tell whether all the other nodes are quorate and can write."""
-    return all((facts.get("quorum") or {}).get("quorate") and facts["pmxcfs"]["writable"]
-               for name, facts in observed["nodes"].items() if name != node)
+    return all(
+        (facts.get("quorum") or {}).get("quorate") and facts["pmxcfs"]["writable"]
+        for name, facts in observed["nodes"].items()
+        if name != node
+    )
 
 
 def removal(layout: dict, node: str, observed: dict) -> list[dict]:
-    """Return the steps that take a node out where the others have no quorum with it: ``local``, then ``publish``.
+    """Return the steps that take a node out where the others have no quorum with it: ``local``, then
+    ``publish``.
 
-    With the node gone from the nodelist its vote is not missing any more. That is safe only because the node is known
-    to be empty and to run nothing, and all others take part; ``pvecm delnode`` itself needs quorum, and ``pvecm
-    expected`` would last only until the next reload.
+    With the node gone from the nodelist its vote is not missing any more. That is safe only because the node
+    is known to be empty and to run nothing, and all others take part; ``pvecm delnode`` itself needs quorum,
+    and ``pvecm expected`` would last only until the next reload.
 
     :param layout, node, observed: as in :func:`check`.
     """
@@ -123,9 +183,20 @@ def removal(layout: dict, node: str, observed: dict) -> list[dict]:
     doc.remove_node(node)
     doc.set_version(view.highest_version() + 1)
     numbers = {number: [] for number in doc.links()}
-    step = {"number": 1, "act": "local", "version": doc.version, "conf": doc.text, "nodes": others, "deadline_s": 30,
-            "text": f"take {node} out of the nodelist", "add": [], "remove": [], "change": [], "links": numbers,
-            "wait": {"connected": {}, "quorate": True, "writable": True}}
+    step = {
+        "number": 1,
+        "act": "local",
+        "version": doc.version,
+        "conf": doc.text,
+        "nodes": others,
+        "deadline_s": 30,
+        "text": f"take {node} out of the nodelist",
+        "add": [],
+        "remove": [],
+        "change": [],
+        "links": numbers,
+        "wait": {"connected": {}, "quorate": True, "writable": True},
+    }
     publish = step | {"number": 2, "act": "publish", "text": "put the same bytes into the cluster file"}
     return [step, publish]
 
@@ -139,5 +210,11 @@ def guests_changed(before: dict, after: dict, node: str) -> list[dict]:
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     if not changed:
         return []
-    return [finding("rebuild-guests", f"changed while {node} joined: {', '.join(changed)}", data={"paths": changed},
-                    remedy="compare with the backup in /var/lib/pve-cluster/backup on the nodes")]
+    return [
+        finding(
+            "rebuild-guests",
+            f"changed while {node} joined: {', '.join(changed)}",
+            data={"paths": changed},
+            remedy="compare with the backup in /var/lib/pve-cluster/backup on the nodes",
+        )
+    ]

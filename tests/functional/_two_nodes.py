@@ -1,4 +1,6 @@
-"""Two fake nodes, pve1 asking pve2 by a fake ssh, and the part of pmxcfs that brings the cluster file to both."""
+"""
+Two fake nodes, pve1 asking pve2 by a fake ssh, and the part of pmxcfs that brings the cluster file to both.
+"""
 
 import json
 import stat
@@ -15,7 +17,10 @@ PILLAR = {
     "nodes": {name: {"nodeid": n, "addresses": ADDRESSES[name]} for n, name in enumerate(sorted(VRACK), 1)},
     "layouts": {
         "nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
-        "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack", "priority": 10}}, "primary": "public"},
+        "degraded": {
+            "links": {0: {"network": "public"}, 1: {"network": "vrack", "priority": 10}},
+            "primary": "public",
+        },
     },
     "layout": "nominal",
 }
@@ -31,12 +36,16 @@ class Pair:
         self.two = self._node(path / "two", monkeypatch, 2)
         self.one = self._node(path / "one", monkeypatch, 1)
         self.deaf = path / "one/deaf"
-        self.one.tool("ssh", f"""
+        self.one.tool(
+            "ssh",
+            f"""
             while [ "$1" != -- ]; do shift; done; shift
             if [ -e "$WORLD/deaf" ]; then echo "ssh: connect to host: Connection timed out" >&2; exit 255; fi
-            export WORLD={path}/two RING_ROOT={path}/two/root PATH={path}/two/bin:/usr/sbin:/usr/bin:/sbin:/bin
+            export WORLD={path}/two RING_ROOT={path}/two/root
+            export PATH={path}/two/bin:/usr/sbin:/usr/bin:/sbin:/bin
             exec "$@"
-            """)
+            """,
+        )
         self.pillar = json.loads(json.dumps(PILLAR))
         self._loaded, self._stop, self._thread = {}, threading.Event(), None
 
@@ -45,8 +54,13 @@ class Pair:
         path.mkdir()
         node = Node(path, monkeypatch)
         node.daemon(me=number)
-        rows = [{"ifname": f"eth{n}", "addr_info": [{"local": ADDRESSES[f"pve{number}"][network], "prefixlen": 24}]}
-                for n, network in enumerate(("vrack", "public"))]
+        rows = [
+            {
+                "ifname": f"eth{n}",
+                "addr_info": [{"local": ADDRESSES[f"pve{number}"][network], "prefixlen": 24}],
+            }
+            for n, network in enumerate(("vrack", "public"))
+        ]
         node.tool("ip", f"echo '{json.dumps(rows)}'")
         node.file("etc/hosts", "127.0.0.1 localhost\n10.66.0.1 pve1.example pve1\n10.66.0.2 pve2\n")
         node.file("etc/pve/priv/lock/.keep", "").unlink()
@@ -65,9 +79,16 @@ class Pair:
     def opts(self, test=False):
         opts = salt.config.DEFAULT_MINION_OPTS.copy()
         opts.update(
-            cachedir=str(self.one.root / "cache"), extension_modules=str(self.one.root / "cache/extmods"),
-            module_dirs=[str(REPO / "_modules")], utils_dirs=[str(REPO / "_utils")], states_dirs=[str(REPO / "_states")],
-            file_client="local", pve_corosync={"root": str(self.one.root)}, grains={}, id="pve1", test=test,
+            cachedir=str(self.one.root / "cache"),
+            extension_modules=str(self.one.root / "cache/extmods"),
+            module_dirs=[str(REPO / "_modules")],
+            utils_dirs=[str(REPO / "_utils")],
+            states_dirs=[str(REPO / "_states")],
+            file_client="local",
+            pve_corosync={"root": str(self.one.root)},
+            grains={},
+            id="pve1",
+            test=test,
             pillar={"corosync": self.pillar},
         )
         return opts
@@ -146,15 +167,24 @@ def parsed(text):
     import ring_conf
 
     doc = ring_conf.parse(text)
-    return doc.version, {str(row["nodeid"]): [name, {str(n): a for n, a in row["addresses"].items()}]
-                         for name, row in doc.nodes().items()}
+    return doc.version, {
+        str(row["nodeid"]): [name, {str(n): a for n, a in row["addresses"].items()}]
+        for name, row in doc.nodes().items()
+    }
 
 
 def members(pve1="10.66.0.1"):
-    return json.dumps({
-        "nodename": "pve1", "version": 3, "cluster": {"name": "prod", "version": 5, "nodes": 2, "quorate": 1},
-        "nodelist": {"pve1": {"id": 1, "online": 1, "ip": pve1}, "pve2": {"id": 2, "online": 1, "ip": "10.66.0.2"}},
-    })
+    return json.dumps(
+        {
+            "nodename": "pve1",
+            "version": 3,
+            "cluster": {"name": "prod", "version": 5, "nodes": 2, "quorate": 1},
+            "nodelist": {
+                "pve1": {"id": 1, "online": 1, "ip": pve1},
+                "pve2": {"id": 2, "online": 1, "ip": "10.66.0.2"},
+            },
+        }
+    )
 
 
 def writable(node, yes):

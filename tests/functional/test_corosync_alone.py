@@ -51,8 +51,14 @@ def test_another_nodes_facts_have_the_shape_of_its_own(pair):
 def test_ssh_goes_to_pves_own_address_with_its_own_host_key(pair):
     pair.call("corosync.observe")
     line = pair.one.calls("ssh ")[0]
-    for word in ("BatchMode=yes", "ConnectTimeout=5", "HostKeyAlias=pve2", "GlobalKnownHostsFile=none",
-                 "/etc/pve/nodes/pve2/ssh_known_hosts", "root@10.66.0.2 -- sh -s"):
+    for word in (
+        "BatchMode=yes",
+        "ConnectTimeout=5",
+        "HostKeyAlias=pve2",
+        "GlobalKnownHostsFile=none",
+        "/etc/pve/nodes/pve2/ssh_known_hosts",
+        "root@10.66.0.2 -- sh -s",
+    ):
         assert word in line
     assert len(pair.one.calls("ssh ")) == 1
 
@@ -144,8 +150,11 @@ def test_plan_test_and_run_tell_the_same_change(pair):
 
 
 def test_each_file_is_checked_on_both_nodes_before_anything_is_written(pair):
-    pair.two.tool("corosync", 'case "$1" in -v) echo "Corosync Cluster Engine, version \'3.1.7\'" ;;'
-                              ' *) cat >/dev/null; echo "parser error: /dev/stdin:3: Missing closing brace" >&2; exit 8 ;; esac')
+    pair.two.tool(
+        "corosync",
+        'case "$1" in -v) echo "Corosync Cluster Engine, version \'3.1.7\'" ;;'
+        ' *) cat >/dev/null; echo "parser error: /dev/stdin:3: Missing closing brace" >&2; exit 8 ;; esac',
+    )
     told = pair.call("corosync.apply", "degraded")
     assert told["result"] == "failed" and codes(told)[0] == "stage-failed"
     assert "pve2: parser error" in told["findings"][0]["text"]
@@ -188,8 +197,11 @@ def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(pair):
 
 def test_who_waited_and_finds_it_done_reports_no_change(pair):
     hold(pair, node="pve2")
-    text = conf(9, {0: PUBLIC, 1: VRACK},
-                "  interface {\n    linknumber: 0\n  }\n  interface {\n    knet_link_priority: 10\n    linknumber: 1\n  }\n")
+    text = conf(
+        9,
+        {0: PUBLIC, 1: VRACK},
+        INTERFACES + "  interface {\n    knet_link_priority: 10\n    linknumber: 1\n  }\n",
+    )
 
     def other():
         version, nodes = parsed(text)
@@ -232,8 +244,9 @@ def drift_cluster_file(pair):
         node.daemon(version=8)
 
 
-@pytest.mark.parametrize("drift", [drift_local, drift_same_version, drift_newer_local, drift_runtime,
-                                   drift_cluster_file])
+@pytest.mark.parametrize(
+    "drift", [drift_local, drift_same_version, drift_newer_local, drift_runtime, drift_cluster_file]
+)
 def test_drift_is_repaired(pair, drift):
     drift(pair)
     tested = pair.state("corosync.ring_layout", "links", test=True)
@@ -309,10 +322,15 @@ def test_this_nodes_part_only_adds_and_is_done_once(pair):
     told = pair.call("corosync.apply", "degraded", degraded=True, patience=0.3)
     assert (told["result"], told["retcode"]) == ("waiting", 1)
     assert told["diffs"] == tested["diffs"] and set(told["diffs"]) == {"pve1"}
-    assert "salt-call --local corosync.apply degraded degraded=True" in [
-        item["remedy"] for item in told["findings"] if item["code"] == "part-done"][0]
+    assert (
+        "salt-call --local corosync.apply degraded degraded=True"
+        in [item["remedy"] for item in told["findings"] if item["code"] == "part-done"][0]
+    )
     doc = ring_conf.parse(pair.one.local.read_text())
-    assert doc.version == 6 and {n: row["addresses"] for n, row in doc.links().items()} == {0: VRACK, 2: PUBLIC}
+    assert doc.version == 6 and {n: row["addresses"] for n, row in doc.links().items()} == {
+        0: VRACK,
+        2: PUBLIC,
+    }
     assert pair.one.daemon()["version"] == 6
     assert pair.two.local.read_text() == pair.one.cluster.read_text() == conf(5, extra=INTERFACES)
     pair.one.daemon(dead_links=[0, 2])
@@ -326,9 +344,13 @@ def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair, monke
 
     pair.quorum(False, dead=[0])
     facts = {"pve1": pair.call("corosync.facts"), "pve2": pair.call("corosync.observe")["nodes"]["pve2"]}
-    parts = [ring_alone.own_part(ring_alone.Order(pair.pillar, name, name, "degraded"),
-                                 {"nodes": {name: facts[name]}, "silent": [other]})
-             for name, other in (("pve1", "pve2"), ("pve2", "pve1"))]
+    parts = [
+        ring_alone.own_part(
+            ring_alone.Order(pair.pillar, name, name, "degraded"),
+            {"nodes": {name: facts[name]}, "silent": [other]},
+        )
+        for name, other in (("pve1", "pve2"), ("pve2", "pve1"))
+    ]
     assert parts[0]["step"]["conf"] == parts[1]["step"]["conf"] and parts[0]["step"]["version"] == 6
 
 

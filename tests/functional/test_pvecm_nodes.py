@@ -18,14 +18,22 @@ generated new node certificate, restart pveproxy and pvedaemon services
 successfully added node 'pve1' to cluster."""
 #: (standard output, standard error, words of the error); every one of them ended with exit code 0.
 FAILURES = {
-    "add-badip": ("detected the following error(s):\n* link0: cannot use IP '10.66.0.99', not found on local node!\n",
-                  "Check if node may join a cluster failed!", "cannot use IP '10.66.0.99'.*may join a cluster failed"),
+    "add-badip": (
+        "detected the following error(s):\n* link0: cannot use IP '10.66.0.99', not found on local node!\n",
+        "Check if node may join a cluster failed!",
+        "cannot use IP '10.66.0.99'.*may join a cluster failed",
+    ),
     "add-noprep": ("", "unable to copy ssh ID: exit code 1", "unable to copy ssh ID"),
-    "add-linkmismatch": ("corosync: link 1 specified for new node doesn't exist in cluster config",
-                         "unable to add node: command failed (ssh qve1 -o BatchMode=yes pvecm addnode qve3)",
-                         "link 1 specified for new node.*unable to add node"),
-    "add2-onelink": ("cluster has 2 links, but only 1 given at /usr/share/perl5/PVE/API2/ClusterConfig.pm line 375,",
-                     "unable to add node: command failed", "cluster has 2 links, but only 1 given"),
+    "add-linkmismatch": (
+        "corosync: link 1 specified for new node doesn't exist in cluster config",
+        "unable to add node: command failed (ssh qve1 -o BatchMode=yes pvecm addnode qve3)",
+        "link 1 specified for new node.*unable to add node",
+    ),
+    "add2-onelink": (
+        "cluster has 2 links, but only 1 given at /usr/share/perl5/PVE/API2/ClusterConfig.pm line 375,",
+        "unable to add node: command failed",
+        "cluster has 2 links, but only 1 given",
+    ),
     "add-nossh": ("", "EOF while reading password", "EOF while reading password"),
     "silent": ("", "", "it said nothing"),
     "other": ("successfully added node 'pve2' to cluster.", "", "did not add pve1"),
@@ -61,8 +69,10 @@ def joins(node, text=conf(6)):
     state = node.daemon()
     state.update(running=True, version=6)
     (node.path / "next.json").write_text(json.dumps(state))
-    return ('cp "$WORLD/conf" "$WORLD/root/etc/pve/corosync.conf"; cp "$WORLD/conf" '
-            '"$WORLD/root/etc/corosync/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"')
+    return (
+        'cp "$WORLD/conf" "$WORLD/root/etc/pve/corosync.conf"; cp "$WORLD/conf" '
+        '"$WORLD/root/etc/corosync/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"'
+    )
 
 
 def test_add_believes_the_last_line_and_what_is_there(fresh):
@@ -91,7 +101,12 @@ def test_a_node_with_a_past_does_not_join(node):
     node.file("etc/pve/nodes/pve1/qemu-server/100.conf", "memory: 1\n")
     told = node.salt["pvecm.joinable"]()
     text = "; ".join(told["reasons"])
-    for word in ("corosync.conf exists", "authkey exists", "corosync runs", "guest pve1/qemu-server/100.conf"):
+    for word in (
+        "corosync.conf exists",
+        "authkey exists",
+        "corosync runs",
+        "guest pve1/qemu-server/100.conf",
+    ):
         assert word in text
     with pytest.raises(CommandExecutionError, match="cannot join"):
         node.salt["pvecm.add"]("10.66.0.2", LINKS)
@@ -100,13 +115,18 @@ def test_a_node_with_a_past_does_not_join(node):
 
 def test_add_checks_what_it_is_given(fresh):
     pvecm(fresh, OK)
-    for host, links in (("pve2", LINKS), ("10.66.0.2", {}), ("10.66.0.2", {"0": "127.0.0.1"}), ("-oX", LINKS)):
+    for host, links in (
+        ("pve2", LINKS),
+        ("10.66.0.2", {}),
+        ("10.66.0.2", {"0": "127.0.0.1"}),
+        ("-oX", LINKS),
+    ):
         with pytest.raises(SaltInvocationError):
             fresh.salt["pvecm.add"](host, links)
     assert fresh.calls("pvecm") == []
 
 
-ONE = conf(6).replace(conf(6)[conf(6).index("  node {\n    name: pve2"):conf(6).index("}\n\nquorum")], "")
+ONE = conf(6).replace(conf(6)[conf(6).index("  node {\n    name: pve2") : conf(6).index("}\n\nquorum")], "")
 
 
 def test_delnode_of_a_dead_node(node):
@@ -114,8 +134,12 @@ def test_delnode_of_a_dead_node(node):
     (node.path / "conf").write_text(ONE)
     state = dict(node.daemon(), version=6)
     (node.path / "next.json").write_text(json.dumps(state))
-    pvecm(node, "Killing node 2\n", "Could not kill node (error = CS_ERR_NOT_EXIST)",
-          'cp "$WORLD/conf" "$WORLD/root/etc/pve/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"')
+    pvecm(
+        node,
+        "Killing node 2\n",
+        "Could not kill node (error = CS_ERR_NOT_EXIST)",
+        'cp "$WORLD/conf" "$WORLD/root/etc/pve/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"',
+    )
     told = node.salt["pvecm.delnode"]("pve2")
     assert told["changed"] and told["version"] == 6 and "Killing node 2" in told["text"]
     assert node.salt["pvecm.delnode"]("pve2")["changed"] is False

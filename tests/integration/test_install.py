@@ -1,4 +1,7 @@
-"""The code as it reaches a minion and a master: synced from file_roots, and installed by pip as a Salt extension."""
+"""
+The code as it reaches a minion and a master: synced from file_roots, and installed by pip as a Salt
+extension.
+"""
 
 import json
 import os
@@ -10,11 +13,15 @@ import conftest
 import pytest
 
 REPO = conftest.REPO
-MODULES = {"corosync": {"facts", "step", "observe", "plan", "apply", "status", "secure_authkey", "backups"},
-           "pvecm": {"delnode", "add", "joinable", "status"}, "pve_node": {"hold_primary", "names"}}
+MODULES = {
+    "corosync": {"facts", "step", "observe", "plan", "apply", "status", "secure_authkey", "backups"},
+    "pvecm": {"delnode", "add", "joinable", "status"},
+    "pve_node": {"hold_primary", "names"},
+}
 STATES = {"corosync.ring_layout", "corosync.authkey_managed", "pve_node.primary", "pve_node.trusted"}
 RUNNERS = {"corosync.status", "corosync.plan", "corosync.apply", "corosync.pillar", "corosync.rebuild"}
-#: what the loaders make of one configuration, told as JSON: run in a process of its own, as a daemon would be.
+#: what the loaders make of one configuration, told as JSON: run in a process of its own, as a daemon would
+#: be.
 PROBE = """
 import json, sys
 import salt.config, salt.loader
@@ -27,7 +34,8 @@ functions = salt.loader.minion_mods(opts, utils=utils)
 states = salt.loader.states(opts, functions, utils, {})
 runners = salt.loader.runner(master, utils=salt.loader.utils(master))
 names = ("corosync.", "pvecm.", "pve_node.", "pmxcfs.", "pvesr.", "ha_manager.")
-told = {"modules": [n for n in functions if n.startswith(names)], "states": [n for n in states if n.startswith(names)],
+told = {"modules": [n for n in functions if n.startswith(names)],
+        "states": [n for n in states if n.startswith(names)],
         "runners": [n for n in runners if n.startswith(names)]}
 told["output"] = salt.loader.outputters(opts)["corosync_table"](json.loads(sys.argv[2]))
 told["files"] = sorted({sys.modules[functions[n].__module__].__file__ for n in told["modules"]})
@@ -50,11 +58,24 @@ def tools(tmp_path_factory):
 
 
 def probe(python, cache, tools, **opts):
-    opts = {"cachedir": str(cache), "extension_modules": str(cache / "extmods"), "file_client": "local", "grains": {},
-            "id": "pve1", "pillar": {}} | opts
+    opts = {
+        "cachedir": str(cache),
+        "extension_modules": str(cache / "extmods"),
+        "file_client": "local",
+        "grains": {},
+        "id": "pve1",
+        "pillar": {},
+    } | opts
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | {"PATH": tools}
-    done = subprocess.run([python, "-c", PROBE, json.dumps(opts), json.dumps(REPORT)], capture_output=True, text=True,
-                          timeout=120, check=False, env=env, cwd=cache)
+    done = subprocess.run(
+        [python, "-c", PROBE, json.dumps(opts), json.dumps(REPORT)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=env,
+        cwd=cache,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.split("TOLD")[-1])
 
@@ -65,13 +86,17 @@ def complete(told):
     assert not missing
     assert not STATES - set(told["states"]) and not RUNNERS - set(told["runners"])
     assert "nothing" in told["output"]
-    assert told["check"]["ok"] is False and "Missing closing brace" in told["check"]["text"], "the core is imported"
+    assert (
+        told["check"]["ok"] is False and "Missing closing brace" in told["check"]["text"]
+    ), "the core is imported"
 
 
 def wheel(folder):
     """Build the wheel of the tree, as pip does, without touching the tree."""
     copy = folder / "source"
-    subprocess.run(["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60)
+    subprocess.run(
+        ["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60
+    )
     for kind in ("_modules", "_states", "_runners", "_utils", "_output", "_beacons", "saltext"):
         for path in (REPO / kind).rglob("*.py"):
             target = copy / path.relative_to(REPO)
@@ -79,8 +104,22 @@ def wheel(folder):
             target.write_bytes(path.read_bytes())
     if not (copy / "README.md").exists():
         (copy / "README.md").write_text("The README comes with the tree.\n")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w",
-                    str(folder / "dist"), str(copy)], check=True, timeout=240)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "-w",
+            str(folder / "dist"),
+            str(copy),
+        ],
+        check=True,
+        timeout=240,
+    )
     return next((folder / "dist").glob("*.whl"))
 
 
@@ -89,8 +128,22 @@ def installed(tmp_path_factory):
     """A Python with this Salt, and this project installed by pip from its wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     site = folder / "site"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target",
-                    str(site), str(wheel(folder))], check=True, timeout=120)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--target",
+            str(site),
+            str(wheel(folder)),
+        ],
+        check=True,
+        timeout=120,
+    )
     launcher = folder / "python"
     launcher.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
     launcher.chmod(0o755)
@@ -119,26 +172,56 @@ def test_synced_from_file_roots_everything_loads(tmp_path, tools):
     conf = tmp_path / "conf"
     conf.mkdir()
     cache = tmp_path / "cache"
-    (conf / "minion").write_text(json.dumps({
-        "file_client": "local", "id": "pve1", "root_dir": str(tmp_path), "cachedir": str(cache),
-        "extension_modules": str(cache / "extmods"), "file_roots": {"base": [str(REPO / "states"), str(REPO)]}, "enable_fqdns_grains": False,
-        "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|artifacts|\.[^/]*)/"],
-        "file_ignore_glob": ["*.pyc", "*/__pycache__/*"],
-    }))
-    call = [str(pathlib.Path(sys.executable).with_name("salt-call")), "--local", "-c", str(conf), "--out=json"]
+    (conf / "minion").write_text(
+        json.dumps(
+            {
+                "file_client": "local",
+                "id": "pve1",
+                "root_dir": str(tmp_path),
+                "cachedir": str(cache),
+                "extension_modules": str(cache / "extmods"),
+                "file_roots": {"base": [str(REPO / "states"), str(REPO)]},
+                "enable_fqdns_grains": False,
+                "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|artifacts|\.[^/]*)/"],
+                "file_ignore_glob": ["*.pyc", "*/__pycache__/*"],
+            }
+        )
+    )
+    call = [
+        str(pathlib.Path(sys.executable).with_name("salt-call")),
+        "--local",
+        "-c",
+        str(conf),
+        "--out=json",
+    ]
     env = dict(os.environ, PATH=tools)
-    done = subprocess.run([*call, "saltutil.sync_all"], capture_output=True, text=True, timeout=180, check=False, env=env)
+    done = subprocess.run(
+        [*call, "saltutil.sync_all"], capture_output=True, text=True, timeout=180, check=False, env=env
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     synced = json.loads(done.stdout)["local"]
     assert "modules.corosync_alone" in synced["modules"] and "states.corosync" in synced["states"]
     assert "utils.ring_alone" in synced["utils"] and "output.corosync_table" in synced["output"]
     extmods = cache / "extmods"
-    told = probe(sys.executable, tmp_path, tools, cachedir=str(cache), extension_modules=str(extmods),
-                 runner_dirs=[str(REPO / "_runners")], utils_dirs=[str(extmods / "utils")])
+    told = probe(
+        sys.executable,
+        tmp_path,
+        tools,
+        cachedir=str(cache),
+        extension_modules=str(extmods),
+        runner_dirs=[str(REPO / "_runners")],
+        utils_dirs=[str(extmods / "utils")],
+    )
     complete(told)
     assert all(pathlib.Path(path).is_relative_to(extmods) for path in told["files"]), told["files"]
-    done = subprocess.run([*call, "--pillar-root", str(tmp_path), "corosync.plan"], capture_output=True, text=True,
-                          timeout=180, check=False, env=env)
+    done = subprocess.run(
+        [*call, "--pillar-root", str(tmp_path), "corosync.plan"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=env,
+    )
     assert json.loads(done.stdout)["local"]["findings"][0]["code"] == "pillar-none", done.stderr[-2000:]
 
 
@@ -146,19 +229,51 @@ def test_the_states_render_for_a_node(tmp_path, tools):
     """Every SLS that top.sls names compiles with the example pillar, and its functions exist."""
     conf = tmp_path / "conf"
     conf.mkdir()
-    (conf / "minion").write_text(json.dumps({
-        "file_client": "local", "id": "pve1", "root_dir": str(tmp_path), "cachedir": str(tmp_path / "cache"),
-        "file_roots": {"base": [str(REPO / "states")]}, "pillar_roots": {"base": [str(REPO / "pillar")]},
-        "enable_fqdns_grains": False, "module_dirs": [str(REPO / "_modules")], "states_dirs": [str(REPO / "_states")],
-        "utils_dirs": [str(REPO / "_utils")],
-    }))
-    call = [str(pathlib.Path(sys.executable).with_name("salt-call")), "--local", "-c", str(conf), "--out=json"]
-    done = subprocess.run([*call, "state.show_highstate"], capture_output=True, text=True, timeout=180, check=False,
-                          env=dict(os.environ, PATH=tools))
+    (conf / "minion").write_text(
+        json.dumps(
+            {
+                "file_client": "local",
+                "id": "pve1",
+                "root_dir": str(tmp_path),
+                "cachedir": str(tmp_path / "cache"),
+                "file_roots": {"base": [str(REPO / "states")]},
+                "pillar_roots": {"base": [str(REPO / "pillar")]},
+                "enable_fqdns_grains": False,
+                "module_dirs": [str(REPO / "_modules")],
+                "states_dirs": [str(REPO / "_states")],
+                "utils_dirs": [str(REPO / "_utils")],
+            }
+        )
+    )
+    call = [
+        str(pathlib.Path(sys.executable).with_name("salt-call")),
+        "--local",
+        "-c",
+        str(conf),
+        "--out=json",
+    ]
+    done = subprocess.run(
+        [*call, "state.show_highstate"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=dict(os.environ, PATH=tools),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     shown = json.loads(done.stdout)["local"]
     assert isinstance(shown, dict), shown
-    assert [name for name in shown if "ring_layout" in str(shown[name].get("corosync"))] == ["links of the cluster"]
-    order = sorted(shown, key=lambda name: min(row["order"] for rows in shown[name].values() if isinstance(rows, list)
-                                               for row in rows if isinstance(row, dict) and "order" in row))
+    assert [name for name in shown if "ring_layout" in str(shown[name].get("corosync"))] == [
+        "links of the cluster"
+    ]
+    order = sorted(
+        shown,
+        key=lambda name: min(
+            row["order"]
+            for rows in shown[name].values()
+            if isinstance(rows, list)
+            for row in rows
+            if isinstance(row, dict) and "order" in row
+        ),
+    )
     assert order.index("links of the cluster") < order.index("names of the cluster")

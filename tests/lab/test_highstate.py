@@ -8,7 +8,13 @@ import pytest
 
 from lab.cluster import wait_for
 
-PILLAR_FILES = ("top.sls", "corosync/init.sls", "corosync/nodes.sls", "corosync/nominal.sls", "corosync/degraded.sls")
+PILLAR_FILES = (
+    "top.sls",
+    "corosync/init.sls",
+    "corosync/nodes.sls",
+    "corosync/nominal.sls",
+    "corosync/degraded.sls",
+)
 LINKS = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
 
 
@@ -19,8 +25,10 @@ def wanted(layout, **more):
 def highstate(lab, target="pve*", *words, timeout=400):
     """Run highstate and return {node: {state id: row}}."""
     said = lab.salt("--out=json", "--static", "-t", "300", target, "state.apply", *words, timeout=timeout)
-    return {node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
-            for node, rows in json.loads(said.stdout).items()}
+    return {
+        node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
+        for node, rows in json.loads(said.stdout).items()
+    }
 
 
 def layout_state(rows):
@@ -33,7 +41,11 @@ def version(lab, node):
 
 
 def texts(lab):
-    return {lab.read(node, path) for node in lab.nodes for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")}
+    return {
+        lab.read(node, path)
+        for node in lab.nodes
+        for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
+    }
 
 
 def ring_id(lab, node):
@@ -47,7 +59,9 @@ def local(lab, node, *words, timeout=400):
         text = lab.read("master", f"/srv/pillar/{name}")
         lab.exec(node, ["mkdir", "-p", "/srv/pillar/corosync"], check=True)
         lab.write(node, f"/srv/pillar/{name}", text)
-    done = lab.exec(node, ["salt-call", "--local", "--retcode-passthrough", "--out=json", *words], timeout=timeout)
+    done = lab.exec(
+        node, ["salt-call", "--local", "--retcode-passthrough", "--out=json", *words], timeout=timeout
+    )
     return done.returncode, json.loads(done.stdout)["local"]
 
 
@@ -57,7 +71,9 @@ def synced(lab):
 
 
 def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
-    """One node makes the change for both; test=True told it before; another highstate changes nothing at all."""
+    """
+    One node makes the change for both; test=True told it before; another highstate changes nothing at all.
+    """
     before, ring = {node: version(lab, node) for node in lab.nodes}, ring_id(lab, "pve1")
     tested = highstate(lab, "pve*", "test=True", wanted("degraded"))
     assert {node: version(lab, node) for node in lab.nodes} == before
@@ -71,7 +87,10 @@ def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
     assert ring_id(lab, "pve1") == ring, "no membership was lost on the way"
     assert len(texts(lab)) == 1
     members = json.loads(lab.read("pve1", "/etc/pve/.members"))["nodelist"]
-    assert {name: row["ip"] for name, row in members.items()} == {"pve1": "198.51.101.10", "pve2": "198.51.102.10"}
+    assert {name: row["ip"] for name, row in members.items()} == {
+        "pve1": "198.51.101.10",
+        "pve2": "198.51.102.10",
+    }
 
     after = {node: version(lab, node) for node in lab.nodes}
     again = highstate(lab, "pve*", wanted("degraded"))
@@ -88,9 +107,11 @@ def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
 def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_other_node(lab):
     """The lock of the dead holder ends by itself; the other node plans from what is there."""
     first = version(lab, "pve1")
-    script = ("salt-call --local corosync.apply degraded & P=$!; for i in $(seq 1 300); do sleep 0.1; "
-              f"[ $(sed -n 's/^ *config_version: *//p' /etc/corosync/corosync.conf) -gt {first} ] && break; done; "
-              "kill -9 $P; wait $P")
+    script = (
+        "salt-call --local corosync.apply degraded & P=$!; for i in $(seq 1 300); do sleep 0.1; "
+        f"[ $(sed -n 's/^ *config_version: *//p' /etc/corosync/corosync.conf) -gt {first} ] && break; done; "
+        "kill -9 $P; wait $P"
+    )
     local(lab, "pve1", "corosync.status")
     local(lab, "pve2", "corosync.status")
     results = {}
@@ -98,10 +119,15 @@ def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_other_node(lab):
     def other():
         results["pve2"] = local(lab, "pve2", "corosync.apply", "degraded", timeout=400)
 
-    killed = threading.Thread(target=lambda: results.update(pve1=lab.exec("pve1", ["bash", "-c", script], timeout=60)))
+    killed = threading.Thread(
+        target=lambda: results.update(pve1=lab.exec("pve1", ["bash", "-c", script], timeout=60))
+    )
     killed.start()
-    wait_for(lambda: lab.exec("pve1", ["test", "-d", "/etc/pve/priv/lock/pve-corosync"]).returncode == 0, 30,
-             what="pve1 to take the lock")
+    wait_for(
+        lambda: lab.exec("pve1", ["test", "-d", "/etc/pve/priv/lock/pve-corosync"]).returncode == 0,
+        30,
+        what="pve1 to take the lock",
+    )
     waiting = threading.Thread(target=other)
     waiting.start()
     killed.join()
@@ -117,9 +143,17 @@ def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_other_node(lab):
 
 
 DRIFT = {
-    "older local file": ("pve1", "/etc/corosync/corosync.conf", lambda text: text.replace("config_version: ", "config_version: 0")),
+    "older local file": (
+        "pve1",
+        "/etc/corosync/corosync.conf",
+        lambda text: text.replace("config_version: ", "config_version: 0"),
+    ),
     "same version, other bytes": ("pve2", "/etc/corosync/corosync.conf", lambda text: f"# by hand\n{text}"),
-    "newer local file": ("pve2", "/etc/corosync/corosync.conf", lambda text: text.replace("config_version: ", "config_version: 7")),
+    "newer local file": (
+        "pve2",
+        "/etc/corosync/corosync.conf",
+        lambda text: text.replace("config_version: ", "config_version: 7"),
+    ),
 }
 
 
@@ -180,13 +214,17 @@ def test_without_quorum_highstate_touches_nothing_and_names_the_command(lab):
 
 
 def test_a_node_alone_does_its_part_and_the_last_one_finishes(lab):
-    """No master, no sight of each other by ssh: pve1 adds a link, pve2 does so too and takes both to the layout."""
+    """
+    No master, no sight of each other by ssh: pve1 adds a link, pve2 does so too and takes both to the layout.
+    """
     lab.exec("master", ["systemctl", "stop", "salt-master"], check=True)
     try:
         lab.cut("vrack")
         wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
         code, report = local(lab, "pve1", "corosync.apply", "degraded")
-        assert (code, report["result"]) == (1, "refused") and "alone-no-quorum" in [f["code"] for f in report["findings"]]
+        assert (code, report["result"]) == (1, "refused") and "alone-no-quorum" in [
+            f["code"] for f in report["findings"]
+        ]
         code, tested = local(lab, "pve1", "corosync.plan", "degraded", "degraded=True")
         code, report = local(lab, "pve1", "corosync.apply", "degraded", "degraded=True", "patience=2")
         assert (code, report["result"]) == (1, "waiting"), report
@@ -206,13 +244,24 @@ def test_nodes_that_cannot_ask_each_other_come_to_the_same_bytes(lab):
     """ssh is closed, too: each does its part from nothing but its own files, and quorum is back."""
     for node in lab.nodes:
         local(lab, node, "corosync.status")
-        lab.exec(node, ["nft", "-f", "-"], check=True, stdin="table inet mine { chain i { type filter hook input "
-                 "priority 0; tcp dport 22 drop; }; }\n")
+        lab.exec(
+            node,
+            ["nft", "-f", "-"],
+            check=True,
+            stdin="table inet mine { chain i { type filter hook input "
+            "priority 0; tcp dport 22 drop; }; }\n",
+        )
     lab.cut("vrack")
     wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
     found = {}
-    calls = [threading.Thread(target=lambda node=node: found.update({node: local(
-        lab, node, "corosync.apply", "degraded", "degraded=True", "patience=30")})) for node in lab.nodes]
+    calls = [
+        threading.Thread(
+            target=lambda node=node: found.update(
+                {node: local(lab, node, "corosync.apply", "degraded", "degraded=True", "patience=30")}
+            )
+        )
+        for node in lab.nodes
+    ]
     for call in calls:
         call.start()
     for call in calls:
@@ -232,7 +281,9 @@ def test_the_pillar_of_a_living_cluster_makes_an_empty_plan(lab):
         lab.exec(node, ["mkdir", "-p", "/srv/adopted"], check=True)
         lab.write(node, "/srv/adopted/top.sls", "base: {'*': [corosync]}\n")
         lab.write(node, "/srv/adopted/corosync.sls", done.stdout)
-        told = lab.exec(node, ["salt-call", "--local", "--pillar-root=/srv/adopted", "--out=json", "corosync.plan"])
+        told = lab.exec(
+            node, ["salt-call", "--local", "--pillar-root=/srv/adopted", "--out=json", "corosync.plan"]
+        )
         report = json.loads(told.stdout)["local"]
         assert (report["steps"], report["retcode"]) == ([], 0), report
         assert [f for f in report["findings"] if f["severity"] != "info"] == []
@@ -240,7 +291,8 @@ def test_the_pillar_of_a_living_cluster_makes_an_empty_plan(lab):
 
 REINSTALL = """
 systemctl stop pve-ha-lrm pve-ha-crm pvestatd pvedaemon pveproxy pve-firewall corosync pve-cluster
-rm -rf /etc/corosync/corosync.conf /etc/corosync/authkey /var/lib/pve-cluster/* /root/.ssh /var/lib/pve-corosync
+rm -rf /etc/corosync/corosync.conf /etc/corosync/authkey /var/lib/pve-cluster/* /root/.ssh
+rm -rf /var/lib/pve-corosync
 rm -rf /run/pve-corosync /etc/ssh/ssh_host_rsa_key*
 ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key
 systemctl restart ssh
@@ -249,10 +301,15 @@ systemctl start pve-cluster pvestatd pvedaemon pveproxy pve-ha-lrm pve-ha-crm pv
 
 
 def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
-    """Same name, empty disk, other keys: back by one command, over the links in force, with the guests untouched."""
+    """
+    Same name, empty disk, other keys: back by one command, over the links in force, with the guests
+    untouched.
+    """
     for guest in ("/etc/pve/nodes/pve1/qemu-server/1100.conf", "/etc/pve/nodes/pve2/qemu-server/1200.conf"):
         lab.write("pve1", guest, "memory: 64\n")
-    before = lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout
+    before = lab.exec(
+        "pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True
+    ).stdout
     refused = lab.salt_run("--out=json", "corosync.rebuild", "pve2", "progress=False")
     assert json.loads(refused.stdout)["result"] == "already", "a healthy member is left alone"
     lab.exec("pve2", ["sh", "-s"], stdin=REINSTALL, check=True)
@@ -262,7 +319,10 @@ def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
     done = lab.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve2"}', timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
-    assert lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout == before
+    assert (
+        lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout
+        == before
+    )
     verify = json.loads(lab.salt_run("--out=json", "corosync.verify").stdout)
     wrong = {item["item"]: item["seen"] for item in verify["checklist"] if not item["ok"]}
     assert not set(wrong) - {"replication", "services"} and "pve2" not in wrong.get("services", ""), wrong

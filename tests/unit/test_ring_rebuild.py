@@ -8,34 +8,73 @@ import ring_conf
 import ring_layout
 import ring_rebuild
 
-NODES = {"pve1": ("10.66.0.1", "198.51.100.10"), "pve2": ("10.66.0.2", "203.0.113.20"),
-         "pve3": ("10.66.0.3", "203.0.113.30")}
+NODES = {
+    "pve1": ("10.66.0.1", "198.51.100.10"),
+    "pve2": ("10.66.0.2", "203.0.113.20"),
+    "pve3": ("10.66.0.3", "203.0.113.30"),
+}
 PILLAR = {
-    "cluster_name": "prod", "layout": "nominal",
-    "nodes": {name: {"nodeid": n, "addresses": {"vrack": NODES[name][0], "public": NODES[name][1]}}
-              for n, name in enumerate(NODES, 1)},
+    "cluster_name": "prod",
+    "layout": "nominal",
+    "nodes": {
+        name: {"nodeid": n, "addresses": {"vrack": NODES[name][0], "public": NODES[name][1]}}
+        for n, name in enumerate(NODES, 1)
+    },
     "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"}},
 }
 LAYOUT = ring_layout.resolve(ring_layout.load(PILLAR))
-LINKS = {0: {"addresses": {n: a[0] for n, a in NODES.items()}, "options": {}},
-         2: {"addresses": {n: a[1] for n, a in NODES.items()}, "options": {}}}
+LINKS = {
+    0: {"addresses": {n: a[0] for n, a in NODES.items()}, "options": {}},
+    2: {"addresses": {n: a[1] for n, a in NODES.items()}, "options": {}},
+}
 EMPTY = {"name": "pve3", "reasons": []}
 
 
 def observed(links=LINKS, quorate=True, listed=True):
     names = list(NODES) if listed else ["pve1", "pve2"]
-    rows = {n: {"addresses": {k: v for k, v in row["addresses"].items() if k in names}, "options": {}}
-            for n, row in links.items()}
-    text = ring_conf.render("prod", {n: {"nodeid": PILLAR["nodes"][n]["nodeid"]} for n in names}, rows, 7).decode()
+    rows = {
+        n: {"addresses": {k: v for k, v in row["addresses"].items() if k in names}, "options": {}}
+        for n, row in links.items()
+    }
+    text = ring_conf.render(
+        "prod", {n: {"nodeid": PILLAR["nodes"][n]["nodeid"]} for n in names}, rows, 7
+    ).decode()
     file = {"version": 7, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-    running = {"version": 7, "nodeid": 1, "token": 3000, "consensus": 3600, "interfaces": {}, "nodes": {
-        n: {"nodeid": PILLAR["nodes"][n]["nodeid"], "addresses": {k: row["addresses"][n] for k, row in rows.items()}}
-        for n in names}}
-    facts = {"local": file, "cluster_file": file, "runtime": running, "quorum": {"quorate": quorate, "members": [1, 2]},
-             "pmxcfs": {"mounted": True, "writable": quorate}, "links": {}, "addresses": {}}
-    blank = {"local": None, "cluster_file": None, "runtime": None, "quorum": None, "links": {},
-             "pmxcfs": {"mounted": True, "writable": True}}
-    return {"nodes": {"pve1": copy.deepcopy(facts), "pve2": copy.deepcopy(facts), "pve3": blank}, "silent": []}
+    running = {
+        "version": 7,
+        "nodeid": 1,
+        "token": 3000,
+        "consensus": 3600,
+        "interfaces": {},
+        "nodes": {
+            n: {
+                "nodeid": PILLAR["nodes"][n]["nodeid"],
+                "addresses": {k: row["addresses"][n] for k, row in rows.items()},
+            }
+            for n in names
+        },
+    }
+    facts = {
+        "local": file,
+        "cluster_file": file,
+        "runtime": running,
+        "quorum": {"quorate": quorate, "members": [1, 2]},
+        "pmxcfs": {"mounted": True, "writable": quorate},
+        "links": {},
+        "addresses": {},
+    }
+    blank = {
+        "local": None,
+        "cluster_file": None,
+        "runtime": None,
+        "quorum": None,
+        "links": {},
+        "pmxcfs": {"mounted": True, "writable": True},
+    }
+    return {
+        "nodes": {"pve1": copy.deepcopy(facts), "pve2": copy.deepcopy(facts), "pve3": blank},
+        "silent": [],
+    }
 
 
 def codes(found):
@@ -89,4 +128,7 @@ def test_guests_that_come_go_or_change_are_named():
     assert ring_rebuild.guests_changed(before, dict(before), "pve3") == []
     after = {"pve1/lxc/1.conf": "x", "pve2/lxc/3.conf": "c"}
     assert ring_rebuild.guests_changed(before, after, "pve3")[0]["data"]["paths"] == [
-        "pve1/lxc/1.conf", "pve1/lxc/2.conf", "pve2/lxc/3.conf"]
+        "pve1/lxc/1.conf",
+        "pve1/lxc/2.conf",
+        "pve2/lxc/3.conf",
+    ]

@@ -1,0 +1,123 @@
+"""
+What this node can see of the whole cluster, without a master.
+
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name). The other nodes are
+asked over PVE's own ssh, with commands that only read.
+
+:depends: corosync, ssh
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path below that
+    directory. It is there for tests.
+
+.. versionadded:: 0.1.0
+"""
+
+import salt.utils.path
+
+try:
+    import ring_alone
+    import ring_layout
+    import ring_peers
+    import ring_rules
+    import ring_run
+    from ring_finding import errors, ordered
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_alone, ring_layout, ring_peers, ring_rules, ring_run
+    from saltext.pve_corosync.utils.ring_finding import errors, ordered
+
+__virtualname__ = "corosync"
+
+__outputter__ = {"status": "corosync_table"}
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def observe():
+    """
+    Return what this node can see of the whole cluster: its own facts, and those of the nodes that it can ask.
+
+    The others are asked over PVE's own ssh, on the address in ``/etc/pve/.members``, then on their addresses
+    in the pillar. Returns ``{"nodes": {name: facts}, "silent": [name], "why": {name: text}}``. Without a
+    pillar, only this node is asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local corosync.observe
+    """
+    told = __salt__["corosync.facts"]()
+    if _pillar() is None:
+        others = sorted((told["runtime"] or {}).get("nodes") or {})
+        return {"nodes": {told["node"]: told}, "silent": [n for n in others if n != told["node"]], "why": {}}
+    cluster = _sight(told["node"])
+    observed = cluster.gather(told)[0]
+    return dict(observed, why=cluster.peers.why)
+
+
+def status():
+    """
+    Show this node, and what it can see of the others: quorum, versions, links, the layout in force, what is
+    wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local corosync.status
+    """
+    told = __salt__["corosync.facts"]()
+    report = {
+        "do": "status",
+        "node": told["node"],
+        "corosync": f"{told['corosync']['version']} {told['corosync']['state']}",
+        "versions": {key: (told[key] or {}).get("version") for key in ("local", "cluster_file", "runtime")},
+        "links": {
+            peer: {
+                number: "connected" if link["connected"] else "down" for number, link in sorted(rows.items())
+            }
+            for peer, rows in sorted(told["links"].items())
+        },
+        "quorate": ring_alone.quorate(told),
+        "pve_writable": told["pmxcfs"]["writable"],
+        "busy": told["busy"],
+        "problems": told["problems"],
+        "cluster": (told["runtime"] or {}).get("cluster_name") or "?",
+        "in_force": [],
+    }
+    observed, findings = {"nodes": {told["node"]: told}, "silent": []}, []
+    try:
+        sight = _sight(told["node"])
+        order = sight.order
+        observed, findings = sight.gather(told)
+        layouts = order.layouts()
+        report.update(wanted=order.layout["name"], in_force=ring_run.in_force(layouts, observed))
+        held = [order.layout["name"], *report["in_force"]][
+            -1 if order.layout["name"] not in report["in_force"] else 0
+        ]
+        findings += ring_rules.check(layouts[held], observed, skip=order.skip)
+    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+        findings = exc.findings
+    report.update(
+        state=ring_run.state_now(observed), matrix=ring_run.matrix(observed), findings=ordered(findings)
+    )
+    bad = bool(errors(report["findings"])) or ring_run.sick(report["state"])
+    report.update(result="errors" if bad else "ok", retcode=ring_run.FAILED if bad else ring_run.OK)
+    return report
+
+
+def _pillar():
+    """
+    Return the pillar as plain types: Salt 3008 masks what ``pillar.get`` returns.
+    """
+    return ring_layout.plain(__pillar__.get("corosync"))
+
+
+def _sight(node):
+    order = ring_alone.Order(_pillar(), __opts__.get("id"), node)
+    return ring_peers.Sight(
+        order, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root")
+    )
