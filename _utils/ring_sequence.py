@@ -156,6 +156,7 @@ class Run:
 
     def __init__(self, order, ports, settings, jid):
         self.order, self.ports, self.settings, self.jid = order, ports, settings, str(jid)
+        self.txn, self.path = self.jid, ""
         self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
         self.carried, self.starts, self.observed = [], {}, None
 
@@ -186,6 +187,25 @@ class Run:
         return self.report
 
     def _work(self):
+        result = self._attempt()
+        if result == "failed" and self._fell_apart():
+            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes keep the
+            # outcomes of a run by its name and number, so the second attempt has a name of its own.
+            self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
+            self.ports.note("planning again", findings=self.report["findings"])
+            self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
+            self.txn, self.carried, self.starts = f"{self.jid}-again", [], {}
+            result = self._attempt()
+        return result
+
+    def _fell_apart(self):
+        """Tell whether a plan for a cluster in one piece failed and the nodes now need one for a cluster in pieces."""
+        if self.path != "planned":
+            return False
+        made, _findings = self.order.plan(self.observed, [])
+        return made["path"] == "degraded" and bool(made["steps"])
+
+    def _attempt(self):
         order = self.order
         self.observed, findings = self.ports.gather()
         self.report["seconds"]["gathered"] = self.ports.passed()
@@ -198,6 +218,7 @@ class Run:
             return "refused"
         if not made["steps"]:
             return self._verify(already=True)
+        self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
         guard, unarmed = ring_guard.Guard(order, self.ports, self.settings, self.report), []
@@ -206,7 +227,7 @@ class Run:
                       or self._steps(made))
         finally:
             unarmed = guard.after()
-            self.ports.ask(order.nodes, "corosync.finish", {"txn": self.jid}, self.settings["gather_timeout"])
+            self.ports.ask(order.nodes, "corosync.finish", {"txn": self.txn}, self.settings["gather_timeout"])
         if ring_run.sick(ring_run.state_now(self.observed)):
             self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
@@ -219,7 +240,7 @@ class Run:
     def _stage(self, made):
         """Have every node check the files of all steps and take its lock; return the findings."""
         nodes = {name: self.order.minions[name] for name in self.order.nodes}
-        call = {"txn": self.jid, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
+        call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
         answers = self.ports.ask(list(nodes), "corosync.stage", call, self.settings["stage_timeout"])
         failed = ring_run.stage_problems(answers, nodes)
         self.report["seconds"]["staged"] = self.ports.passed()
@@ -331,7 +352,7 @@ class _StepTrip:
 
     def __init__(self, run, step, writer, phase, nodes):
         self.run, self.step, self.phase, self.nodes = run, step, phase, nodes
-        self.call = {"txn": run.jid, "step": step, "writer": writer, "phase": phase}
+        self.call = {"txn": run.txn, "step": step, "writer": writer, "phase": phase}
         self.found = {}
 
     def outcomes(self) -> dict:
@@ -344,7 +365,7 @@ class _StepTrip:
             ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
             asked = ports.passed()
             self._ask(missing, "corosync.outcome",
-                      {"txn": self.run.jid, "number": self.step["number"], "phase": self.phase},
+                      {"txn": self.run.txn, "number": self.step["number"], "phase": self.phase},
                       max(0.1, min(settings["gather_timeout"], end - ports.passed())))
             # A call can be lost on its way; where it was not, the second one waits for the first.
             unheard = [name for name in missing if name in self._missing()]

@@ -39,6 +39,7 @@ class World:
         self.kept, self.locks, self.stage_says = {}, set(), {}
         self.fails, self.lost_calls, self.lost_answers, self.deaf = {}, set(), set(), set()
         self.ha, self.ha_done, self.ha_fails = {}, [], {}
+        self.txn, self.dies_in_step = None, None
 
     def passed(self):
         return round(self.clock, 2)
@@ -82,6 +83,8 @@ class World:
 
     def _stage(self, name, txn, steps, by):
         said = self.stage_says.get(name, "")
+        if txn != self.txn:
+            self.txn, self.kept = txn, {}
         if not said:
             self.locks.add(name)
         return {"ok": not said, "checks": [{"ok": not said, "text": said}]}
@@ -108,6 +111,9 @@ class World:
     def _carry_out(self, name, step, writer, phase):
         outcome = {"node": name, "number": step["number"], "phase": phase, "ok": False, "missing": [],
                    "error": self.fails.get((name, step["number"]), ""), "seen": {}, "seconds": {}}
+        if self.dies_in_step:
+            self.sim.dead = {self.dies_in_step}
+            outcome["error"] = "EBUSY: corosync was restarted during the write"
         if outcome["error"]:
             return outcome
         if phase == "files":
@@ -401,3 +407,33 @@ def test_an_unknown_layout_or_strategy_is_refused_before_anything():
         Order(pillar(), "nosuch")
     with pytest.raises(ring_run.RunError, match="strategy"):
         Order(pillar(), "degraded", "fast")
+
+
+def test_a_network_that_dies_unnoticed_is_planned_for_again():
+    ports = world(dead=())
+    ports.dies_in_step = "vrack"
+
+    class Noticed(World):
+        """Once the first attempt is over, the nodes know that the network is dead."""
+
+        def _finish(self, name, txn):
+            self.dies_in_step = None
+            return super()._finish(name, txn)
+
+    ports.__class__ = Noticed
+    report = run(ports)
+    assert report["result"] == "reached", report["summary"]
+    assert report["path"] == "degraded"
+    assert "step-failed" in {item["code"] for item in report["first"]["findings"]}
+    txns = [kwarg["txn"] for function, _nodes, kwarg in ports.calls if function == "corosync.stage"]
+    assert len(txns) == 2 and txns[0] != txns[1]
+    assert not ports.locks
+    assert "planning again" in [note["event"] for note in ports.notes]
+
+
+def test_a_step_that_fails_on_a_cluster_in_one_piece_is_not_tried_again():
+    ports = world(dead=())
+    ports.fails[("pve2", 1)] = "no space left on device"
+    report = run(ports)
+    assert report["result"] == "failed" and "first" not in report
+    assert len([call for call in ports.calls if call[0] == "corosync.stage"]) == 1
