@@ -189,8 +189,8 @@ class Run:
     def _work(self):
         result = self._attempt()
         if result == "failed" and self._fell_apart():
-            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes keep the
-            # outcomes of a run by its name and number, so the second attempt has a name of its own.
+            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes keep
+            # the outcomes of a run by its name and number, so the second attempt has a name of its own.
             self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
             self.ports.note("planning again", findings=self.report["findings"])
             self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
@@ -199,7 +199,7 @@ class Run:
         return result
 
     def _fell_apart(self):
-        """Tell whether a plan for a cluster in one piece failed and the nodes now need one for a cluster in pieces."""
+        """Tell whether a plan for a whole cluster failed, and the nodes now need one for a cluster in pieces."""
         if self.path != "planned":
             return False
         made, _findings = self.order.plan(self.observed, [])
