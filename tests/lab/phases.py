@@ -2,6 +2,8 @@
 
 import json
 
+from lab.cluster import wait_for
+
 PUBLIC = {"pve1": "198.51.101.10", "pve2": "198.51.102.10"}
 VRACK = {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}
 SERVICES = ("pve-cluster", "corosync", "pve-firewall", "pvestatd", "pvedaemon", "pveproxy")
@@ -21,6 +23,18 @@ def orchestrate(lab, name):
     print(done.stderr)
     print(done.stdout)
     return done.returncode, done.stdout
+
+
+def heal(lab):
+    """Repair every network, and wait until Corosync has every link of every pair back, in both directions."""
+    lab.heal()
+
+    def connected():
+        rows = run(lab, "corosync.status")[1]["matrix"].values()
+        links = [state for row in rows for peer in row.values() if isinstance(peer, dict) for state in peer.values()]
+        return links and set(links) == {"connected"}
+
+    wait_for(connected, 60, every=1, what="all links to come back")
 
 
 def codes(report, severity="error"):

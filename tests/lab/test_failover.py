@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from phases import heal
 
 from lab.cluster import Lab, wait_for
 
@@ -100,13 +101,7 @@ def test_failover_with_the_link_cut_and_return(cluster):
     assert done.returncode == 1 and "goal-cannot-carry" in done.stdout, done
     assert files(cluster) == before
 
-    cluster.heal()
-    wait_for(
-        lambda: run(cluster, "corosync.status")[1]["matrix"]["pve1"]["pve2"]["1"] == "connected",
-        30,
-        every=1,
-        what="link 1 to come back",
-    )
+    heal(cluster)
     rings = {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
              for node in cluster.nodes}
     done = cluster.salt_run("state.orchestrate", "orch.nominal")

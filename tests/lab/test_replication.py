@@ -1,7 +1,7 @@
 """Replication follows the primary network, and where it went is proved by the peer's sshd."""
 
 import pytest
-from phases import PUBLIC, VRACK, codes, guest, logins, members, orchestrate, run, starts, texts
+from phases import PUBLIC, VRACK, codes, guest, heal, logins, members, orchestrate, run, starts, texts
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_replication_goes_to_the_vrack_then_to_the_public_network_and_back(clust
     assert "goal-cannot-carry" in said and "1 DOWN" in said
     assert members(cluster, "pve1") == PUBLIC
 
-    cluster.heal("vrack")
+    heal(cluster)
     code, said = orchestrate(cluster, "nominal")
     assert code == 0, said
     assert members(cluster, "pve1") == members(cluster, "pve2") == VRACK
