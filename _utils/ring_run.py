@@ -316,8 +316,18 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "") -> list[dict]:
             lacking = unmet(name, step, outcome, phase)
             if lacking:
                 findings.append(finding("step-failed", f"{title}: {name}: {'; '.join(lacking)}",
-                                        data={"node": name, "number": step["number"], "missing": lacking}))
+                                        data={"node": name, "number": step["number"], "missing": lacking},
+                                        remedy=_probe_remedy(step, lacking)))
     return findings
+
+
+def _probe_remedy(step, lacking):
+    """Return what to ask when a link that the step adds does not connect: its port may be filtered on the way."""
+    added = [number for number in step.get("add", ()) if any(f"link {number} " in text for text in lacking)]
+    if not added:
+        return ""
+    ports = ", ".join(f"UDP {5405 + int(number)}" for number in added)
+    return f"look whether {ports} is filtered: salt-run corosync.probe LAYOUT names the rule to add"
 
 
 def stage_problems(answers: dict, minions: dict) -> list[dict]:

@@ -189,6 +189,13 @@ def test_the_evidence_counts_and_not_ok_alone(bad, words):
     assert item["code"] == "step-failed" and item["data"]["node"] == "pve1"
 
 
+def test_a_new_link_that_does_not_connect_may_be_filtered_on_the_way():
+    (item,) = ring_run.judge(STEP | {"add": [2]}, {"pve1": outcome(connected=False)}, ["pve1"])
+    assert "UDP 5407" in item["remedy"] and "corosync.probe" in item["remedy"]
+    (item,) = ring_run.judge(STEP | {"add": []}, {"pve1": outcome(connected=False)}, ["pve1"])
+    assert item["remedy"] == ""
+
+
 def test_a_pair_of_other_nodes_is_not_asked_of_a_node():
     step = STEP | {"wait": {"connected": {"2": [["pve2", "pve3"]]}, "quorate": True}}
     assert ring_run.unmet("pve1", step, outcome(connected=False)) == []
