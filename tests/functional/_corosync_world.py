@@ -1,11 +1,12 @@
 """A node whose corosync is :mod:`_fake_corosync`, for tests of the execution module ``corosync``."""
 
+import fcntl
 import json
 import pathlib
 import sys
 import threading
 
-from _pve_world import World
+from _pve_world import World, put
 
 FAKE = pathlib.Path(__file__).with_name("_fake_corosync.py")
 TOOLS = ("corosync", "corosync-cfgtool", "corosync-cmapctl", "corosync-quorumtool", "systemctl", "journalctl")
@@ -96,9 +97,11 @@ class Node(World):
         """
         Change the daemon's state and return it.
         """
-        state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
-        state.update(changes)
-        self.state_file.write_text(json.dumps(state))
+        with open(self.state_file.with_suffix(".lock"), "a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
+            state.update(changes)
+            put(self.state_file, json.dumps(state))
         return state
 
     @property
@@ -121,7 +124,7 @@ class Node(World):
                 if stop.wait(0.05):
                     return
                 if self.cluster.exists() and self.cluster.read_text() != before:
-                    self.local.write_text(self.cluster.read_text())
+                    put(self.local, self.cluster.read_text())
                     if reload:
                         self.salt["corosync.reload"]()
                     return

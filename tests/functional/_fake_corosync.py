@@ -1,10 +1,13 @@
 """Stands in for corosync's tools in functional tests; each copy acts as the tool whose name it has.
 
-The daemon is the file ``$WORLD/corosync.json``: what runs, and how the tools behave. Texts, exit codes and
+The daemon is the file ``$WORLD/corosync.json``: what runs, and how the tools behave; it is changed under the
+lock ``$WORLD/corosync.lock``, as tools and tests change it at the same time. Texts, exit codes and
 formats are those of corosync 3.1.7 (3.1.9 where ``quiet_refusal`` is set). Every call is noted in
 ``$WORLD/calls``.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -25,11 +28,17 @@ def load():
         return json.load(file)
 
 
-def save(state):
-    temporary = f"{WORLD}/corosync.json.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(state, file)
-    os.rename(temporary, f"{WORLD}/corosync.json")
+@contextlib.contextmanager
+def change():
+    """Give the state as it is now, and keep what was changed of it."""
+    with open(f"{WORLD}/corosync.lock", "a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = load()
+        yield state
+        temporary = f"{WORLD}/corosync.json.new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(state, file)
+        os.rename(temporary, f"{WORLD}/corosync.json")
 
 
 def read_conf(path=LOCAL):
@@ -46,23 +55,21 @@ def read_conf(path=LOCAL):
 
 def apply(state):
     state["version"], state["nodes"] = read_conf()
-    save(state)
 
 
-def cfgtool(state, _args):
+def cfgtool(_state, _args):
     print("Reloading corosync.conf...", flush=True)
-    if not state["running"]:
-        return fail(NOT_RUNNING["corosync-cfgtool"])
-    if state["refusals"]:
-        state["refusals"] -= 1
-        save(state)
-        fail("Could not reload configuration. Error CS_ERR_INVALID_PARAM")
-        return 0 if state["quiet_refusal"] else 7
-    if state["lost_reloads"]:
-        state["lost_reloads"] -= 1
-        save(state)
-    else:
-        apply(state)
+    with change() as state:
+        if not state["running"]:
+            return fail(NOT_RUNNING["corosync-cfgtool"])
+        if state["refusals"]:
+            state["refusals"] -= 1
+            fail("Could not reload configuration. Error CS_ERR_INVALID_PARAM")
+            return 0 if state["quiet_refusal"] else 7
+        if state["lost_reloads"]:
+            state["lost_reloads"] -= 1
+        else:
+            apply(state)
     print("Done")
     return 0
 
@@ -148,10 +155,10 @@ def daemon(_state, args):
 
 def systemctl(state, args):
     if args[0] == "restart":
-        state["running"] = not state["exits"]
-        save(state)
-        if state["running"]:
-            apply(state)
+        with change() as state:
+            state["running"] = not state["exits"]
+            if state["running"]:
+                apply(state)
         return 0
     print(f"Result=success\nExecMainStatus=0\nActiveState={'active' if state['running'] else 'inactive'}")
     return 0

@@ -11,7 +11,8 @@ import ring_facts
 import ring_hold
 import ring_pve_lock
 from _corosync_world import PUBLIC, VRACK, conf
-from _two_nodes import INTERFACES, Pair, parsed, writable
+from _pve_world import put
+from _two_nodes import INTERFACES, Pair, parsed
 from salt.exceptions import CommandExecutionError
 
 LOCK = ring_pve_lock.LOCK
@@ -262,7 +263,7 @@ def test_drift_is_repaired(pair, drift):
 
 def stop(pair, text):
     pair.one.daemon(running=False)
-    writable(pair.one, False)
+    pair.one.mount(writable=False)
     pair.one.local.write_text(text)
 
 
@@ -270,7 +271,7 @@ def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
     stop(pair, conf(5, extra=INTERFACES))
     tested = pair.state("corosync.ring_layout", "links", test=True)
     assert tested["result"] is None and "start corosync" in tested["changes"]["steps"][0]
-    writable(pair.one, True)
+    pair.one.mount(writable=True)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True and ret["changes"]["steps"] == tested["changes"]["steps"], ret
     assert pair.one.daemon()["running"] is True
@@ -278,7 +279,7 @@ def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
 
 def test_a_stopped_daemon_gets_the_newer_file_before_it_starts(pair):
     stop(pair, conf(4, extra=INTERFACES))
-    writable(pair.one, True)
+    pair.one.mount(writable=True)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True, ret
     assert pair.one.local.read_text() == conf(5, extra=INTERFACES)
@@ -378,7 +379,7 @@ def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
     def peer():  # the other node does its part, too
         text = pair.one.local.read_text()
         version, nodes = parsed(text)
-        pair.two.local.write_text(text)
+        put(pair.two.local, text)
         pair.two.daemon(version=version, nodes=nodes)
         timer.start()
 
