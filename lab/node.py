@@ -191,20 +191,21 @@ def kill_pid(pid):
 
 
 def kill_cgroup(cgroup):
-    """Kill what runs in a cgroup of the lab, and remove it; nothing is there but what the lab put there."""
-    if not cgroup.is_dir():
-        return
+    """Kill what runs in a cgroup of the lab, and remove it; nothing is there but what the lab put there.
+
+    A systemd that is being killed still removes cgroups of its own: what is gone meanwhile is gone.
+    """
 
     def emptied():
-        pids = [int(pid) for procs in cgroup.rglob("cgroup.procs") for pid in _lines(procs)]
+        pids = [int(pid) for folder, _, _ in os.walk(cgroup) for pid in _lines(Path(folder, "cgroup.procs"))]
         for pid in pids:
             kill_pid(pid)
         return not pids
 
     wait_for(emptied, 20, every=0.05, what=f"the processes in {cgroup} to end")
-    for inner in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
-        inner.rmdir()
-    cgroup.rmdir()
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        with suppress(FileNotFoundError):
+            os.rmdir(folder)
 
 
 def _lines(path):

@@ -3,8 +3,10 @@
 LAB_SUITES names the suites (default: both). On a failure the journals of all machines go to artifacts/.
 """
 
+import fcntl
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,16 @@ ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 
 @pytest.fixture(scope="session")
 def lab_prefix():
-    """Prefix for the names of this run's labs; labs that a killed test run left are removed first."""
-    for name in all_names():
-        owner = re.fullmatch(r"t(\d+)-.*", name)
-        if owner and start_time(int(owner[1])) is None:
-            Lab(name).down()
+    """Prefix for the names of this run's labs; labs that a killed test run left are removed first.
+
+    Under a lock, as the tests of both suites run side by side and begin at the same moment.
+    """
+    with open(Path(tempfile.gettempdir(), "pve-corosync-lab-tests.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in all_names():
+            owner = re.fullmatch(r"t(\d+)-.*", name)
+            if owner and start_time(int(owner[1])) is None:
+                Lab(name).down()
     return f"t{os.getpid()}"
 
 

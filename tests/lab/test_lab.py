@@ -12,7 +12,7 @@ import pytest
 
 from lab import host, seed
 from lab.cluster import MASTER, Lab, LabError, wait_for
-from lab.node import start_time
+from lab.node import kill_cgroup, start_time
 from lab.story import phases
 
 COMMAND = [sys.executable, str(host.REPO / "lab/lab")]
@@ -294,6 +294,17 @@ def test_only_processes_of_the_lab_are_killed(tmp_path):
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_cgroup_that_goes_by_itself_is_no_error(monkeypatch):
+    """A systemd that is being killed removes cgroups of its own between the look and the act."""
+    cgroup = host.cgroup_root() / f"pcl-t{os.getpid()}-cgroup"
+    (cgroup / "payload/one.service").mkdir(parents=True)
+    (cgroup / "payload/two.service").mkdir()
+    monkeypatch.setattr("lab.node.os.rmdir", lambda path: (Path(path).rmdir(), Path(path).rmdir()))
+    kill_cgroup(cgroup)
+    assert not cgroup.exists()
+    kill_cgroup(cgroup)
 
 
 def test_demo_sums_up_an_orchestration():
