@@ -89,8 +89,9 @@ def facts(**kwargs):  # pylint: disable=unused-argument
     pve = _pve(answers["pve"], problems)
     cmap = _cmap(answers["cmap"], problems)
     running = ring_output.runtime(cmap) if cmap else None
-    local, cluster_file = _local_file(problems), _described(
-        pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems
+    local, cluster_file = (
+        _local_file(problems),
+        _described(pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems),
     )
     told = {
         "minion": __opts__.get("id"),

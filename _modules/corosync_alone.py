@@ -184,9 +184,7 @@ class _Job:
     One call of ``plan`` or ``apply``.
     """
 
-    def __init__(
-        self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False
-    ):  # pylint: disable=too-many-arguments
+    def __init__(self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False):  # pylint: disable=too-many-arguments
         self.node = __salt__["corosync.node_name"]()
         self.order = ring_alone.Order(
             _pillar(),
@@ -237,9 +235,10 @@ class _Job:
         holder = {"node": self.order.own, "run": self.run, "what": what}
         try:
             # one lock for this node, since all its processes are one holder to pmxcfs; one for the cluster
-            with ring_store.locked(_root(), "alone", self.wait), ring_hold.Lock(
-                holder, self.wait, _root(), self.say
-            ) as lock:
+            with (
+                ring_store.locked(_root(), "alone", self.wait),
+                ring_hold.Lock(holder, self.wait, _root(), self.say) as lock,
+            ):
                 return self.locked(lock)
         except ring_store.Busy:
             return self.report(

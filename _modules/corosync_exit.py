@@ -1,4 +1,4 @@
-""" What the exit checklist wants to know of this node beyond corosync itself, and the gates of the phases
+"""What the exit checklist wants to know of this node beyond corosync itself, and the gates of the phases
 after the links.
 
 Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
@@ -80,7 +80,7 @@ def exit_facts(primary):
 
 
 def primary_gate(addresses, timeout=30):
-    """ Wait until this node's ``.members`` shows these addresses and ``/etc/pve`` is writable, and return
+    """Wait until this node's ``.members`` shows these addresses and ``/etc/pve`` is writable, and return
     the evidence.
 
     addresses

@@ -130,9 +130,7 @@ class _Work:
     One step while it is carried out: its clock, and the outcome as it fills.
     """
 
-    def __init__(
-        self, txn, step, writer, phase, budget
-    ):  # pylint: disable=redefined-outer-name,too-many-arguments
+    def __init__(self, txn, step, writer, phase, budget):  # pylint: disable=redefined-outer-name,too-many-arguments
         self.step, self.phase = step, phase
         self.data = ring_store.checked_conf(step["conf"])
         self.version = int(step["version"])

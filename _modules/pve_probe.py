@@ -87,7 +87,7 @@ def links(txn, links, seconds=2.0):  # pylint: disable=redefined-outer-name
         As for ``pve_probe.exchange``.
 
     links
-        ``{any name: {"port": UDP port, "addresses": {node name: address}}}``, the same on all nodes: this node
+        ``{any name: {"port": UDP port, "addresses": {node: address}}}``, the same on all nodes: this node
         is the one whose address is on an interface here.
 
     Returns ``{"links": {name: answer of pve_probe.exchange, or {"error": text}}}``.

@@ -2,9 +2,9 @@
 The cluster as a whole: its status, a plan, a run to a layout, the exit checklist.
 
 Every function asks all nodes at once, with deadlines of its own: a node that is down costs exactly the wait.
-A run (``corosync.apply``) is planned from what all nodes report, checked on all nodes, carried out step by step
-with one round trip each, journalled, and verified at its end. Progress goes to standard error, reports to
-standard output.
+A run (``corosync.apply``) is planned from what all nodes report, checked on all nodes, carried out step by
+step with one round trip each, journalled, and verified at its end. Progress goes to standard error, reports
+to standard output.
 
 :configuration: master config, all optional, times in seconds:
 
@@ -239,8 +239,13 @@ FUNCTIONS = {
 def _status(cluster, skip):
     site = ring_site.Site(_master(), cluster, skip)
     observed, findings = site.gather()
-    rows = {"cluster": site.name, "state": ring_run.state_now(observed), "matrix": ring_run.matrix(observed),
-            "in_force": [], "observed": ring_run.without_texts(observed)}
+    rows = {
+        "cluster": site.name,
+        "state": ring_run.state_now(observed),
+        "matrix": ring_run.matrix(observed),
+        "in_force": [],
+        "observed": ring_run.without_texts(observed),
+    }
     try:
         loaded = ring_layout.load(site.pillar)
     except ring_layout.LayoutError as exc:
@@ -257,8 +262,11 @@ def _status(cluster, skip):
         findings += ring_rules.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
     bad = bool(errors(findings)) or ring_run.sick(rows["state"])
-    return rows | {"findings": findings, "result": "errors" if bad else "ok",
-                   "retcode": ring_run.FAILED if bad else ring_run.OK}
+    return rows | {
+        "findings": findings,
+        "result": "errors" if bad else "ok",
+        "retcode": ring_run.FAILED if bad else ring_run.OK,
+    }
 
 
 def _plan(layout, strategy, skip, force, cluster, diff):
@@ -278,9 +286,13 @@ def _verify(layout, cluster, skip):
     findings = ordered(findings + borne)
     ok = ring_verify.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
-    return order.head() | {"checklist": items, "findings": findings, "result": "true" if ok else "not true",
-                           "summary": f"{true} of {len(items)} items of the exit checklist are true",
-                           "retcode": ring_run.OK if ok else ring_run.FAILED}
+    return order.head() | {
+        "checklist": items,
+        "findings": findings,
+        "result": "true" if ok else "not true",
+        "summary": f"{true} of {len(items)} items of the exit checklist are true",
+        "retcode": ring_run.OK if ok else ring_run.FAILED,
+    }
 
 
 def _apply(layout, test, strategy, skip, force, cluster, progress):
@@ -311,8 +323,13 @@ def _journal(jid, last):
         if rows:
             runs.append(_journal_row(rows) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
-        raise ring_run.RunError(finding("argument-bad", f"jid={jid}: no such run in {_state_dir()}",
-                                        remedy="salt-run corosync.journal lists them"))
+        raise ring_run.RunError(
+            finding(
+                "argument-bad",
+                f"jid={jid}: no such run in {_state_dir()}",
+                remedy="salt-run corosync.journal lists them",
+            )
+        )
     return {"runs": runs, "findings": findings, "result": "ok", "retcode": ring_run.OK}
 
 
@@ -349,9 +366,11 @@ def _master():
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True),
+            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
+        ),
         accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]),
+            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
+        ),
         pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
         fire=_fire,
         jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),

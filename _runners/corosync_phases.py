@@ -1,4 +1,4 @@
-""" What follows the links: primary network, certificates, services, replication, the restart, the test of a
+"""What follows the links: primary network, certificates, services, replication, the restart, the test of a
 link's port.
 
 Part of the runner ``corosync`` (Salt joins the files of one virtual name). Each function is one phase, safe
@@ -54,7 +54,7 @@ def move_primary(
     brief=False,
     **kwargs,
 ):
-    """ Have all node names resolve to the layout's primary network, and PVE use it: replication and
+    """Have all node names resolve to the layout's primary network, and PVE use it: replication and
     migration follow.
 
     Names first, on all nodes. Then pve-cluster is restarted on the nodes whose own address moved, one at a
@@ -89,7 +89,7 @@ def move_primary(
 def update_certs(
     layout=None, renew=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
 ):
-    """ Have PVE write each node's certificate and host key file, on all nodes at once, and read them back
+    """Have PVE write each node's certificate and host key file, on all nodes at once, and read them back
     everywhere.
 
     layout
@@ -166,7 +166,7 @@ def replicate(
 
 
 def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
-    """ Test the port of every link that a layout adds: both directions, latency, path MTU; corosync is not
+    """Test the port of every link that a layout adds: both directions, latency, path MTU; corosync is not
     touched.
 
     layout
@@ -189,7 +189,7 @@ def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief
 def restart(
     layout=None, test=False, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
 ):
-    """ Restart corosync on all nodes: every node has the same checked file first, HA is released where it
+    """Restart corosync on all nodes: every node has the same checked file first, HA is released where it
     must be.
 
     At the same moment where the links differ or nothing carries; node by node behind a quorum gate where an
@@ -242,9 +242,7 @@ FUNCTIONS = {
 }
 
 
-def _phase(
-    do, unknown, brief, ours, layout, skip, force, cluster, progress
-):  # pylint: disable=too-many-arguments
+def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  # pylint: disable=too-many-arguments
     """
     Run one phase under the cluster's lock.
     """

@@ -290,7 +290,7 @@ def own_part(order: Order, observed: dict) -> dict:
             findings.append(
                 finding(
                     "part-adopted",
-                    f"{source} has version {top} already; this node takes the same " "file",
+                    f"{source} has version {top} already; this node takes the same file",
                     data={"node": source, "version": top},
                 )
             )

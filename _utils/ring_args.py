@@ -122,11 +122,17 @@ def unknown_arguments(function: str, given, allowed) -> None:
     """
     bad = [key for key in given if not str(key).startswith("__")]
     if bad:
-        raise RunError([finding("argument-unknown",
-                                f"{function} has no argument {key!r}; allowed: {', '.join(allowed)}",
-                                data={"argument": str(key), "allowed": list(allowed)},
-                                remedy="nothing was done; correct the argument and run it again")
-                        for key in bad])
+        raise RunError(
+            [
+                finding(
+                    "argument-unknown",
+                    f"{function} has no argument {key!r}; allowed: {', '.join(allowed)}",
+                    data={"argument": str(key), "allowed": list(allowed)},
+                    remedy="nothing was done; correct the argument and run it again",
+                )
+                for key in bad
+            ]
+        )
 
 
 def settings(raw) -> dict:
@@ -159,8 +165,12 @@ def settings(raw) -> dict:
         else:
             found[key] = value
     if wrong:
-        raise RunError([finding("setting-bad", text, remedy="correct it in the master's configuration")
-                        for text in wrong])
+        raise RunError(
+            [
+                finding("setting-bad", text, remedy="correct it in the master's configuration")
+                for text in wrong
+            ]
+        )
     return found
 
 
@@ -172,8 +182,10 @@ def members(pillar) -> dict[str, str]:
     nodes = pillar.get("nodes") if isinstance(pillar, dict) else None
     if not isinstance(nodes, dict):
         return {}
-    return {str(name): str(row.get("minion") or name) if isinstance(row, dict) else str(name)
-            for name, row in nodes.items()}
+    return {
+        str(name): str(row.get("minion") or name) if isinstance(row, dict) else str(name)
+        for name, row in nodes.items()
+    }
 
 
 def choose_cluster(found: dict, wanted, looked_at: str) -> str:
@@ -196,10 +208,21 @@ def choose_cluster(found: dict, wanted, looked_at: str) -> str:
             )
         )
     if wanted is not None and str(wanted) not in found:
-        raise RunError(finding("cluster-unknown", f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
-                               data={"value": str(wanted), "allowed": known},
-                               remedy=f"add cluster={known[0]}"))
+        raise RunError(
+            finding(
+                "cluster-unknown",
+                f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
+                data={"value": str(wanted), "allowed": known},
+                remedy=f"add cluster={known[0]}",
+            )
+        )
     if wanted is None and len(known) > 1:
-        raise RunError(finding("cluster-several", f"more than one cluster: {listed}", data={"allowed": known},
-                               remedy=f"name one: cluster={known[0]}"))
+        raise RunError(
+            finding(
+                "cluster-several",
+                f"more than one cluster: {listed}",
+                data={"allowed": known},
+                remedy=f"name one: cluster={known[0]}",
+            )
+        )
     return known[0] if wanted is None else str(wanted)

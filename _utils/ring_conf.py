@@ -18,5 +18,16 @@ except ImportError:
     from saltext.pve_corosync.utils.ring_lint import lint, pmxcfs_version
     from saltext.pve_corosync.utils.ring_render import diff, normalise, render
 
-__all__ = ["PATH", "ConfError", "Document", "diff", "link_number", "lint", "normalise", "parse",
-           "pmxcfs_version", "problem", "render"]
+__all__ = [
+    "PATH",
+    "ConfError",
+    "Document",
+    "diff",
+    "link_number",
+    "lint",
+    "normalise",
+    "parse",
+    "pmxcfs_version",
+    "problem",
+    "render",
+]

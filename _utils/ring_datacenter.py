@@ -99,9 +99,7 @@ def check(parsed: dict, found: dict, primary: str | None = None) -> list[dict]:
         try:
             own = matching(found, network)
         except ValueError as exc:
-            problems.append(
-                _problem("datacenter-network-bad", network, users, [], f"is no network: {exc}")
-            )
+            problems.append(_problem("datacenter-network-bad", network, users, [], f"is no network: {exc}"))
             continue
         if not own:
             text = "matches no address of this node that is up, so jobs towards it fail"

@@ -11,7 +11,15 @@ try:
     from ring_grammar import MAX_LINK, U32, U64, ConfError, Section, Tree, integer, problem
 except ImportError:
     from saltext.pve_corosync.utils.ring_grammar import (
-        MAX_LINK, U32, U64, ConfError, Section, Tree, integer, problem)
+        MAX_LINK,
+        U32,
+        U64,
+        ConfError,
+        Section,
+        Tree,
+        integer,
+        problem,
+    )
 
 PATH = "/etc/corosync/corosync.conf"
 RING = re.compile(r"ring(0|[1-9][0-9]*)_addr\Z")
@@ -20,7 +28,7 @@ _VALUE = re.compile(r"[!-\"$-z|~]+\Z")
 _KEY = re.compile(r"[A-Za-z0-9_/-]+\Z")
 
 
-def parse(data: bytes, name: str = PATH) -> "Document":
+def parse(data: bytes, name: str = PATH) -> Document:
     """Return a corosync.conf as a document, or raise with everything that corosync's parser would refuse.
 
     :param data: the bytes of the file (or str, one character per byte).
@@ -54,8 +62,10 @@ def check_value(key: str, value) -> str:
     elif not isinstance(value, (str, int)) or isinstance(value, bool):
         text = f"'{key}' is {value!r}: must be text or a whole number"
     elif not _VALUE.match(str(value)):
-        text = (f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; allowed is one word "
-                "of printable ASCII without '{', '}' and '#'")
+        text = (
+            f"'{key}' is {str(value)!r}: corosync and PVE would not read that alike; allowed is one word "
+            "of printable ASCII without '{', '}' and '#'"
+        )
     if text:
         raise ConfError(problem(None, text))
     return str(value)
@@ -106,7 +116,7 @@ class Document:
         """Return the file's bytes."""
         return self.text.encode("latin-1")
 
-    def copy(self) -> "Document":
+    def copy(self) -> Document:
         """Return an independent copy."""
         return Document(self.text, self.name)
 
@@ -177,11 +187,14 @@ class Document:
         A node without a name goes by its ring0_addr, as in pmxcfs; without a nodeid it has 0, which knet
         refuses.
         """
-        return {name: {"nodeid": integer(keys.get("nodeid", "0"), U32),
-                       "votes": integer(keys.get("quorum_votes", "1"), U32),
-                       "addresses": {int(RING.match(key)[1]): keys[key]
-                                     for key in sorted(keys) if RING.match(key)}}
-                for name, (_, keys) in self.node_blocks().items()}
+        return {
+            name: {
+                "nodeid": integer(keys.get("nodeid", "0"), U32),
+                "votes": integer(keys.get("quorum_votes", "1"), U32),
+                "addresses": {int(RING.match(key)[1]): keys[key] for key in sorted(keys) if RING.match(key)},
+            }
+            for name, (_, keys) in self.node_blocks().items()
+        }
 
     def links(self) -> dict:
         """Return ``{link: {"addresses": {node: address}, "options": {key: value}, "interface": bool}}``.
@@ -194,9 +207,14 @@ class Document:
             for link, address in entry["addresses"].items():
                 found.setdefault(link, {})[node] = address
         blocks = self.interface_blocks()
-        return {link: {"addresses": found.get(link, {}), "options": self._options(blocks.get(link, [])),
-                       "interface": link in blocks}
-                for link in sorted({*found, *blocks})}
+        return {
+            link: {
+                "addresses": found.get(link, {}),
+                "options": self._options(blocks.get(link, [])),
+                "interface": link in blocks,
+            }
+            for link in sorted({*found, *blocks})
+        }
 
     def _options(self, sections):
         return {key: value for key, value in self._merged(sections).items() if key != "linknumber"}
@@ -234,8 +252,9 @@ class Document:
         :raises ConfError: not a whole number from 1 to 2^64-1 (corosync and pmxcfs take 0 as "no version").
         """
         if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= U64[1]:
-            raise ConfError(problem(None, f"config_version {version!r}: must be a whole number from 1"),
-                            self.name)
+            raise ConfError(
+                problem(None, f"config_version {version!r}: must be a whole number from 1"), self.name
+            )
         change = self.copy()
         change.set("totem.config_version", version)
         for place, item in enumerate(change._tree.items):
@@ -275,15 +294,26 @@ class Document:
         change = self.copy()
         wanted = check_values(options)
         if "linknumber" in wanted:
-            raise ConfError(problem(None, f"link {link}: 'linknumber' is the link itself, no option"),
-                            self.name)
+            raise ConfError(
+                problem(None, f"link {link}: 'linknumber' is the link itself, no option"), self.name
+            )
         wanted["linknumber"] = str(link)
         if link not in change.interface_blocks():
-            change._insert_block("totem", "interface", dict(sorted(wanted.items())),
-                                 lambda other: integer(other.value("linknumber", "0"), (0, 255)) > link)
+            change._insert_block(
+                "totem",
+                "interface",
+                dict(sorted(wanted.items())),
+                lambda other: integer(other.value("linknumber", "0"), (0, 255)) > link,
+            )
         else:
-            change._delete([item for section in change.interface_blocks()[link] for item in section.items
-                            if item.key not in wanted])
+            change._delete(
+                [
+                    item
+                    for section in change.interface_blocks()[link]
+                    for item in section.items
+                    if item.key not in wanted
+                ]
+            )
             for key, value in wanted.items():
                 change._put(change.interface_blocks()[link], key, value)
         self._tree = change._tree
@@ -295,9 +325,16 @@ class Document:
         for name, entry in self.nodes().items():
             if link in entry["addresses"]:
                 change._keep_name(name)
-        change._delete(change.interface_blocks().get(link, []) + [
-            item for sections, _ in change.node_blocks().values() for section in sections
-            for item in section.items if item.key == f"ring{link}_addr"])
+        change._delete(
+            change.interface_blocks().get(link, [])
+            + [
+                item
+                for sections, _ in change.node_blocks().values()
+                for section in sections
+                for item in section.items
+                if item.key == f"ring{link}_addr"
+            ]
+        )
         self._tree = change._tree
 
     def add_node(self, name: str, nodeid: int, addresses: dict, votes: int = 1) -> None:
@@ -314,18 +351,29 @@ class Document:
             bad.append(f"node '{name}' is in the file already")
         if isinstance(nodeid, bool) or integer(str(nodeid), (1, U32[1])) is None:
             bad.append(f"node '{name}': nodeid {nodeid!r} must be a number from 1 to {U32[1]}")
-        bad += [f"nodeid {nodeid} is that of node '{other}' already"
-                for other, entry in nodes.items() if str(entry["nodeid"]) == str(nodeid)]
+        bad += [
+            f"nodeid {nodeid} is that of node '{other}' already"
+            for other, entry in nodes.items()
+            if str(entry["nodeid"]) == str(nodeid)
+        ]
         if nodes and set(given) != links:
             bad.append(f"node '{name}' has addresses for links {sorted(given)}, the file has {sorted(links)}")
         if not given:
             bad.append(f"node '{name}' has no address")
         if bad:
             raise ConfError([problem(None, text) for text in bad], self.name)
-        keys = {"name": name, "nodeid": nodeid, "quorum_votes": votes,
-                **{f"ring{link}_addr": given[link] for link in sorted(given)}}
-        self._insert_block("nodelist", "node", check_values(keys),
-                           lambda other: (other.value("name") or other.value("ring0_addr", "")) > name)
+        keys = {
+            "name": name,
+            "nodeid": nodeid,
+            "quorum_votes": votes,
+            **{f"ring{link}_addr": given[link] for link in sorted(given)},
+        }
+        self._insert_block(
+            "nodelist",
+            "node",
+            check_values(keys),
+            lambda other: (other.value("name") or other.value("ring0_addr", "")) > name,
+        )
 
     def remove_node(self, name: str) -> None:
         """Remove a node; one that is not there is no error."""
@@ -336,23 +384,35 @@ class Document:
     def _plain_path(self, path, parts):
         """Refuse a path into nodes and links, and one with fewer than so many parts."""
         if path.count(".") + 1 < parts or re.match(r"(nodelist\.node|totem\.interface)(\.|\Z)", path):
-            raise ConfError(problem(None, f"'{path}': not the path of a plain key such as totem.token; nodes "
-                                          "and links are changed with the functions for them"), self.name)
+            raise ConfError(
+                problem(
+                    None,
+                    f"'{path}': not the path of a plain key such as totem.token; nodes "
+                    "and links are changed with the functions for them",
+                ),
+                self.name,
+            )
 
     def _same_kind(self, path):
         """Refuse a key where a section is, and a section where a key is: PVE takes no such file."""
-        bad = [problem(section.number, f"'{path}' is a section, not a key")
-               for section in self.sections(path)]
-        bad += [problem(item.number, f"'{item.path}' is a key, not a section")
-                for item in self._tree.items if path.startswith(item.path + ".")]
+        bad = [
+            problem(section.number, f"'{path}' is a section, not a key") for section in self.sections(path)
+        ]
+        bad += [
+            problem(item.number, f"'{item.path}' is a key, not a section")
+            for item in self._tree.items
+            if path.startswith(item.path + ".")
+        ]
         if bad:
             raise ConfError(bad, self.name)
 
     def _same_nodes(self, addresses, what):
         names = set(self.nodes())
         bad = [f"{what}: no address for node '{name}'" for name in sorted(names - set(addresses))]
-        bad += [f"{what}: node '{name}' is not in the file (there are {', '.join(sorted(names)) or 'none'})"
-                for name in sorted(set(addresses) - names)]
+        bad += [
+            f"{what}: node '{name}' is not in the file (there are {', '.join(sorted(names)) or 'none'})"
+            for name in sorted(set(addresses) - names)
+        ]
         if bad:
             raise ConfError([problem(None, text) for text in bad], self.name)
 
@@ -366,8 +426,8 @@ class Document:
             return
         lines = list(self._tree.lines)
         line = lines[item.line]
-        glue = "" if item.value or line[item.start - 1:item.start] in (" ", "\t") else " "
-        lines[item.line] = line[:item.start] + glue + value + line[item.end:]
+        glue = "" if item.value or line[item.start - 1 : item.start] in (" ", "\t") else " "
+        lines[item.line] = line[: item.start] + glue + value + line[item.end :]
         self._commit(lines)
 
     def _delete(self, things):
@@ -423,7 +483,7 @@ class Document:
         verdicts = [after(section) for section in like]
         if like and verdicts == sorted(verdicts):
             place = verdicts.index(True) if True in verdicts else len(like)
-            before = parent.children[:parent.children.index(like[0])]
+            before = parent.children[: parent.children.index(like[0])]
             start = before[-1].last + 1 if before else parent.first + 1
             self._insert_at(like[place - 1].last + 1 if place else start, like[0], texts)
         elif like:
@@ -460,13 +520,13 @@ class Document:
             outer = self._indent(self._tree.lines[section.first])
             for item in section.items:
                 inner = self._indent(self._tree.lines[item.line])
-                return inner[len(outer):] if inner.startswith(outer) else "  "
+                return inner[len(outer) :] if inner.startswith(outer) else "  "
             queue += section.sections
         return "  "
 
     @staticmethod
     def _indent(line):
-        return line[:len(line) - len(line.lstrip(" \t"))]
+        return line[: len(line) - len(line.lstrip(" \t"))]
 
     @staticmethod
     def _eol(line):

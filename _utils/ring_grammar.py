@@ -26,16 +26,37 @@ _QUORUM_U8 = """two_node expected_votes_tracking allow_downscale wait_for_all au
 
 # state -> path or key -> range; states are named after the section that starts them
 TYPED_PATHS = {
-    "totem": {**{f"totem.{key}": U32 for key in _TOTEM_U32},
-              "totem.knet_compression_level": I32, "totem.config_version": U64},
-    "quorum": {**{f"quorum.{key}": U32 for key in
-                  ("expected_votes", "votes", "last_man_standing_window", "leaving_timeout")},
-               **{f"quorum.{key}": U8 for key in _QUORUM_U8}},
-    "quorum.device": {"quorum.device.timeout": U32, "quorum.device.sync_timeout": U32,
-                      "quorum.device.votes": U32, "quorum.device.master_wins": U8},
-    "totem.interface": {f"totem.interface.{key}": bounds for key, bounds in {
-        "linknumber": U8, "mcastport": U16, "ttl": U8, "knet_link_priority": U8, "knet_ping_interval": U32,
-        "knet_ping_timeout": U32, "knet_ping_precision": U32, "knet_pong_count": U32}.items()},
+    "totem": {
+        **{f"totem.{key}": U32 for key in _TOTEM_U32},
+        "totem.knet_compression_level": I32,
+        "totem.config_version": U64,
+    },
+    "quorum": {
+        **{
+            f"quorum.{key}": U32
+            for key in ("expected_votes", "votes", "last_man_standing_window", "leaving_timeout")
+        },
+        **{f"quorum.{key}": U8 for key in _QUORUM_U8},
+    },
+    "quorum.device": {
+        "quorum.device.timeout": U32,
+        "quorum.device.sync_timeout": U32,
+        "quorum.device.votes": U32,
+        "quorum.device.master_wins": U8,
+    },
+    "totem.interface": {
+        f"totem.interface.{key}": bounds
+        for key, bounds in {
+            "linknumber": U8,
+            "mcastport": U16,
+            "ttl": U8,
+            "knet_link_priority": U8,
+            "knet_ping_interval": U32,
+            "knet_ping_timeout": U32,
+            "knet_ping_precision": U32,
+            "knet_pong_count": U32,
+        }.items()
+    },
 }
 TYPED_KEYS = {
     "nodelist.node": {"nodeid": U32, "quorum_votes": U32},
@@ -60,9 +81,11 @@ CHOICES = {
         "system.allow_knet_handle_fallback": ("yes", "no"),
     },
 }
-STATES = frozenset("""totem system logging.logger_subsys logging.logging_daemon uidgid totem.interface
+STATES = frozenset(
+    """totem system logging.logger_subsys logging.logging_daemon uidgid totem.interface
     totem.interface.member quorum quorum.device nodelist nodelist.node resources resources.system
-    resources.system.memory_used resources.process resources.process.memory_used""".split())
+    resources.system.memory_used resources.process resources.process.memory_used""".split()
+)
 
 _NAME = re.compile(r"[A-Za-z0-9._/:-]*\Z")
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)\Z")
@@ -78,9 +101,12 @@ class ConfError(ValueError):
 
     def __init__(self, problems, name="corosync.conf"):
         self.problems = [problems] if isinstance(problems, dict) else list(problems)
-        super().__init__("; ".join(
-            f"{name}{':' + str(p['line']) if p['line'] else ''}: {p['text']} ({p['reader']})"
-            for p in self.problems))
+        super().__init__(
+            "; ".join(
+                f"{name}{':' + str(p['line']) if p['line'] else ''}: {p['text']} ({p['reader']})"
+                for p in self.problems
+            )
+        )
 
 
 class Item:
@@ -123,7 +149,7 @@ def split_lines(data: str) -> list:
     pieces = []
     for line in data.split("\n"):
         line += "\n"
-        pieces += [line[at:at + MAX_LINE] for at in range(0, len(line), MAX_LINE)]
+        pieces += [line[at : at + MAX_LINE] for at in range(0, len(line), MAX_LINE)]
     pieces[-1] = pieces[-1][:-1]  # the last piece has no line end of its own
     return pieces if pieces[-1] else pieces[:-1]
 
@@ -166,7 +192,7 @@ def _cut(text, mark):
     at = text.index(mark) + 1
     while at < len(text) and text[at] in " \t":
         at += 1
-    return text[:at - 1], text[at:], at
+    return text[: at - 1], text[at:], at
 
 
 class Tree:
@@ -202,7 +228,7 @@ class Tree:
             return
         if visible and not visible.endswith("\n") and not at_end:
             self._overlong = not piece.endswith("\n")
-            self._bad( "line longer than 510 bytes" if "\0" not in piece else "NUL byte in the line")
+            self._bad("line longer than 510 bytes" if "\0" not in piece else "NUL byte in the line")
             return
         text = content_of(piece)
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
@@ -223,8 +249,10 @@ class Tree:
         if not name:
             self._bad("'{' without a section name before it")
         elif after:
-            self._bad(f"'{after}' after the opening brace of section '{name}'"
-                             " (a '{' anywhere opens a section, in a value too)")
+            self._bad(
+                f"'{after}' after the opening brace of section '{name}'"
+                " (a '{' anywhere opens a section, in a value too)"
+            )
             if "}" in after or ":" in before:
                 return
         elif len(self._at.path) + len(name) + 1 >= KEYNAME_MAX:
@@ -261,7 +289,7 @@ class Tree:
         middle = [section.value(key) for key in wanted if section.value(key) is not None]
         names = [item.key for item in section.items if item.key not in wanted] or [""]
         for name in names:
-            self._name(".".join([section.path, *middle, name])[:KEYNAME_MAX - 1])
+            self._name(".".join([section.path, *middle, name])[: KEYNAME_MAX - 1])
 
     def _item(self, index, text):
         before, value, at = _cut(text, ":")
@@ -281,8 +309,10 @@ class Tree:
         bounds = TYPED_PATHS.get(state, {}).get(path) or TYPED_KEYS.get(state, {}).get(key)
         allowed = CHOICES.get(state, {}).get(path)
         if bounds and integer(value, bounds) is None:
-            self._bad(f"'{path}' is '{value}', must be a whole number from {bounds[0]} to {bounds[1]}"
-                                 + (" (corosync before 3.1.10 aborts on this)" if bounds == U64 else ""))
+            self._bad(
+                f"'{path}' is '{value}', must be a whole number from {bounds[0]} to {bounds[1]}"
+                + (" (corosync before 3.1.10 aborts on this)" if bounds == U64 else "")
+            )
         elif allowed and value not in allowed:
             self._bad(f"'{path}' is '{value}', must be one of {', '.join(allowed)}")
         elif state == "uidgid":
@@ -295,12 +325,14 @@ class Tree:
         elif bounds or state in ("totem.interface.member", "logging.logger_subsys", "logging.logging_daemon"):
             return
         elif state == "nodelist.node":
-            self._name(f"nodelist.node.{self._node}.{key}"[:KEYNAME_MAX - 1])
+            self._name(f"nodelist.node.{self._node}.{key}"[: KEYNAME_MAX - 1])
         else:
             self._name(path)
 
     def _name(self, path):
         """Check what corosync stores under: at least three characters, all of them from its set."""
         if len(path) < 3 or not _NAME.match(path):
-            self._bad(f"corosync cannot store a key under the name '{path}': "
-                             "3 to 255 characters of A-Z a-z 0-9 . _ / : -")
+            self._bad(
+                f"corosync cannot store a key under the name '{path}': "
+                "3 to 255 characters of A-Z a-z 0-9 . _ / : -"
+            )

@@ -27,7 +27,7 @@ class _Line:
 
     def __init__(self, raw):
         body, hash_sign, comment = raw.rstrip("\r\n").partition("#")
-        self.eol = raw[len(raw.rstrip("\r\n")):]
+        self.eol = raw[len(raw.rstrip("\r\n")) :]
         words = re.findall(rf"([{_BLANK}]*)([^{_BLANK}]+)", body)
         self.lead, self.address = words[0] if words else ("", "")
         self.names = words[1:]
@@ -70,9 +70,15 @@ def parse(data: bytes) -> list:
     :returns: ``[{"line": number, "address": canonical, "names": [as written]}]``; lines whose first word is
         no address are left out, as the resolver ignores them.
     """
-    return [{"line": number, "address": ring_addr.canonical(line.address),
-             "names": [name for _, name in line.names]}
-            for number, line in enumerate(_lines(data), 1) if line.valid and line.names]
+    return [
+        {
+            "line": number,
+            "address": ring_addr.canonical(line.address),
+            "names": [name for _, name in line.names],
+        }
+        for number, line in enumerate(_lines(data), 1)
+        if line.valid and line.names
+    ]
 
 
 def names(data: bytes, wanted) -> dict:
@@ -82,8 +88,14 @@ def names(data: bytes, wanted) -> dict:
         ``pve1.example.com``).
     """
     entries = parse(data)
-    found = {name: [entry["address"] for entry in entries
-                    if name.lower() in [other.lower() for other in entry["names"]]] for name in wanted}
+    found = {
+        name: [
+            entry["address"]
+            for entry in entries
+            if name.lower() in [other.lower() for other in entry["names"]]
+        ]
+        for name in wanted
+    }
     return {name: list(dict.fromkeys(addresses)) for name, addresses in found.items()}
 
 
@@ -119,8 +131,13 @@ def move(data: bytes, addresses: dict) -> bytes:
 
 def _forms(lines, key):
     """Return the name and its full forms that move with it, in lower case."""
-    return {key} | {other for line in lines if key in line.keys() or line.loopback()
-                    for other in line.keys() if other.startswith(key + ".")}
+    return {key} | {
+        other
+        for line in lines
+        if key in line.keys() or line.loopback()
+        for other in line.keys()
+        if other.startswith(key + ".")
+    }
 
 
 def _anchor(lines, key, forms, address):
@@ -143,8 +160,9 @@ def _add(line, name, moved):
     place = line.keys().index(name.lower())
     missing = [full for full in dict.fromkeys(moved) if full.lower() not in line.keys()]
     gap = line.names[place][0]
-    line.names[place:place + 1] = [
-        (" " if at else gap, word) for at, word in enumerate([*missing, line.names[place][1]])]
+    line.names[place : place + 1] = [
+        (" " if at else gap, word) for at, word in enumerate([*missing, line.names[place][1]])
+    ]
 
 
 def _move(lines, name, address):
@@ -165,8 +183,10 @@ def _move(lines, name, address):
         result.append(anchor)
     elif not right and set(anchor.keys()) - forms:
         gap, own = anchor.names[0][0], anchor.drop(forms)
-        result.insert(next(at for at, line in enumerate(result) if line is anchor) + 1,
-                      anchor := _Line(f"{address}{gap}{' '.join(own)}"))
+        result.insert(
+            next(at for at, line in enumerate(result) if line is anchor) + 1,
+            anchor := _Line(f"{address}{gap}{' '.join(own)}"),
+        )
     elif not right:
         anchor.address = address
     _add(anchor, name, moved)

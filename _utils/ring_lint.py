@@ -18,8 +18,14 @@ except ImportError:
 _VERSION = re.compile(rb"config_version\s*:\s*(\d+)")
 _BLANK = re.compile(r"[ \t\n\r\f\v]+")
 # sections in which a section of one's own is an error from corosync 3.1.10 on, or breaks earlier ones
-_CLOSED = ("nodelist.node", "totem.interface", "totem.interface.member", "uidgid", "logging.logger_subsys",
-           "logging.logging_daemon")
+_CLOSED = (
+    "nodelist.node",
+    "totem.interface",
+    "totem.interface.member",
+    "uidgid",
+    "logging.logger_subsys",
+    "logging.logging_daemon",
+)
 
 
 def pmxcfs_version(data: bytes) -> int:
@@ -90,8 +96,10 @@ def _item(item, text, words):
     if not item.value:
         return f"{name} has no value: PVE takes the next word of the file for it"
     if words[:1] != [f"{item.key}:"]:
-        return (f"'{text.strip()}': PVE wants a key without blanks, the colon right after it, then a blank, "
-                "as in 'key: value'")
+        return (
+            f"'{text.strip()}': PVE wants a key without blanks, the colon right after it, then a blank, "
+            "as in 'key: value'"
+        )
     return f"{name}: the value '{item.value}' has blanks, PVE takes one word"
 
 
@@ -110,11 +118,17 @@ def _shape(tree):
         for child in section.children:
             name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
             if "." in name and (not is_item or section is tree.root):
-                yield problem(child.number, f"'{name}': corosync takes the dot for a section in a section, "
-                                            "PVE for part of the name", "PVE")
+                yield problem(
+                    child.number,
+                    f"'{name}': corosync takes the dot for a section in a section, PVE for part of the name",
+                    "PVE",
+                )
             if not is_item and section.path in _CLOSED and child.path != "totem.interface.member":
-                yield problem(child.number, f"a section in '{section.path}': corosync 3.1.10 refuses it or "
-                                            "reads it differently from versions before")
+                yield problem(
+                    child.number,
+                    f"a section in '{section.path}': corosync 3.1.10 refuses it or "
+                    "reads it differently from versions before",
+                )
         queue += section.sections
 
 
@@ -125,8 +139,12 @@ def _twice(section):
         name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
         kinds = seen.setdefault(name, set())
         if (not is_item and kinds and name not in ("node", "interface")) or (is_item and False in kinds):
-            yield problem(child.number, f"'{name}' is there already in '{section.path or 'the file'}': "
-                                        "corosync merges the two, PVE refuses that", "PVE")
+            yield problem(
+                child.number,
+                f"'{name}' is there already in '{section.path or 'the file'}': "
+                "corosync merges the two, PVE refuses that",
+                "PVE",
+            )
         kinds.add(is_item)
 
 
@@ -135,21 +153,29 @@ def _pmxcfs(raw, tree):
     items = [item for item in tree.items if item.path == "totem.config_version"]
     match = _VERSION.search(raw)
     if not match:
-        yield problem(items[-1].number if items else None,
-                      "no 'config_version: <number>' that pmxcfs could find: it ignores the file", "pmxcfs")
+        yield problem(
+            items[-1].number if items else None,
+            "no 'config_version: <number>' that pmxcfs could find: it ignores the file",
+            "pmxcfs",
+        )
         return
     line, seen = raw.count(b"\n", 0, match.start()) + 1, match[1].decode()
     if not items or items[-1].number != line or items[-1].value.lstrip("0") != seen.lstrip("0"):
         real = f"'{items[-1].value}' in line {items[-1].number}" if items else "none"
-        yield problem(line, f"pmxcfs takes the first 'config_version: {seen}' in the text, corosync reads "
-                            f"{real}", "pmxcfs")
+        yield problem(
+            line,
+            f"pmxcfs takes the first 'config_version: {seen}' in the text, corosync reads {real}",
+            "pmxcfs",
+        )
 
 
 def _start(document):
     """What corosync refuses when it starts, though its parser takes it."""
-    for path, default, allowed in (("totem.version", "missing", ("2",)),
-                                   ("totem.transport", "knet", ("knet", "udpu", "udp")),
-                                   ("totem.link_mode", "passive", ("passive", "active", "rr"))):
+    for path, default, allowed in (
+        ("totem.version", "missing", ("2",)),
+        ("totem.transport", "knet", ("knet", "udpu", "udp")),
+        ("totem.link_mode", "passive", ("passive", "active", "rr")),
+    ):
         value = document.get(path, default)
         if value not in allowed:
             line = max((item.number for item in document.tree.items if item.path == path), default=None)
@@ -183,15 +209,20 @@ def _links(document):
     for name, (sections, keys) in nodes.items():
         missing = ", ".join(map(str, sorted(every - addresses[name])))
         if missing:
-            yield problem(sections[-1].number,
-                          f"node '{name}' has no address for link {missing}, others have")
+            yield problem(
+                sections[-1].number, f"node '{name}' has no address for link {missing}, others have"
+            )
         if len(every) > 1 and not keys.get("name"):
-            yield problem(sections[-1].number,
-                          f"node '{name}' has no 'name': with two links or more corosync wants one")
+            yield problem(
+                sections[-1].number, f"node '{name}' has no 'name': with two links or more corosync wants one"
+            )
     for link, sections in document.interface_blocks().items():
         if link not in every and any(section.value("bindnetaddr") for section in sections):
-            yield problem(sections[-1].number, f"'bindnetaddr' for link {link}, for which no node has an "
-                                               "address: corosync refuses to start with that")
+            yield problem(
+                sections[-1].number,
+                f"'bindnetaddr' for link {link}, for which no node has an "
+                "address: corosync refuses to start with that",
+            )
 
 
 def _pve_links(document):
@@ -199,19 +230,34 @@ def _pve_links(document):
     blocks, links = document.interface_blocks(), document.links()
     for link, sections in blocks.items():
         for section in sections[1:]:
-            yield problem(section.number, f"second interface block for link {link}: corosync merges the two, "
-                                          "PVE keeps only the last", "PVE")
+            yield problem(
+                section.number,
+                f"second interface block for link {link}: corosync merges the two, PVE keeps only the last",
+                "PVE",
+            )
         for section in sections:
             seen = section.value("linknumber", section.value("ringnumber", "none"))
             if seen != str(link):
-                yield problem(section.number, f"interface block for link {link} in the eyes of corosync, for "
-                                              f"link {seen} in those of PVE: set linknumber", "PVE")
+                yield problem(
+                    section.number,
+                    f"interface block for link {link} in the eyes of corosync, for "
+                    f"link {seen} in those of PVE: set linknumber",
+                    "PVE",
+                )
     for link, entry in links.items():
         if link > MAX_LINK:
             continue
         if blocks and entry["addresses"] and not entry["interface"]:
-            yield problem(None, f"link {link} has addresses but no interface block, other links have: PVE "
-                                "refuses to add a node", "PVE")
+            yield problem(
+                None,
+                f"link {link} has addresses but no interface block, other links have: PVE "
+                "refuses to add a node",
+                "PVE",
+            )
         if entry["interface"] and not entry["addresses"]:
-            yield problem(blocks[link][-1].number, f"interface block for link {link}, but no node has an "
-                                                   "address for it: PVE refuses to add a node", "PVE")
+            yield problem(
+                blocks[link][-1].number,
+                f"interface block for link {link}, but no node has an "
+                "address for it: PVE refuses to add a node",
+                "PVE",
+            )

@@ -23,8 +23,10 @@ _LINK = re.compile(r"LINK ID (\d+)(?: (\w*))?\Z")
 _ADDR = re.compile(r"\taddr\t= ?(\S*)\Z")
 _PEER = re.compile(r"\t\tnodeid:\s+(\d+):\t(localhost|connected|disconnected)\Z")
 _REACHABLE = re.compile(r"nodeid: (\d+) reachable(?: remote)?(?: external)?(?:\s+onwire .*)?\Z")
-_PATH = re.compile(r"   LINK: (\d+) (\w*) ?\((\S*?)(?:->(\S*?))?\)( enabled)?( connected)?( dynconnected)?"
-                   r" mtu: (\d+)\Z")
+_PATH = re.compile(
+    r"   LINK: (\d+) (\w*) ?\((\S*?)(?:->(\S*?))?\)( enabled)?( connected)?( dynconnected)?"
+    r" mtu: (\d+)\Z"
+)
 
 
 def _lines(text):
@@ -71,8 +73,13 @@ def cfgtool_nodes(text: str) -> dict:
             node = result["nodes"].setdefault(int(match[1]), {})
         elif node is not None and (match := _PATH.match(line)):
             node[int(match[1])] = {
-                "transport": match[2], "local": match[3], "remote": match[4] or "",
-                "enabled": bool(match[5]), "connected": bool(match[6]), "mtu": int(match[8])}
+                "transport": match[2],
+                "local": match[3],
+                "remote": match[4] or "",
+                "enabled": bool(match[5]),
+                "connected": bool(match[6]),
+                "mtu": int(match[8]),
+            }
         else:
             raise OutputError("corosync-cfgtool -n", line)
     if result is None:
@@ -89,13 +96,18 @@ def reload_result(stdout: str, stderr: str, rc: int) -> dict:
     :returns: ``{"ok": bool, "error": text}``.
     """
     said = [line.strip() for line in [*stdout.split("\n"), *stderr.split("\n")] if line.strip()]
-    errors = [line for line in said if line not in ("Reloading corosync.conf...", "Done")
-              and not line.startswith("**SCTP")]
+    errors = [
+        line
+        for line in said
+        if line not in ("Reloading corosync.conf...", "Done") and not line.startswith("**SCTP")
+    ]
     if rc == 0 and "Done" in said and not errors:
         return {"ok": True, "error": ""}
     missing = "" if "Done" in said else " and did not print Done"
-    return {"ok": False,
-            "error": "; ".join(errors) or f"corosync-cfgtool -R ended with exit code {rc}{missing}"}
+    return {
+        "ok": False,
+        "error": "; ".join(errors) or f"corosync-cfgtool -R ended with exit code {rc}{missing}",
+    }
 
 
 _CMAP = re.compile(r"(\S+) \((u8|u16|u32|u64|i8|i16|i32|i64|flt|dbl|str|bin)\)(?: = ?(.*))?\Z")
@@ -162,8 +174,10 @@ def runtime(found: dict) -> dict:
         "token": found.get("runtime.config.totem.token"),
         "consensus": found.get("runtime.config.totem.consensus"),
         "nodes": nodes,
-        "interfaces": {link: {key: str(value) for key, value in sorted(keys.items())}
-                       for link, keys in sorted(interfaces.items())},
+        "interfaces": {
+            link: {key: str(value) for key, value in sorted(keys.items())}
+            for link, keys in sorted(interfaces.items())
+        },
     }
 
 
@@ -181,15 +195,25 @@ def link_stats(stats: dict, running: dict) -> dict:
         if match and int(match[1]) != running["nodeid"]:
             name = names.get(int(match[1]), f"#{match[1]}")
             found.setdefault(name, {}).setdefault(int(match[2]), {})[match[3]] = value
-    return {name: {link: {"connected": bool(keys.get("connected")), "enabled": bool(keys.get("enabled")),
-                          "mtu": keys.get("mtu"), "latency_us": keys.get("latency_ave"),
-                          "down_count": keys.get("down_count")}
-                   for link, keys in sorted(links.items())}
-            for name, links in sorted(found.items())}
+    return {
+        name: {
+            link: {
+                "connected": bool(keys.get("connected")),
+                "enabled": bool(keys.get("enabled")),
+                "mtu": keys.get("mtu"),
+                "latency_us": keys.get("latency_ave"),
+                "down_count": keys.get("down_count"),
+            }
+            for link, keys in sorted(links.items())
+        }
+        for name, links in sorted(found.items())
+    }
 
 
-_MEMBER = re.compile(r"\s*(0x[0-9a-fA-F]+|\d+)\s+(\d+)\s+(?:((?:A|NA),(?:V|NV),(?:MW|NMW)|NR)(?:\s+|\Z))?"
-                     r"(.*?)(?: \((local|votes \d+)\))?\s*\Z")
+_MEMBER = re.compile(
+    r"\s*(0x[0-9a-fA-F]+|\d+)\s+(\d+)\s+(?:((?:A|NA),(?:V|NV),(?:MW|NMW)|NR)(?:\s+|\Z))?"
+    r"(.*?)(?: \((local|votes \d+)\))?\s*\Z"
+)
 _FIELD = re.compile(r"([A-Z][\w /]*?):\s*(.*?)\s*\Z")
 
 
@@ -202,8 +226,15 @@ def _members(lines, tool):
         match = _MEMBER.match(line)
         if not match:
             raise OutputError(tool, line)
-        rows.append({"nodeid": int(match[1], 0 if match[1].startswith("0x") else 10), "votes": int(match[2]),
-                     "name": match[4], "local": match[5] == "local", "qdevice": match[3]})
+        rows.append(
+            {
+                "nodeid": int(match[1], 0 if match[1].startswith("0x") else 10),
+                "votes": int(match[2]),
+                "name": match[4],
+                "local": match[5] == "local",
+                "qdevice": match[3],
+            }
+        )
     return rows
 
 
@@ -229,8 +260,9 @@ def quorum(text: str) -> dict:
     :raises OutputError: a line that does not fit, or no quorum information.
     """
     tool, lines = "corosync-quorumtool -s", _lines(text)
-    table = next((at for at, line in enumerate(lines) if line.startswith("Membership information")),
-                 len(lines))
+    table = next(
+        (at for at, line in enumerate(lines) if line.startswith("Membership information")), len(lines)
+    )
     fields = {}
     for line in lines[:table]:
         match = _FIELD.match(line)
@@ -303,8 +335,13 @@ def check_result(rc: int, stdout: str, stderr: str) -> dict:
     if rc in (134, -6):
         errors.append("corosync aborted; before 3.1.10 it does so on a config_version that is no number")
     not_local = bool(errors) and all("No valid name found for local host" in text for text in errors)
-    return {"ok": False, "line": place, "errors": errors or [f"corosync -t ended with exit code {rc}"],
-            "warnings": warnings, "not_local": not_local}
+    return {
+        "ok": False,
+        "line": place,
+        "errors": errors or [f"corosync -t ended with exit code {rc}"],
+        "warnings": warnings,
+        "not_local": not_local,
+    }
 
 
 def ip_addresses(text: str) -> dict:
@@ -314,8 +351,14 @@ def ip_addresses(text: str) -> dict:
     """
     try:
         rows = json.loads(text) if text.strip() else []
-        return {row["ifname"]: [str(ipaddress.ip_interface(f"{entry['local']}/{entry['prefixlen']}"))
-                                for entry in row.get("addr_info", []) if entry.get("local")]
-                for row in rows if row}
+        return {
+            row["ifname"]: [
+                str(ipaddress.ip_interface(f"{entry['local']}/{entry['prefixlen']}"))
+                for entry in row.get("addr_info", [])
+                if entry.get("local")
+            ]
+            for row in rows
+            if row
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise OutputError("ip -j addr", text[:80], f"not understood ({err})") from None

@@ -17,8 +17,10 @@ except ImportError:
 
 _STATES = (
     ("not-in-cluster", re.compile(r"Corosync config '.*' does not exist")),
-    ("corosync-stopped",
-     re.compile(r"Cannot initialize (CMAP|QUORUM|VOTEQUORUM|CFG) service|CS_ERR_LIBRARY")),
+    (
+        "corosync-stopped",
+        re.compile(r"Cannot initialize (CMAP|QUORUM|VOTEQUORUM|CFG) service|CS_ERR_LIBRARY"),
+    ),
     ("pmxcfs-stopped", re.compile(r"ipcc_send_rec|Unable to load access control list|not mounted")),
     ("no-quorum", re.compile(r"no quorum|not ready - no quorum", re.IGNORECASE)),
 )
@@ -53,8 +55,12 @@ def pvecm_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
         version = keys.get("Config Version", "")
         if not version.isdigit():
             raise OutputError("pvecm status", head, "no line 'Config Version:'")
-        cluster = {"name": keys.get("Name"), "version": int(version), "transport": keys.get("Transport"),
-                   "secauth": keys.get("Secure auth")}
+        cluster = {
+            "name": keys.get("Name"),
+            "version": int(version),
+            "transport": keys.get("Transport"),
+            "secauth": keys.get("Secure auth"),
+        }
     if rest.strip():
         seen = corosync_output.quorum(rest)
         return {"state": "quorate" if seen["quorate"] else "no-quorum", "cluster": cluster, "quorum": seen}
@@ -93,11 +99,17 @@ def pmxcfs_members(text: str) -> dict:
         return {
             "nodename": data["nodename"],
             "version": int(data["version"]),
-            "cluster": cluster and {"name": cluster["name"], "version": int(cluster["version"]),
-                                    "nodes": int(cluster["nodes"]), "quorate": bool(cluster["quorate"])},
-            "nodelist": {name: {"id": int(entry["id"]), "online": bool(entry["online"]),
-                                "ip": entry.get("ip")}
-                         for name, entry in sorted(data.get("nodelist", {}).items())},
+            "cluster": cluster
+            and {
+                "name": cluster["name"],
+                "version": int(cluster["version"]),
+                "nodes": int(cluster["nodes"]),
+                "quorate": bool(cluster["quorate"]),
+            },
+            "nodelist": {
+                name: {"id": int(entry["id"]), "online": bool(entry["online"]), "ip": entry.get("ip")}
+                for name, entry in sorted(data.get("nodelist", {}).items())
+            },
         }
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise OutputError("/etc/pve/.members", text[:80], f"not understood ({err})") from None
@@ -106,8 +118,15 @@ def pmxcfs_members(text: str) -> dict:
 _JOB = r"([1-9][0-9]{2,8}-\d{1,9})"
 _SR_LIST = re.compile(_JOB + r"\s+(\S+)\s+(\S.*?)\s+(\S+)\s+(yes|no)\s*\Z")
 _SR_TIME = r"(\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d|-|pending)"
-_SR_STATUS = re.compile(_JOB + r"\s+(Yes|No)\s+(\S+)\s+" + _SR_TIME + r"\s+" + _SR_TIME
-                        + r"\s+([\d.]+(?:e-?\d+)?|-)\s+(\d+)(?: (.*))?\Z", re.DOTALL)
+_SR_STATUS = re.compile(
+    _JOB
+    + r"\s+(Yes|No)\s+(\S+)\s+"
+    + _SR_TIME
+    + r"\s+"
+    + _SR_TIME
+    + r"\s+([\d.]+(?:e-?\d+)?|-)\s+(\d+)(?: (.*))?\Z",
+    re.DOTALL,
+)
 
 
 def _job_rows(tool, text):
@@ -134,8 +153,12 @@ def pvesr_list(text: str) -> dict:
         match = _SR_LIST.match(row)
         if not match:
             raise OutputError("pvesr list", row)
-        found[match[1]] = {"target": match[2].removeprefix("local/"), "schedule": match[3],
-                           "rate": None if match[4] == "-" else match[4], "enabled": match[5] == "yes"}
+        found[match[1]] = {
+            "target": match[2].removeprefix("local/"),
+            "schedule": match[3],
+            "rate": None if match[4] == "-" else match[4],
+            "enabled": match[5] == "yes",
+        }
     return found
 
 
@@ -156,16 +179,21 @@ def pvesr_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
         if not match:
             raise OutputError("pvesr status", row)
         found[match[1]] = {
-            "enabled": match[2] == "Yes", "target": match[3].removeprefix("local/"),
+            "enabled": match[2] == "Yes",
+            "target": match[3].removeprefix("local/"),
             "last_sync": None if match[4] == "-" else match[4],
             "next_sync": None if match[5] == "-" else match[5],
-            "duration_s": None if match[6] == "-" else float(match[6]), "fail_count": int(match[7]),
-            "state": (match[8] or "").strip()}
+            "duration_s": None if match[6] == "-" else float(match[6]),
+            "fail_count": int(match[7]),
+            "state": (match[8] or "").strip(),
+        }
     return found
 
 
-_HA_NODE = re.compile(r"(master|lrm) (\S+) \((.*?)(?:, (watchdog \w+))?"
-                      r"(?:, (\w{3} \w{3} +\d+ [\d:]+ \d{4}))?\)(.*)\Z")
+_HA_NODE = re.compile(
+    r"(master|lrm) (\S+) \((.*?)(?:, (watchdog \w+))?"
+    r"(?:, (\w{3} \w{3} +\d+ [\d:]+ \d{4}))?\)(.*)\Z"
+)
 _HA_FENCING = re.compile(r"fencing (\w+)(?:, resource mode: (\w+))? ?(?:\((.*)\))?\Z")
 _HA_SERVICE = re.compile(r"service (\S+) \((\S+), (.*)\)\Z")
 _STALE = ("old timestamp", "unable to read", "detected time drift")
@@ -186,8 +214,14 @@ def ha_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     """
     if rc:
         raise OutputError("ha-manager status", _last(stderr), f"failed with exit code {rc}")
-    found = {"quorate": None, "master": None, "fencing": None, "resource_mode": None, "lrms": {},
-             "services": {}}
+    found = {
+        "quorate": None,
+        "master": None,
+        "fencing": None,
+        "resource_mode": None,
+        "lrms": {},
+        "services": {},
+    }
     for line in stdout.split("\n"):
         line = line.rstrip()
         if line == "full cluster state:":
@@ -221,9 +255,12 @@ def _ha_line(found, line):
 def _ha_armed(found):
     """Tell (armed, certain); an LRM holds a watchdog while active or in maintenance, the CRM as master."""
     fencing, lrms = found["fencing"], found["lrms"].values()
-    holders = [lrm["watchdog"] == "active" if lrm["watchdog"] else
-               lrm["status"] in ("active", "lost_agent_lock", "maintenance mode", "restart mode")
-               for lrm in lrms]
+    holders = [
+        lrm["watchdog"] == "active"
+        if lrm["watchdog"]
+        else lrm["status"] in ("active", "lost_agent_lock", "maintenance mode", "restart mode")
+        for lrm in lrms
+    ]
     master = found["master"] or {"status": ""}
     crm = fencing in ("armed", "disarming") or (fencing is None and master["status"] == "active")
     if crm or any(holders):

@@ -260,9 +260,7 @@ def _way(link, port, addresses, results, one, two):
     if not arrived:
         source, target = addresses[one], addresses[two]
         text = f"UDP {port} from {one} ({source}) does not reach {two} ({target}): filtered, or no route"
-        return [
-            _problem("port-filtered", link, port, [one, two], text, rule_to_add(two, source, port))
-        ]
+        return [_problem("port-filtered", link, port, [one, two], text, rule_to_add(two, source, port))]
     mtu = sender.get(two, {}).get("mtu")
     if mtu and mtu < LOW_MTU:
         text = f"packets from {one} to {two} on link {link} arrive up to {mtu} bytes only"

@@ -1,8 +1,8 @@
 """Which links are to be tested before a layout is used, and what the test of them says of the layout.
 
 A link is tested if the layout or a step on the way to it has it, and not every running daemon has it already.
-A link whose network is down now anyway does not speak against a layout that has another way for those nodes: that
-is the case which layouts are there for.
+A link whose network is down now anyway does not speak against a layout that has another way for those nodes:
+that is the case which layouts are there for.
 """
 
 from __future__ import annotations
@@ -31,15 +31,21 @@ def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str
     found = {}
     for number, network in sorted(wanted):
         addresses = layout["networks"].get(network) or {}
-        if not all(name in addresses for name in nodes):  # a link that is in no layout: its end is all that is left
+        if not all(
+            name in addresses for name in nodes
+        ):  # a link that is in no layout: its end is all that is left
             continue
         addresses = {name: ring_addr.canonical(addresses[name]) for name in nodes}
         if all(_has(observed, name, number, addresses[name]) for name in nodes):
             continue
         own = layout["links"].get(number) or {}
         options = own.get("options", {}) if own.get("network") == network else {}
-        found[f"{number} {network}"] = {"link": number, "network": network, "addresses": addresses,
-                                        "port": ring_options.port(number, options)}
+        found[f"{number} {network}"] = {
+            "link": number,
+            "network": network,
+            "addresses": addresses,
+            "port": ring_options.port(number, options),
+        }
     return found
 
 
@@ -55,13 +61,19 @@ def judge(links: dict, observed: dict, results: dict) -> dict:
     ways = [row for key, link in links.items() for row in _ways(key, link, results.get(key) or {})]
     findings, untested = [], []
     for key, link in links.items():
-        for problem in ring_probe.problems(link["link"], link["port"], link["addresses"], results.get(key) or {}):
+        for problem in ring_probe.problems(
+            link["link"], link["port"], link["addresses"], results.get(key) or {}
+        ):
             findings.append(_borne(key, link, ways, observed, problem))
         open_questions = [row for row in ways if row["link"] == key and row["arrives"] is None]
         if any(not _down(observed, link, row["from"], row["to"]) for row in open_questions):
             untested.append(key)
-    return {"findings": findings, "ways": ways, "untested": untested,
-            "summary": "; ".join(_summary(key, ways) for key in links)}
+    return {
+        "findings": findings,
+        "ways": ways,
+        "untested": untested,
+        "summary": "; ".join(_summary(key, ways) for key in links),
+    }
 
 
 def _borne(key, link, ways, observed, problem):
@@ -113,12 +125,20 @@ def _ways(key, link, results):
         for two in sorted(link["addresses"]):
             if one == two:
                 continue
-            sent, got = (((results.get(node) or {}).get("peers") or {}).get(peer)
-                         for node, peer in ((one, two), (two, one)))
+            sent, got = (
+                ((results.get(node) or {}).get("peers") or {}).get(peer)
+                for node, peer in ((one, two), (two, one))
+            )
             tested = sent is not None and got is not None
-            yield {"link": key, "port": link["port"], "from": one, "to": two,
-                   "arrives": got["in"] if tested else None,
-                   "latency_us": sent["latency_us"] if tested else None, "mtu": sent["mtu"] if tested else None}
+            yield {
+                "link": key,
+                "port": link["port"],
+                "from": one,
+                "to": two,
+                "arrives": got["in"] if tested else None,
+                "latency_us": sent["latency_us"] if tested else None,
+                "mtu": sent["mtu"] if tested else None,
+            }
 
 
 def _summary(key, ways):
@@ -131,5 +151,9 @@ def _summary(key, ways):
         return f"link {key}: not tested"
     latency = max((row["latency_us"] for row in passed if row["latency_us"] is not None), default=None)
     mtu = min((row["mtu"] for row in passed if row["mtu"]), default=None)
-    return (f"link {key}: open " + ("both ways" if len(passed) == len(ways) else "where it was tested")
-            + (f", {latency / 1000:.1f} ms" if latency is not None else "") + (f", MTU {mtu}" if mtu else ""))
+    return (
+        f"link {key}: open "
+        + ("both ways" if len(passed) == len(ways) else "where it was tested")
+        + (f", {latency / 1000:.1f} ms" if latency is not None else "")
+        + (f", MTU {mtu}" if mtu else "")
+    )

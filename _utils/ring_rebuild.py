@@ -37,7 +37,7 @@ def check(layout: dict, node: str, observed: dict, empty) -> list[dict]:
         return [
             finding(
                 "rebuild-unknown",
-                f"{node!r} is no node of the pillar; allowed: " f"{', '.join(sorted(layout['nodes']))}",
+                f"{node!r} is no node of the pillar; allowed: {', '.join(sorted(layout['nodes']))}",
                 data={"value": str(node)},
                 remedy="correct node=",
             )
@@ -96,7 +96,7 @@ def check(layout: dict, node: str, observed: dict, empty) -> list[dict]:
         found.append(
             finding(
                 "rebuild-not-level",
-                "local files, cluster files and runtimes of " f"{', '.join(sorted(there))} are not one",
+                f"local files, cluster files and runtimes of {', '.join(sorted(there))} are not one",
                 remedy=f"salt-run corosync.apply skip={node}",
             )
         )

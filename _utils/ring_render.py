@@ -9,7 +9,13 @@ try:
     from ring_grammar import ConfError, problem
 except ImportError:
     from saltext.pve_corosync.utils.ring_document import (
-        PATH, Document, check_value, check_values, link_number, parse)
+        PATH,
+        Document,
+        check_value,
+        check_values,
+        link_number,
+        parse,
+    )
     from saltext.pve_corosync.utils.ring_grammar import ConfError, problem
 
 _TOTEM = {"ip_version": "ipv4-6", "link_mode": "passive", "secauth": "on", "version": "2"}
@@ -44,14 +50,20 @@ def render(cluster_name: str, nodes: dict, links: dict, version: int, totem: dic
     :raises ConfError: a value, node or link that the file cannot hold.
     """
     extra = {key: value for key, value in {**_TOTEM, **(totem or {})}.items() if value is not None}
-    document = Document(_bytes({
-        "logging": {"debug": "off", "to_syslog": "yes"},
-        "quorum": {"provider": "corosync_votequorum"},
-        "totem": check_values({"cluster_name": cluster_name, **extra}),
-    }), "new corosync.conf")
+    document = Document(
+        _bytes(
+            {
+                "logging": {"debug": "off", "to_syslog": "yes"},
+                "quorum": {"provider": "corosync_votequorum"},
+                "totem": check_values({"cluster_name": cluster_name, **extra}),
+            }
+        ),
+        "new corosync.conf",
+    )
     for name in sorted(nodes):
-        addresses = {link: entry["addresses"][name] for link, entry in links.items()
-                     if name in entry["addresses"]}
+        addresses = {
+            link: entry["addresses"][name] for link, entry in links.items() if name in entry["addresses"]
+        }
         document.add_node(name, nodes[name]["nodeid"], addresses, nodes[name].get("votes", 1))
     for link in sorted(links, key=link_number):
         document.set_link(link, links[link]["addresses"], links[link].get("options") or {})
@@ -66,13 +78,19 @@ def _tree_of(document: Document) -> dict:
     while queue:
         section, target = queue.pop(0)
         target.update({item.key: item.value for item in section.items})
-        queue += [(child, target.setdefault(child.name, {})) for child in section.sections
-                  if child.path not in ("nodelist.node", "totem.interface")]
+        queue += [
+            (child, target.setdefault(child.name, {}))
+            for child in section.sections
+            if child.path not in ("nodelist.node", "totem.interface")
+        ]
     tree["nodelist"]["node"] = [keys for _, (_, keys) in sorted(document.node_blocks().items())]
     tree["totem"]["interface"] = [
-        {**{key: value for key, value in entry["options"].items() if key != "ringnumber"},
-         "linknumber": str(link)}
-        for link, entry in document.links().items()]
+        {
+            **{key: value for key, value in entry["options"].items() if key != "ringnumber"},
+            "linknumber": str(link),
+        }
+        for link, entry in document.links().items()
+    ]
     return tree
 
 
@@ -88,15 +106,25 @@ def _unwritable(document: Document) -> list:
             except ConfError as err:
                 found += [{**entry, "line": item.number} for entry in err.problems]
             if "." in item.key or item.key in [child.name for child in section.sections]:
-                found.append(problem(item.number, f"key '{item.key}': PVE keeps no section of the same path",
-                                     "PVE"))
-        found += [problem(child.number,
-                          f"section '{child.name}' inside '{section.path}' has no place in PVE's form", "PVE")
-                  for child in section.sections if section.path in ("nodelist.node", "totem.interface")]
+                found.append(
+                    problem(item.number, f"key '{item.key}': PVE keeps no section of the same path", "PVE")
+                )
+        found += [
+            problem(
+                child.number,
+                f"section '{child.name}' inside '{section.path}' has no place in PVE's form",
+                "PVE",
+            )
+            for child in section.sections
+            if section.path in ("nodelist.node", "totem.interface")
+        ]
     for path in ("uidgid", "logging.logger_subsys", "logging.logging_daemon"):
-        found += [problem(section.number,
-                          f"second section '{path}': PVE knows only one, corosync needs both", "PVE")
-                  for section in document.sections(path)[1:]]
+        found += [
+            problem(
+                section.number, f"second section '{path}': PVE knows only one, corosync needs both", "PVE"
+            )
+            for section in document.sections(path)[1:]
+        ]
     if len(document.nodes()) < len({position for position, _ in document.tree.node_sections}):
         found.append(problem(None, "two nodes have the same name", "PVE"))
     return found

@@ -308,8 +308,9 @@ def readable(context):
 
 def _loss(context, nodes: list) -> str:
     votes = context.votes()
-    lost, total = sum(votes.get(node, 1) for node in nodes), sum(votes.values()) or len(
-        context.layout["nodes"]
+    lost, total = (
+        sum(votes.get(node, 1) for node in nodes),
+        sum(votes.values()) or len(context.layout["nodes"]),
     )
     return (
         f"without it {lost} of {total} votes {'is' if lost == 1 else 'are'} missing, and its file stays"

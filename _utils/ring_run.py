@@ -96,15 +96,22 @@ def in_force(layouts: dict, observed: dict) -> list[str]:
     :param observed: what :func:`observe` returned.
     """
     running = [facts["runtime"]["nodes"] for facts in observed["nodes"].values() if facts.get("runtime")]
-    return [name for name, layout in layouts.items()
-            if running and all(_carries(layout, nodes) for nodes in running)]
+    return [
+        name
+        for name, layout in layouts.items()
+        if running and all(_carries(layout, nodes) for nodes in running)
+    ]
 
 
 def _carries(layout: dict, nodes: dict) -> bool:
-    wanted = {node: {int(number): link["addresses"][node] for number, link in layout["links"].items()}
-              for node in layout["nodes"]}
-    seen = {node: {int(number): address for number, address in row["addresses"].items()}
-            for node, row in nodes.items()}
+    wanted = {
+        node: {int(number): link["addresses"][node] for number, link in layout["links"].items()}
+        for node in layout["nodes"]
+    }
+    seen = {
+        node: {int(number): address for number, address in row["addresses"].items()}
+        for node, row in nodes.items()
+    }
     return wanted == seen
 
 
@@ -129,8 +136,10 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
             seen = {int(number) for number, row in rows.items() if row.get("connected") is True}
             up[one, two] = seen & set(links)
             down += [(number, one, two) for number in sorted(set(links) - seen)]
-    bearable = down and all(links[number] != layout["primary"]["network"] and up[one, two] & up[two, one]
-                            for number, one, two in down)
+    bearable = down and all(
+        links[number] != layout["primary"]["network"] and up[one, two] & up[two, one]
+        for number, one, two in down
+    )
     if not bearable:
         return items, []
     findings = []
@@ -147,9 +156,12 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
             )
         )
     said = ", ".join(f"link {number} {one}->{two}" for number, one, two in down)
-    return [item if item["ok"] or item["item"] != "links connected"
-            else item | {"ok": True, "seen": f"not connected, but no pair depends on it: {said}"}
-            for item in items], findings
+    return [
+        item
+        if item["ok"] or item["item"] != "links connected"
+        else item | {"ok": True, "seen": f"not connected, but no pair depends on it: {said}"}
+        for item in items
+    ], findings
 
 
 def sick(state: list[dict]) -> bool:
@@ -176,16 +188,22 @@ def choose_writer(candidates, latest: dict) -> str:
 
 def latest_of_facts(observed: dict) -> dict:
     """Return ``{name: {"writable", "quorate", "version"}}`` of the gathered facts."""
-    return {name: {"writable": bool((facts.get("pmxcfs") or {}).get("writable")),
-                   "quorate": bool((facts.get("quorum") or {}).get("quorate")),
-                   "version": (facts.get("runtime") or {}).get("version")}
-            for name, facts in observed["nodes"].items()}
+    return {
+        name: {
+            "writable": bool((facts.get("pmxcfs") or {}).get("writable")),
+            "quorate": bool((facts.get("quorum") or {}).get("quorate")),
+            "version": (facts.get("runtime") or {}).get("version"),
+        }
+        for name, facts in observed["nodes"].items()
+    }
 
 
 def latest_of_outcomes(outcomes: dict) -> dict:
     """Return ``{name: {"writable", "quorate", "version"}}`` of the outcomes of a step."""
-    return {name: {key: (outcome.get("seen") or {}).get(key) for key in ("writable", "quorate", "version")}
-            for name, outcome in outcomes.items()}
+    return {
+        name: {key: (outcome.get("seen") or {}).get(key) for key in ("writable", "quorate", "version")}
+        for name, outcome in outcomes.items()
+    }
 
 
 def under_way(text: str) -> dict:
@@ -200,14 +218,22 @@ def under_way(text: str) -> dict:
         data = {"jid": str(held["jid"]), "pid": held["pid"], "start": held["start"]}
     except (ValueError, KeyError, TypeError):
         who, data = "a job that has only just begun", {}
-    return finding("run-under-way", f"another run is under way: {who}", data=data,
-                   remedy="wait for its end; salt-run corosync.journal shows it")
+    return finding(
+        "run-under-way",
+        f"another run is under way: {who}",
+        data=data,
+        remedy="wait for its end; salt-run corosync.journal shows it",
+    )
 
 
 def is_outcome(value, number: int, phase: str = "") -> bool:
     """Tell whether a node's answer is the finished outcome of a step, and of that phase of it."""
-    return (isinstance(value, dict) and isinstance(value.get("ok"), bool) and value.get("number") == number
-            and (value.get("phase") or "") == phase)
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("ok"), bool)
+        and value.get("number") == number
+        and (value.get("phase") or "") == phase
+    )
 
 
 def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
@@ -250,13 +276,17 @@ def rings(before: dict, steps: list[dict], after: dict) -> list[str]:
     :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
     :param after: what :func:`observe` returned after the last step.
     """
+
     def told(observed):
         return [(facts.get("quorum") or {}).get("ring_id") for facts in observed["nodes"].values()]
 
     seen = told(before)
     for row in steps:
-        seen += [(outcome.get("seen") or {}).get("ring_id") for outcome in row["outcomes"].values()
-                 if isinstance(outcome, dict)]
+        seen += [
+            (outcome.get("seen") or {}).get("ring_id")
+            for outcome in row["outcomes"].values()
+            if isinstance(outcome, dict)
+        ]
     return list(dict.fromkeys(ring for ring in seen + told(after) if ring))
 
 
@@ -306,23 +336,38 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "") -> list[dict]:
     for name in expected:
         outcome = outcomes.get(name)
         if outcome is None:
-            findings.append(finding("step-unanswered", f"{title}: {name} gave no outcome",
-                                    data={"node": name, "number": step["number"]},
-                                    remedy=f"look whether {name} runs and reaches the master"))
+            findings.append(
+                finding(
+                    "step-unanswered",
+                    f"{title}: {name} gave no outcome",
+                    data={"node": name, "number": step["number"]},
+                    remedy=f"look whether {name} runs and reaches the master",
+                )
+            )
         elif not is_outcome(outcome, step["number"], phase):
-            findings.append(finding("step-failed", f"{title}: {name}: {last_line(outcome)}",
-                                    data={"node": name, "number": step["number"], "error": str(outcome)}))
+            findings.append(
+                finding(
+                    "step-failed",
+                    f"{title}: {name}: {last_line(outcome)}",
+                    data={"node": name, "number": step["number"], "error": str(outcome)},
+                )
+            )
         else:
             lacking = unmet(name, step, outcome, phase)
             if lacking:
-                findings.append(finding("step-failed", f"{title}: {name}: {'; '.join(lacking)}",
-                                        data={"node": name, "number": step["number"], "missing": lacking},
-                                        remedy=_probe_remedy(step, lacking)))
+                findings.append(
+                    finding(
+                        "step-failed",
+                        f"{title}: {name}: {'; '.join(lacking)}",
+                        data={"node": name, "number": step["number"], "missing": lacking},
+                        remedy=_probe_remedy(step, lacking),
+                    )
+                )
     return findings
 
 
 def _probe_remedy(step, lacking):
-    """Return what to ask when a link that the step adds does not connect: its port may be filtered on the way."""
+    """Return what to ask when a link that the step adds does not connect: its port may be filtered."""
     added = [number for number in step.get("add", ()) if any(f"link {number} " in text for text in lacking)]
     if not added:
         return ""
@@ -340,15 +385,26 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
     for name, minion in minions.items():
         answer = answers.get(minion)
         if answer is None:
-            findings.append(finding("stage-failed", f"{name}: no answer; nothing was written on any node",
-                                    data={"node": name}, remedy=f"look whether {name} reaches the master, or "
-                                                                f"go on without it: skip={name}"))
+            findings.append(
+                finding(
+                    "stage-failed",
+                    f"{name}: no answer; nothing was written on any node",
+                    data={"node": name},
+                    remedy=f"look whether {name} reaches the master, or go on without it: skip={name}",
+                )
+            )
             continue
         error = answer_error(answer)
         value = answer.get("return")
         if not error and isinstance(value, dict) and value.get("ok") is False:
-            error = "; ".join(dict.fromkeys(str(row.get("text")) for row in value.get("checks") or ()
-                                            if not row.get("ok"))) or "refused without a reason"
+            error = (
+                "; ".join(
+                    dict.fromkeys(
+                        str(row.get("text")) for row in value.get("checks") or () if not row.get("ok")
+                    )
+                )
+                or "refused without a reason"
+            )
         if error or not isinstance(value, dict):
             findings.append(
                 finding(
@@ -380,12 +436,16 @@ def state_now(observed: dict) -> list[dict]:
         row = {"node": name, "answers": facts is not None}
         facts = facts or {}
         quorum, runtime = facts.get("quorum") or {}, facts.get("runtime") or {}
-        row |= {"corosync": (facts.get("corosync") or {}).get("state"),
-                "quorate": quorum.get("quorate"), "total": quorum.get("total"),
-                "expected": quorum.get("expected"), "runtime": runtime.get("version"),
-                "reload": runtime.get("reload_status"),
-                "writable": (facts.get("pmxcfs") or {}).get("writable"),
-                "ha": (facts.get("ha") or {}).get("armed")}
+        row |= {
+            "corosync": (facts.get("corosync") or {}).get("state"),
+            "quorate": quorum.get("quorate"),
+            "total": quorum.get("total"),
+            "expected": quorum.get("expected"),
+            "runtime": runtime.get("version"),
+            "reload": runtime.get("reload_status"),
+            "writable": (facts.get("pmxcfs") or {}).get("writable"),
+            "ha": (facts.get("ha") or {}).get("armed"),
+        }
         for key in ("local", "cluster_file"):
             row[key] = (facts.get(key) or {}).get("version")
         rows.append(row)
@@ -467,8 +527,11 @@ def quorum_seconds(step_starts: dict, steps: list[dict]) -> dict:
     found: dict[str, float] = {}
     for row in steps:
         for key in ("quorate", "writable"):
-            times = [(outcome.get("seconds") or {}).get(key) for outcome in row["outcomes"].values()
-                     if isinstance(outcome, dict)]
+            times = [
+                (outcome.get("seconds") or {}).get(key)
+                for outcome in row["outcomes"].values()
+                if isinstance(outcome, dict)
+            ]
             if key not in found and times and all(isinstance(t, (int, float)) for t in times):
                 found[key] = round(step_starts[row["number"]] + max(times), 2)
     return found

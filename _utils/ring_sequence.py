@@ -92,8 +92,15 @@ class Order:
 
     def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
         """Return the plan, and all findings: on the answers and of the plan."""
-        made = ring_plan.plan(self.layout, observed, strategy=self.strategy, skip=self.skip, force=self.force,
-                              fast=self.loaded.get("fast_ping"), again=self.again_all)
+        made = ring_plan.plan(
+            self.layout,
+            observed,
+            strategy=self.strategy,
+            skip=self.skip,
+            force=self.force,
+            fast=self.loaded.get("fast_ping"),
+            again=self.again_all,
+        )
         return made, ordered(list(findings) + list(made["findings"]))
 
     def planned(self, made: dict, findings: list, observed: dict, diff: bool = False) -> dict:
@@ -104,12 +111,18 @@ class Order:
         refused = bool(errors(findings, self.force))
         steps = [] if refused else made["steps"]
         report = self.head() | {
-            "findings": findings, "path": made["path"], "complete": made["complete"],
+            "findings": findings,
+            "path": made["path"],
+            "complete": made["complete"],
             "steps": [{key: value for key, value in step.items() if key != "conf"} for step in steps],
-            "expected_loss_s": made["expected_loss_s"], "from_version": made["from_version"],
-            "to_version": made["to_version"], "partitions": made["partitions"],
-            "summary": _summary(made, steps, refused), "result": "refused" if refused else "planned",
-            "retcode": ring_run.FAILED if refused else ring_run.OK}
+            "expected_loss_s": made["expected_loss_s"],
+            "from_version": made["from_version"],
+            "to_version": made["to_version"],
+            "partitions": made["partitions"],
+            "summary": _summary(made, steps, refused),
+            "result": "refused" if refused else "planned",
+            "retcode": ring_run.FAILED if refused else ring_run.OK,
+        }
         if refused:
             report["matrix"] = ring_run.matrix(observed)
         if diff and steps:
@@ -139,9 +152,12 @@ def _summary(made, steps, refused):
     if not steps:
         return f"there is nothing to do, version {made['from_version']}"
     loss = made["expected_loss_s"]
-    words = [f"{made['path']} path", f"{len(steps)} step{'s' * (len(steps) > 1)}",
-             f"version {made['from_version']} -> {made['to_version']}",
-             f"expected loss of quorum {loss:g} s"]
+    words = [
+        f"{made['path']} path",
+        f"{len(steps)} step{'s' * (len(steps) > 1)}",
+        f"version {made['from_version']} -> {made['to_version']}",
+        f"expected loss of quorum {loss:g} s",
+    ]
     return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
 
 
@@ -168,8 +184,14 @@ class Run:
         :param about: more for the first line of the journal.
         """
         order = self.order
-        self.ports.note("begun", layout=order.layout["name"], strategy=order.strategy, skip=order.skip,
-                        force=order.force, **about)
+        self.ports.note(
+            "begun",
+            layout=order.layout["name"],
+            strategy=order.strategy,
+            skip=order.skip,
+            force=order.force,
+            **about,
+        )
         self.ports.say(
             f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes"
         )
@@ -178,9 +200,13 @@ class Run:
             result = self._work()
         finally:
             self.report["seconds"]["total"] = self.ports.passed()
-            self.ports.note("ended", result=result, seconds=self.report["seconds"],
-                            summary=self.report.get("summary", ""),
-                            codes=[item["code"] for item in self.report["findings"]])
+            self.ports.note(
+                "ended",
+                result=result,
+                seconds=self.report["seconds"],
+                summary=self.report.get("summary", ""),
+                codes=[item["code"] for item in self.report["findings"]],
+            )
             self.ports.say(self.report["summary"] if result != "interrupted" else "interrupted")
         self.report["result"] = result
         self.report["retcode"] = ring_run.OK if result in ("reached", "already") else ring_run.FAILED
@@ -189,8 +215,8 @@ class Run:
     def _work(self):
         result = self._attempt()
         if result == "failed" and self._fell_apart():
-            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes keep
-            # the outcomes of a run by its name and number, so the second attempt has a name of its own.
+            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes
+            # keep the outcomes of a run by its name and number, so the second attempt has a name of its own.
             self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
             self.ports.note("planning again", findings=self.report["findings"])
             self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
@@ -199,7 +225,7 @@ class Run:
         return result
 
     def _fell_apart(self):
-        """Tell whether a plan for a whole cluster failed, and the nodes now need one for a cluster in pieces."""
+        """Tell whether a plan for a whole cluster failed, and the nodes now need one for pieces of it."""
         if self.path != "planned":
             return False
         made, _findings = self.order.plan(self.observed, [])
@@ -223,8 +249,9 @@ class Run:
         self.ports.say(planned["summary"])
         guard, unarmed = ring_guard.Guard(order, self.ports, self.settings, self.report), []
         try:
-            failed = (self._stage(made) or guard.before(made["expected_loss_s"], self.observed)
-                      or self._steps(made))
+            failed = (
+                self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
+            )
         finally:
             unarmed = guard.after()
             self.ports.ask(order.nodes, "corosync.finish", {"txn": self.txn}, self.settings["gather_timeout"])
@@ -331,9 +358,17 @@ class Run:
         done = "nothing was changed" if already else "the steps are done"
         self.report["summary"] = f"{done}, the exit checklist is not true"
         remedy = "see the checklist for what is seen and expected"
-        self.report["findings"] = ordered(self.report["findings"] + [
-            finding("layout-not-reached", f"not true: {', '.join(bad) or 'nothing could be asked'}",
-                    data={"items": bad}, remedy=remedy + ("" if already else "; the same command goes on"))])
+        self.report["findings"] = ordered(
+            self.report["findings"]
+            + [
+                finding(
+                    "layout-not-reached",
+                    f"not true: {', '.join(bad) or 'nothing could be asked'}",
+                    data={"items": bad},
+                    remedy=remedy + ("" if already else "; the same command goes on"),
+                )
+            ]
+        )
         return "failed"
 
     def _explain(self, failed, before):
@@ -364,9 +399,12 @@ class _StepTrip:
         while (missing := self._missing()) and ports.passed() < end:
             ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
             asked = ports.passed()
-            self._ask(missing, "corosync.outcome",
-                      {"txn": self.run.txn, "number": self.step["number"], "phase": self.phase},
-                      max(0.1, min(settings["gather_timeout"], end - ports.passed())))
+            self._ask(
+                missing,
+                "corosync.outcome",
+                {"txn": self.run.txn, "number": self.step["number"], "phase": self.phase},
+                max(0.1, min(settings["gather_timeout"], end - ports.passed())),
+            )
             # A call can be lost on its way; where it was not, the second one waits for the first.
             unheard = [name for name in missing if name in self._missing()]
             if unheard and end - ports.passed() > 1:

@@ -51,7 +51,9 @@ def _alike(diffs):
         found.setdefault(body, []).append(
             place
             if " of " in place
-            else "the cluster file" if place == "cluster" else f"the local file of {place}"
+            else "the cluster file"
+            if place == "cluster"
+            else f"the local file of {place}"
         )
     return found
 
@@ -76,8 +78,7 @@ def _apply(report):
 
 def _verify(report):
     table_lines = checklist_table(report.get("checklist") or [], only_bad=bool(report.get("brief")))
-    return (_head(report, report["summary"]) + [""] + table_lines
-            + _findings_block(report) + _end(report))
+    return _head(report, report["summary"]) + [""] + table_lines + _findings_block(report) + _end(report)
 
 
 def _phase(report):
@@ -87,8 +88,12 @@ def _phase(report):
     if report.get("ways"):
         lines += [""] + ways_table(report["ways"])
     if report["result"] == "test":
-        for text, places in _alike({f"/etc/hosts of {name}": diff for name, diff in
-                                    report.get("changes", {}).get("diffs", {}).items()}).items():
+        for text, places in _alike(
+            {
+                f"/etc/hosts of {name}": diff
+                for name, diff in report.get("changes", {}).get("diffs", {}).items()
+            }
+        ).items():
             lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
     lines += _ha_line(report) + _findings_block(report, ("error", "warning"))
     if report.get("open"):
@@ -139,14 +144,25 @@ def findings_lines(findings: list[dict]) -> list[str]:
     lines = []
     for item in findings:
         word = item["severity"].upper() + (" (forced)" if item["data"].get("forced") else "")
-        lines += textwrap.wrap(f"{word} {item['code']}: {item['text']}", WIDTH, subsequent_indent="    ",
-                               break_long_words=False, break_on_hyphens=False)
+        lines += textwrap.wrap(
+            f"{word} {item['code']}: {item['text']}",
+            WIDTH,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         remedy = item["remedy"]
         if item["severity"] == "error" and item["forceable"] and not item["data"].get("forced"):
             remedy = (remedy + "; " if remedy else "") + f"or go on in spite of it: force={item['code']}"
         if remedy:
-            lines += textwrap.wrap(f"-> {remedy}", WIDTH, initial_indent="    ", subsequent_indent="       ",
-                                   break_long_words=False, break_on_hyphens=False)
+            lines += textwrap.wrap(
+                f"-> {remedy}",
+                WIDTH,
+                initial_indent="    ",
+                subsequent_indent="       ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
     return lines
 
 
@@ -186,9 +202,19 @@ def state_table(state: list[dict]) -> list[str]:
         runtime = _number(row["runtime"])
         if row["reload"] not in (None, 1):
             runtime += f" (reload {row['reload']})"
-        rows.append((row["node"], row["corosync"] or "?", _word(row["quorate"]), votes, runtime,
-                     _number(row["local"]), _number(row["cluster_file"]), _word(row["writable"]),
-                     _word(row["ha"], "armed", "-")))
+        rows.append(
+            (
+                row["node"],
+                row["corosync"] or "?",
+                _word(row["quorate"]),
+                votes,
+                runtime,
+                _number(row["local"]),
+                _number(row["cluster_file"]),
+                _word(row["writable"]),
+                _word(row["ha"], "armed", "-"),
+            )
+        )
     return table(
         (
             "node",
@@ -249,9 +275,20 @@ def steps_table(steps: list[dict]) -> list[str]:
 
     :param steps: the steps; ``conf`` is not read.
     """
-    return table(("step", "act", "version", "what", "waits for", "at most"),
-                 [(step["number"], step["act"], step["version"], step["text"], _wait(step.get("wait") or {}),
-                   f"{step['deadline_s']:g} s") for step in steps])
+    return table(
+        ("step", "act", "version", "what", "waits for", "at most"),
+        [
+            (
+                step["number"],
+                step["act"],
+                step["version"],
+                step["text"],
+                _wait(step.get("wait") or {}),
+                f"{step['deadline_s']:g} s",
+            )
+            for step in steps
+        ],
+    )
 
 
 def _wait(wait):
@@ -276,8 +313,14 @@ def done_table(done: list[dict]) -> list[str]:
     rows = []
     for row in done:
         bad = [name for name, word in sorted(row["nodes"].items()) if word != "ok"]
-        rows.append((row["number"], row["text"], "ok" if row["ok"] else "FAILED on " + ", ".join(bad),
-                     _seconds(row["seconds"])))
+        rows.append(
+            (
+                row["number"],
+                row["text"],
+                "ok" if row["ok"] else "FAILED on " + ", ".join(bad),
+                _seconds(row["seconds"]),
+            )
+        )
     return table(("step", "what", "result", "took"), rows)
 
 
@@ -286,10 +329,21 @@ def ways_table(ways: list[dict]) -> list[str]:
 
     :param ways: as ``ring_probe_links.judge`` returns them.
     """
-    return table(("link", "UDP", "from", "to", "arrives", "latency", "MTU"),
-                 [(row["link"], row["port"], row["from"], row["to"], _word(row["arrives"], unknown="not tested"),
-                   "-" if row["latency_us"] is None else f"{row['latency_us'] / 1000:.2f} ms",
-                   "-" if row["mtu"] is None else row["mtu"]) for row in ways])
+    return table(
+        ("link", "UDP", "from", "to", "arrives", "latency", "MTU"),
+        [
+            (
+                row["link"],
+                row["port"],
+                row["from"],
+                row["to"],
+                _word(row["arrives"], unknown="not tested"),
+                "-" if row["latency_us"] is None else f"{row['latency_us'] / 1000:.2f} ms",
+                "-" if row["mtu"] is None else row["mtu"],
+            )
+            for row in ways
+        ],
+    )
 
 
 def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
@@ -310,8 +364,9 @@ def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
         text = f"{'ok  ' if item['ok'] else 'FAIL'}  {item['item']:<{width}}  {item['seen']}"
         if not item["ok"]:
             text += f"; expected: {item['expected']}"
-        lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * (width + 8), break_long_words=False,
-                               break_on_hyphens=False)
+        lines += textwrap.wrap(
+            text, WIDTH, subsequent_indent=" " * (width + 8), break_long_words=False, break_on_hyphens=False
+        )
     return lines
 
 
@@ -340,8 +395,11 @@ def answer(name: str, outcome, missing: list[str]) -> str:
     if not isinstance(outcome, dict):
         lines = str(outcome).strip().splitlines() or ["an empty answer"]
         return f"  {name}: {lines[-1]}"
-    took = {key: value for key, value in (outcome.get("seconds") or {}).items()
-            if isinstance(value, (int, float)) and key in ("connected", "quorate", "writable", "version")}
+    took = {
+        key: value
+        for key, value in (outcome.get("seconds") or {}).items()
+        if isinstance(value, (int, float)) and key in ("connected", "quorate", "writable", "version")
+    }
     words = ", ".join(f"{key} {value:.2f} s" for key, value in sorted(took.items(), key=lambda item: item[1]))
     return (
         f"  {name}: "

@@ -39,9 +39,7 @@ class Master:
     :param jid: the name of the job that the runner is; :param user: who started it.
     """
 
-    def __init__(
-        self, opts, client, bus, accepted, pillar, fire, jid, user=""
-    ):  # pylint: disable=too-many-arguments
+    def __init__(self, opts, client, bus, accepted, pillar, fire, jid, user=""):  # pylint: disable=too-many-arguments
         self.opts, self.client, self.bus, self.accepted = opts, client, bus, accepted
         self.pillar, self.fire, self.jid, self.user = pillar, fire, str(jid), user
 
@@ -49,9 +47,7 @@ class Master:
         """Return the directory of locks and journals on the master."""
         return os.path.join(self.opts["cachedir"], "pve-corosync")
 
-    def publish(
-        self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None
-    ):  # pylint: disable=too-many-arguments
+    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
         """Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an
         answer])``.
 
@@ -223,8 +219,9 @@ class Ports:
 def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments
     """Return the cluster and what is asked for; every argument is checked before anything is asked of a
     node."""
-    strategy, force = ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES), ring_run.names(
-        force, "force"
+    strategy, force = (
+        ring_run.choice(strategy, "strategy", ring_plan.STRATEGIES),
+        ring_run.names(force, "force"),
     )
     site = Site(master, cluster, skip)
     wanted = ring_sequence.Order(site.pillar, layout, strategy, site.skip, force, cluster)

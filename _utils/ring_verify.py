@@ -1,6 +1,6 @@
 """The exit checklist: what is to be seen when a layout is reached, item by item.
 
-Each item is one small function that returns ``(ok, seen, expected)``, or None when its facts were not gathered.
+Each item is one small function that returns ``(ok, seen, expected)``, or None if its facts were not gathered.
 Those that look beyond corosync are in ``ring_verify_exit``.
 """
 

@@ -1,4 +1,4 @@
-"""Write docs/rules.md: every finding code that any part of ``_utils`` registers. Run: python3 docs/make_rules.py"""
+"""Write docs/rules.md: every finding code that a part of ``_utils`` registers: python3 docs/make_rules.py"""
 
 import importlib
 import pathlib

@@ -307,7 +307,7 @@ class Lab:
         wait_for(
             lambda: self.healthy(node),
             60,
-            what=f"{node} to be quorate with {len(self.nodes)} members, and " "/etc/pve to be writable there",
+            what=f"{node} to be quorate with {len(self.nodes)} members, and /etc/pve to be writable there",
         )
 
     def _all(self, task, names):

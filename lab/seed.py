@@ -63,13 +63,16 @@ def hosts(nodes, network=VRACK):
 
 def corosync_conf(nodes, network=VRACK, version=1):
     """Return corosync.conf with one link, as PVE's tools write it: keys sorted, two blanks, link blocks."""
-    blocks = [f"""  node {{
+    blocks = [
+        f"""  node {{
     name: {node}
     nodeid: {number(node)}
     quorum_votes: 1
     ring0_addr: {address(node, network)}
   }}
-""" for node in nodes]
+"""
+        for node in nodes
+    ]
     return f"""logging {{
   debug: off
   to_syslog: yes

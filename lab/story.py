@@ -146,7 +146,9 @@ class Story:
             deadline.start()
             try:
                 for line in child.stderr:
-                    if line.strip() and not line.startswith(("[", "unclosed ")):  # Salt's own log is no progress
+                    if line.strip() and not line.startswith(
+                        ("[", "unclosed ")
+                    ):  # Salt's own log is no progress
                         print(f"  {line.rstrip()}", flush=True)
                 child.wait()
             finally:

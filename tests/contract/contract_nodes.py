@@ -199,9 +199,7 @@ class Node:
     def start(self, name, *command):
         """Start a daemon in the foreground, its output in log(name)."""
         self.stop(name)
-        log = open(
-            self.cluster.folder / f"{self.name}-{name}.log", "ab"
-        )  # noqa: SIM115 - the daemon keeps it
+        log = open(self.cluster.folder / f"{self.name}-{name}.log", "ab")  # noqa: SIM115 - the daemon keeps it
         with log:
             self.daemons[name] = subprocess.Popen(
                 self.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -386,18 +384,22 @@ class Cluster:
         """Wait until every node is quorate, sees all members with their addresses, and may write."""
         for node in self.nodes:
             wait_for(
-                lambda node=node: node.quorate()
-                and node.read("/etc/pve/.members").count('"ip"') == len(self.nodes)
-                and '"online": 0' not in node.read("/etc/pve/.members"),
+                lambda node=node: (
+                    node.quorate()
+                    and node.read("/etc/pve/.members").count('"ip"') == len(self.nodes)
+                    and '"online": 0' not in node.read("/etc/pve/.members")
+                ),
                 f"{node.name} is quorate and sees all: {node.log('pmxcfs')[-2000:]}",
             )
             wait_for(
-                lambda node=node: node.python(
-                    "os.close(os.open('/etc/pve/.probe' + sys.argv[1], os.O_CREAT))\n"
-                    "os.unlink('/etc/pve/.probe' + sys.argv[1])",
-                    node.name,
-                )
-                == "",
+                lambda node=node: (
+                    node.python(
+                        "os.close(os.open('/etc/pve/.probe' + sys.argv[1], os.O_CREAT))\n"
+                        "os.unlink('/etc/pve/.probe' + sys.argv[1])",
+                        node.name,
+                    )
+                    == ""
+                ),
                 f"{node.name} may write",
             )
 

@@ -137,9 +137,9 @@ def test_without_quorum_an_armed_node_stays_armed(pve1, pve2, cluster):
     assert pve1.exists(ACTIVE)
     pve1.signal("lrm")
     time.sleep(3)
-    assert (
-        pve1.ended("lrm") is None
-    ), "it does not end while it holds the watchdog and nobody can freeze its services"
+    assert pve1.ended("lrm") is None, (
+        "it does not end while it holds the watchdog and nobody can freeze its services"
+    )
     assert pve1.exists(ACTIVE)
     pve1.link("vrack", True)
     cluster.wait_healthy()

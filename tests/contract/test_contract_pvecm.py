@@ -27,7 +27,9 @@ Transport:        knet
 Secure auth:      on
 
 """
-STATUS = HEADER + """Quorum information
+STATUS = (
+    HEADER
+    + """Quorum information
 ------------------
 Date:             DATE
 Quorum provider:  corosync_votequorum
@@ -49,6 +51,7 @@ Membership information
     Nodeid      Votes Name
 0x00000001          1 10.66.0.1 (local)
 """
+)
 OTHER = "0x00000002          1 10.66.0.2\n"
 MEMBERS = """
 Membership information

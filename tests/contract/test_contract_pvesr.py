@@ -164,12 +164,15 @@ def test_a_refused_connection_names_command_and_address(pve1, pve2):
     pve2.stop("sshd")
     status, out, error = pvesr(pve1, "run", "--id", "100-0", "--verbose")
     assert (status, error) == (255, refused(0) + "\n")
-    assert out == f"""start replication job
+    assert (
+        out
+        == f"""start replication job
 guest => VM 100, running => 0
 volumes => tank:vm-100-disk-0
 (remote_prepare_local_job) ssh: connect to host 198.51.100.2 port 22: Connection refused
 end replication job with error: {refused(0)}
 """
+    )
     # Without --id the error is only a warning.
     pve1.ok("rm", "-f", "/var/lib/pve-manager/pve-replication-state.json")
     status, out, error = pvesr(pve1, "run", "--verbose")

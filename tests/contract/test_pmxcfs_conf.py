@@ -20,14 +20,16 @@ def ring(fresh):
 def replace(node, text):
     """Write the cluster file as PVE does, .new and rename; returns the seconds that the rename took."""
     node.write("/run/conf", text)
-    return float(node.python(f"""
+    return float(
+        node.python(f"""
         data = open('/run/conf', 'rb').read()
         handle = os.open('{CLUSTER}.new', os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         os.write(handle, data)
         os.close(handle)
         start = time.monotonic()
         os.rename('{CLUSTER}.new', '{CLUSTER}')
-        print(time.monotonic() - start)"""))
+        print(time.monotonic() - start)""")
+    )
 
 
 def runtime(node):

@@ -85,10 +85,12 @@ def test_modes_without_quorum(pve1, pve2):
     pve1.ok("sh", "-c", f"echo x >{TREE}/file; echo x >/etc/pve/nodes/pve1/priv/file")
     cut(pve1, pve2)
     wait_for(
-        lambda: modes(
-            pve1, TREE, f"{TREE}/file", "/etc/pve/priv", "/etc/pve/nodes/pve1/priv/file", "/etc/pve/local"
-        )
-        == [[mode, "root", "www-data"] for mode in ("555", "440", "500", "400", "555")],
+        lambda: (
+            modes(
+                pve1, TREE, f"{TREE}/file", "/etc/pve/priv", "/etc/pve/nodes/pve1/priv/file", "/etc/pve/local"
+            )
+            == [[mode, "root", "www-data"] for mode in ("555", "440", "500", "400", "555")]
+        ),
         "modes tell that nothing may be written",
         5,
     )
@@ -122,13 +124,16 @@ def test_modes_without_quorum(pve1, pve2):
     ],
 )
 def test_errors_while_quorate(pve1, call, outcome):
-    assert pve1.python(f"""
+    assert (
+        pve1.python(f"""
         import grp
         TREE, FILE, PRIVATE = '{TREE}', '{TREE}/file', '/etc/pve/priv/file'
         GROUP = grp.getgrnam('www-data').gr_gid
         for path in (FILE, PRIVATE):
             open(path, 'w').close()
-        {call}""") == outcome
+        {call}""")
+        == outcome
+    )
 
 
 NO_QUORUM = {

@@ -75,7 +75,7 @@ class World:
             self.tool("pmxcfs", "exit 0")
             self.tool(
                 "stat",
-                """case "$*" in *etc/pve/local) cat "$WORLD/local-mode" ;; *) exec /usr/bin/stat "$@" ;; esac""",
+                'case "$*" in *etc/pve/local) cat "$WORLD/local-mode" ;; *) exec /usr/bin/stat "$@" ;; esac',
             )
 
     def file(self, name, text):

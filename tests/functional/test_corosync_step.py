@@ -24,7 +24,7 @@ def staged(node):
 
 
 def write_later(node):
-    """Let another node replace the cluster file in 0.7 s; return a function that gives the time when it did."""
+    """Let another node replace the cluster file in 0.7 s; return a function that tells when it did."""
     times = []
 
     def work():

@@ -17,7 +17,7 @@ JobID      Enabled    Target                           LastSync             Next
 100-0      Yes        local/pve2            2026-11-23_09:33:04  2026-11-23_09:45:00   3.118999          0 OK
 101-0      No         local/pve2                              -              pending          -          0 OK
 102-0      Yes        local/pve3            2026-11-23_09:33:04  2026-11-23_09:45:00   3.118999          0 OK
-"""
+"""  # noqa: E501
 MEMBERS = """{
 "nodename": "pve1", "version": 14,
 "cluster": { "name": "prod", "version": 5, "nodes": 3, "quorate": 1 },
@@ -107,8 +107,7 @@ def test_probe_uses_the_options_of_pve_and_returns_the_evidence_of_the_peer(node
     (call,) = node.calls("ssh")
     known = node.pve / "nodes/pve2/ssh_known_hosts"
     assert (
-        call
-        == f"ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o UserKnownHostsFile={known}"
+        call == f"ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o UserKnownHostsFile={known}"
         " -o GlobalKnownHostsFile=none -o ConnectTimeout=5 root@203.0.113.20 -- printenv SSH_CONNECTION"
     )
 

@@ -12,8 +12,10 @@ import salt.version
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SIM = REPO / "tests" / "support" / "sim"
 
-ADDRESSES = {"pve1": {"vrack": "10.66.0.1", "public": "198.51.100.10"},
-             "pve2": {"vrack": "10.66.0.2", "public": "203.0.113.20"}}
+ADDRESSES = {
+    "pve1": {"vrack": "10.66.0.1", "public": "198.51.100.10"},
+    "pve2": {"vrack": "10.66.0.2", "public": "203.0.113.20"},
+}
 PILLAR = {
     "cluster_name": "prod",
     "nodes": {
@@ -52,14 +54,22 @@ def site(salt_factories, cluster_path, pillar_path):
     write_pillar(pillar_path, PILLAR)
     (pillar_path / "top.sls").write_text("base: {'*': [corosync]}\n")
     cluster_path.write_text(json.dumps(nominal()))
-    master = salt_factories.salt_master_daemon("ring-master", overrides={
-        "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
-        "pillar_roots": {"base": [str(pillar_path)]},
-        "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
-        "pve_corosync": {"minions": "pve*", "gather_timeout": 4, "step_margin": 2, "outcome_patience": 12,
-                         "answer_grace": 2,
-                         "verify_timeout": 3},
-    })
+    master = salt_factories.salt_master_daemon(
+        "ring-master",
+        overrides={
+            "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
+            "pillar_roots": {"base": [str(pillar_path)]},
+            "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
+            "pve_corosync": {
+                "minions": "pve*",
+                "gather_timeout": 4,
+                "step_margin": 2,
+                "outcome_patience": 12,
+                "answer_grace": 2,
+                "verify_timeout": 3,
+            },
+        },
+    )
     minions = [
         master.salt_minion_daemon(name, overrides={"sim_cluster": str(cluster_path)}) for name in ADDRESSES
     ]

@@ -86,9 +86,9 @@ def complete(told):
     assert not missing
     assert not STATES - set(told["states"]) and not RUNNERS - set(told["runners"])
     assert "nothing" in told["output"]
-    assert (
-        told["check"]["ok"] is False and "Missing closing brace" in told["check"]["text"]
-    ), "the core is imported"
+    assert told["check"]["ok"] is False and "Missing closing brace" in told["check"]["text"], (
+        "the core is imported"
+    )
 
 
 def wheel(folder):

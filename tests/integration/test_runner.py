@@ -11,8 +11,13 @@ import conftest
 import pytest
 
 REPO = conftest.REPO
-FUNCTIONS = {"facts": "corosync.py", "stage": "corosync_stage.py", "finish": "corosync_stage.py",
-             "outcome": "corosync_stage.py", "step": "corosync_step.py"}
+FUNCTIONS = {
+    "facts": "corosync.py",
+    "stage": "corosync_stage.py",
+    "finish": "corosync_stage.py",
+    "outcome": "corosync_stage.py",
+    "step": "corosync_step.py",
+}
 
 
 def codes(ret):
@@ -110,8 +115,20 @@ def test_failover_and_return(cluster):
 def links_ok(ret):
     """Whether the items of the checklist that the simulated nodes can answer are all true."""
     ok = {item["item"]: item["ok"] for item in ret.data["checklist"]}
-    return all(ok[name] for name in ("answers", "links connected", "links exact", "addresses", "quorum", "one ring",
-                                     "versions", "same bytes", "cluster file system"))
+    return all(
+        ok[name]
+        for name in (
+            "answers",
+            "links connected",
+            "links exact",
+            "addresses",
+            "quorum",
+            "one ring",
+            "versions",
+            "same bytes",
+            "cluster file system",
+        )
+    )
 
 
 def test_a_test_run_shows_the_files_and_writes_nothing(cluster):
@@ -150,8 +167,13 @@ def test_a_failing_step_is_told_and_the_same_command_goes_on(cluster):
     cluster.fault("pve2", steps={"1": "corosync refused version 6"})
     ret = cluster.text("corosync.apply", "degraded")
     assert ret.returncode == 1, ret
-    for words in ("stopped in step 1", "pve2: corosync refused version 6", "the cluster is in this state now",
-                  "go on:   salt-run corosync.apply degraded", "go back: salt-run corosync.apply nominal"):
+    for words in (
+        "stopped in step 1",
+        "pve2: corosync refused version 6",
+        "the cluster is in this state now",
+        "go on:   salt-run corosync.apply degraded",
+        "go back: salt-run corosync.apply nominal",
+    ):
         assert words in ret.stdout, ret
     assert "Traceback" not in ret.stdout + ret.stderr
     cluster.change(lambda state: state["nodes"]["pve2"]["faults"].clear())
@@ -182,14 +204,17 @@ def test_a_second_run_is_refused_while_one_is_under_way(cluster):
     assert versions(cluster) == {5}
 
 
-@pytest.mark.parametrize("words, code", [
-    (("degarded",), "layout-unknown"),
-    (("degraded", "skp=pve2"), "argument-unknown"),
-    (("degraded", "skip=pve9"), "skip-unknown"),
-    (("degraded", "strategy=fast"), "argument-bad"),
-    (("degraded", "test=maybe"), "argument-bad"),
-    (("degraded", "cluster=lab"), "cluster-unknown"),
-])
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (("degarded",), "layout-unknown"),
+        (("degraded", "skp=pve2"), "argument-unknown"),
+        (("degraded", "skip=pve9"), "skip-unknown"),
+        (("degraded", "strategy=fast"), "argument-bad"),
+        (("degraded", "test=maybe"), "argument-bad"),
+        (("degraded", "cluster=lab"), "cluster-unknown"),
+    ],
+)
 def test_what_is_typed_wrong_changes_nothing(cluster, words, code):
     before = cluster.state()
     ret = cluster.run("corosync.apply", *words)
@@ -221,7 +246,10 @@ def test_failover_and_nominal_hand_on_their_pillar_and_stop_at_a_failed_phase(cl
     assert versions(cluster) == reached
     cluster.cut()
     assert first_phase(cluster, "orch.nominal") == (True, "reached")
-    for given, code in (({"layout": "nosuch"}, "layout-unknown"), ({"skip": ["pve1", "pve9"]}, "skip-unknown")):
+    for given, code in (
+        ({"layout": "nosuch"}, "layout-unknown"),
+        ({"skip": ["pve1", "pve9"]}, "skip-unknown"),
+    ):
         ret = cluster.run("state.orchestrate", "orch.failover", f"pillar={json.dumps(given)}")
         assert ret.returncode == 1 and code in ret.stdout, ret
 
@@ -258,9 +286,15 @@ def test_events_tell_the_steps(cluster, event_listener):
 
 def test_the_runner_names_its_arguments():
     tree = ast.parse((REPO / "_runners" / "corosync.py").read_text())
-    table = next(node for node in tree.body if isinstance(node, ast.Assign)
-                 and getattr(node.targets[0], "id", "") == "FUNCTIONS")
+    table = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FUNCTIONS"
+    )
     named = ast.literal_eval(table.value)
-    public = {node.name: tuple(arg.arg for arg in node.args.args) for node in tree.body
-              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    public = {
+        node.name: tuple(arg.arg for arg in node.args.args)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
     assert named == public

@@ -31,7 +31,13 @@ def heal(lab):
 
     def connected():
         rows = run(lab, "corosync.status")[1]["matrix"].values()
-        links = [state for row in rows for peer in row.values() if isinstance(peer, dict) for state in peer.values()]
+        links = [
+            state
+            for row in rows
+            for peer in row.values()
+            if isinstance(peer, dict)
+            for state in peer.values()
+        ]
         return links and set(links) == {"connected"}
 
     wait_for(connected, 60, every=1, what="all links to come back")

@@ -50,8 +50,11 @@ def reach(lab, *words):
 
 def files(lab, nodes=None):
     """Return the distinct bytes of all local files and cluster files."""
-    return {lab.read(node, path) for node in nodes or lab.nodes
-            for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")}
+    return {
+        lab.read(node, path)
+        for node in nodes or lab.nodes
+        for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
+    }
 
 
 def addresses(lab, nodes=None):
@@ -88,7 +91,9 @@ def test_failover_with_the_link_cut_and_return(cluster):
     cut_off(cluster)
     done = cluster.salt_run("state.orchestrate", "orch.failover")
     assert done.returncode == 0, done
-    told = re.search(r"reached and verified, quorate after ([0-9.]+) s, writable after ([0-9.]+) s", done.stdout)
+    told = re.search(
+        r"reached and verified, quorate after ([0-9.]+) s, writable after ([0-9.]+) s", done.stdout
+    )
     assert told, done
     assert float(told[1]) <= float(told[2]) < 20
     healthy(cluster)
@@ -102,12 +107,16 @@ def test_failover_with_the_link_cut_and_return(cluster):
     assert files(cluster) == before
 
     heal(cluster)
-    rings = {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
-             for node in cluster.nodes}
+    rings = {
+        cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
+        for node in cluster.nodes
+    }
     done = cluster.salt_run("state.orchestrate", "orch.nominal")
     assert done.returncode == 0 and "membership kept" in done.stdout, done
-    assert rings == {cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
-                     for node in cluster.nodes}
+    assert rings == {
+        cluster.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
+        for node in cluster.nodes
+    }
     healthy(cluster)
     assert addresses(cluster) == {0: {VRACK["pve1"], VRACK["pve2"]}}
     before = files(cluster)

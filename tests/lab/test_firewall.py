@@ -1,4 +1,4 @@
-"""The firewall between the nodes, with packets that are really sent; and the probe that finds a filtered port."""
+"""The firewall between the nodes, with packets really sent; and the probe that finds a filtered port."""
 
 import json
 import threading
@@ -91,12 +91,19 @@ def send(lab, machine, source, target, ports, word="x"):
 def received(lab):
     """Send to all ports of pve1 as a stranger and as a peer; return ``{source: [ports that arrived]}``."""
     heard = {}
-    thread = threading.Thread(target=lambda: heard.update(done=lab.exec(
-        "pve1", ["python3", "-c", LISTEN, PEERS["pve1"], "20"], timeout=40)))
+    thread = threading.Thread(
+        target=lambda: heard.update(
+            done=lab.exec("pve1", ["python3", "-c", LISTEN, PEERS["pve1"], "20"], timeout=40)
+        )
+    )
     thread.start()
     try:
-        wait_for(lambda: f"{PEERS['pve1']}:5412" in lab.exec("pve1", ["ss", "-Hunl"]).stdout, 20, every=0.2,
-                 what="the listener")
+        wait_for(
+            lambda: f"{PEERS['pve1']}:5412" in lab.exec("pve1", ["ss", "-Hunl"]).stdout,
+            20,
+            every=0.2,
+            what="the listener",
+        )
         send(lab, MASTER, STRANGER, PEERS["pve1"], PORTS)
         send(lab, "pve2", PEERS["pve2"], PEERS["pve1"], PORTS)
         send(lab, "pve2", PEERS["pve2"], PEERS["pve1"], PORTS[-1:], "end")
@@ -122,8 +129,10 @@ def whole(lab):
 
 
 def rings(lab):
-    return {lab.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
-            for node in lab.nodes}
+    return {
+        lab.exec(node, ["corosync-quorumtool", "-s"]).stdout.split("Ring ID:")[1].split()[0]
+        for node in lab.nodes
+    }
 
 
 def test_peers_get_through_and_strangers_do_not(cluster):
@@ -151,16 +160,19 @@ def test_pve_firewall_is_given_rules_and_keeps_those_of_others(cluster):
     cluster.exec("pve1", ["mkdir", "-p", "/etc/pve/firewall"], check=True)
     cluster.write("pve1", "/etc/pve/firewall/cluster.fw", CLUSTER_FW)
     done = apply_sls(cluster)
-    assert all(row["result"] is True and row["comment"].startswith("pve-firewall") for row in done.values()), done
+    assert all(
+        row["result"] is True and row["comment"].startswith("pve-firewall") for row in done.values()
+    ), done
     texts = {node: cluster.read(node, "/etc/pve/firewall/cluster.fw") for node in cluster.nodes}
     assert texts["pve1"] == texts["pve2"]
     lines = texts["pve1"].splitlines()
     assert [line for line in lines if "pve-corosync" not in line and line] == [
-        line for line in CLUSTER_FW.splitlines() if line]
-    management = lines[lines.index("[IPSET management] # who may log in") + 1:lines.index("[RULES]")]
+        line for line in CLUSTER_FW.splitlines() if line
+    ]
+    management = lines[lines.index("[IPSET management] # who may log in") + 1 : lines.index("[RULES]")]
     for address in (*PEERS.values(), "10.66.0.1", "10.66.0.2"):
         assert any(line.startswith(f"{address} ") for line in management), management
-    rules = lines[lines.index("[RULES]") + 1:]
+    rules = lines[lines.index("[RULES]") + 1 :]
     assert rules[0].startswith("IN ACCEPT -source +pve-corosync -p udp -dport 5405:5412")
     assert any(line.startswith("IN DROP -p udp -dport 5405:5412") for line in rules)
     assert rules[-1] == "IN SSH(ACCEPT) -source 192.0.2.7 # mine"
@@ -184,13 +196,18 @@ def test_a_filtered_port_is_found_and_its_rule_opens_it(cluster):
     assert {way["link"] for way in report["ways"]} >= {"0 public", "1 vrack"}
     assert all(way["arrives"] and way["mtu"] == 1500 and way["latency_us"] > 0 for way in report["ways"])
 
-    rules = "table inet shut { chain in { type filter hook input priority 0; udp dport 5405 iifname public0 drop; }; }"
+    rules = (
+        "table inet shut { chain in { type filter hook input priority 0; "
+        "udp dport 5405 iifname public0 drop; }; }"
+    )
     cluster.exec("pve2", ["nft", "-f", "-"], stdin=rules, check=True)
     code, report = probe(cluster)
     assert (code, report["result"]) == (1, "failed"), report
     (problem,) = report["findings"]
     assert (problem["code"], problem["data"]) == (
-        "port-filtered", {"link": 0, "port": 5405, "nodes": ["pve1", "pve2"]})
+        "port-filtered",
+        {"link": 0, "port": 5405, "nodes": ["pve1", "pve2"]},
+    )
     rule = f"ip saddr {PEERS['pve1']} udp dport 5405 accept"
     assert f"'{rule}'" in problem["remedy"] and "on pve2" in problem["remedy"]
     assert {(way["from"], way["to"]) for way in report["ways"] if not way["arrives"]} == {("pve1", "pve2")}
@@ -207,8 +224,9 @@ def test_a_network_that_is_down_does_not_speak_against_the_failover(cluster):
     wait_for(lambda: not any(map(cluster.quorate, cluster.nodes)), 40, what="the nodes to lose quorum")
     code, report = probe(cluster)
     assert (code, report["result"]) == (0, "done"), report
-    assert {(item["code"], item["severity"]) for item in report["findings"]
-            if item["code"] == "port-filtered"} == {("port-filtered", "warning")}
+    assert {
+        (item["code"], item["severity"]) for item in report["findings"] if item["code"] == "port-filtered"
+    } == {("port-filtered", "warning")}
     assert {way["arrives"] for way in report["ways"] if way["link"] == "0 public"} == {True}
     assert {way["arrives"] for way in report["ways"] if way["link"] == "1 vrack"} == {False}
     cluster.heal()

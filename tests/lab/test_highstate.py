@@ -248,8 +248,7 @@ def test_nodes_that_cannot_ask_each_other_come_to_the_same_bytes(lab):
             node,
             ["nft", "-f", "-"],
             check=True,
-            stdin="table inet mine { chain i { type filter hook input "
-            "priority 0; tcp dport 22 drop; }; }\n",
+            stdin="table inet mine { chain i { type filter hook input priority 0; tcp dport 22 drop; }; }\n",
         )
     lab.cut("vrack")
     wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")

@@ -80,7 +80,6 @@ def test_missing_kernel_feature_is_named(monkeypatch, tmp_path):
     with pytest.raises(LabError, match="cgroup2"):
         host.prepare()
     monkeypatch.undo()
-    shared = tmp_path
     monkeypatch.setattr(host, "HOME", tmp_path / "a:b")  # a colon parts the layers of an overlay
     with pytest.raises(LabError, match="LAB_HOME"):
         host.prepare()

@@ -62,9 +62,9 @@ def test_every_public_function_tells_how_it_is_called(path):
             assert "CLI Example:" in told and ".. code-block:: bash" in told, f"{path}: {node.name}"
             name = path.parent.name.strip("_")
             example = told.split(".. code-block:: bash", 1)[1]
-            assert (
-                node.name.rstrip("_") in example
-            ), f"{path}: the {name} example of {node.name} calls something else"
+            assert node.name.rstrip("_") in example, (
+                f"{path}: the {name} example of {node.name} calls something else"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
@@ -84,9 +84,9 @@ def test_no_shell_and_no_swallowed_error(path):
         if isinstance(node, ast.Call):
             for keyword in node.keywords:
                 given = getattr(keyword.value, "value", None)
-                assert not (
-                    keyword.arg in ("shell", "python_shell") and given is True
-                ), f"{path}:{node.lineno}"
+                assert not (keyword.arg in ("shell", "python_shell") and given is True), (
+                    f"{path}:{node.lineno}"
+                )
         if isinstance(node, ast.ExceptHandler) and isinstance(node.body[0], ast.Pass):
             broad = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
             assert not broad, f"{path}:{node.lineno}"
@@ -107,9 +107,9 @@ def test_own_files_are_imported_bare_first(path):
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
-            assert not own & set(
-                names
-            ), f"{path}:{node.lineno}: {names} without the way for an installed extension"
+            assert not own & set(names), (
+                f"{path}:{node.lineno}: {names} without the way for an installed extension"
+            )
 
 
 @pytest.mark.parametrize("path", FILES + UTILS, ids=ids)

@@ -6,9 +6,7 @@ import ring_children
 
 def test_children_run_at_the_same_time():
     start = time.monotonic()
-    told = ring_children.run_all(
-        {"a": ["sleep", "1"], "b": ["sleep", "1"], "c": ["echo", "x"]}, timeout=5
-    )
+    told = ring_children.run_all({"a": ["sleep", "1"], "b": ["sleep", "1"], "c": ["echo", "x"]}, timeout=5)
     assert time.monotonic() - start < 1.9
     assert {key: result["rc"] for key, result in told.items()} == {"a": 0, "b": 0, "c": 0}
     assert ring_children.text(told["c"]) == "x\n"

@@ -182,9 +182,7 @@ def test_a_handwritten_file_keeps_its_style(eol):
             b"\t\tringnumber: 0\n\t\tbindnetaddr: 10.66.0.0\n",
             b"\t\tknet_link_priority: 1\n\t\tlinknumber: 0\n",
         )
-        .replace(
-            b"mcastport: 5555\n\t}\n", b"mcastport: 5555\n\t}\n\tinterface {\n\t\tlinknumber: 2\n\t}\n"
-        )
+        .replace(b"mcastport: 5555\n\t}\n", b"mcastport: 5555\n\t}\n\tinterface {\n\t\tlinknumber: 2\n\t}\n")
         .replace(b"\t\tnodeid: 1\n", b"\t\tnodeid: 1\n\t\tname: pve1\n\t\tring2_addr: 10.2.0.1\n")
         .replace(b"ring0_addr: 10.66.0.2\n", b"ring0_addr: 10.66.0.2\n\t\tring2_addr: 10.2.0.2\n")
     )
@@ -249,18 +247,13 @@ def test_every_config_version_line_follows():
     data = PVE.replace(b"  config_version: 5\n", b"  config_version: 5\n  config_version: 6\n")
     document = ring_conf.parse(data)
     document.set_version(9)
-    assert (
-        document.dump().count(b"config_version: 9") == 2 and ring_conf.pmxcfs_version(document.dump()) == 9
-    )
+    assert document.dump().count(b"config_version: 9") == 2 and ring_conf.pmxcfs_version(document.dump()) == 9
 
 
 def test_sections_that_are_missing_are_made():
     document = ring_conf.parse(b"")
     assert (
-        document.dump() == b""
-        and document.version == 0
-        and document.nodes() == {}
-        and document.links() == {}
+        document.dump() == b"" and document.version == 0 and document.nodes() == {} and document.links() == {}
     )
     document.set("quorum.device.net.host", "10.0.0.9")
     document.set_version(1)

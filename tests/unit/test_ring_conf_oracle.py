@@ -32,7 +32,7 @@ totem {
 
 
 def corosync(data, folder):
-    """Return (accepted by the parser, line of its complaint); later checks of ``corosync -t`` do not count."""
+    """Return (accepted by the parser, line of its complaint); later checks of ``-t`` do not count."""
     path = folder / "x.conf"
     path.write_bytes(data)
     ran = subprocess.run(

@@ -385,10 +385,7 @@ def test_version_and_check_of_the_installed_corosync(tmp_path):
     bad.write_text("totem {\n version: 2\n}\nnodelist {\n node {\n  ring0_addr: 127.0.0.1\n }\n}\n")
     seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
     assert (
-        not seen["ok"]
-        and seen["line"] is None
-        and "nodeid" in seen["errors"][0]
-        and len(seen["errors"]) == 1
+        not seen["ok"] and seen["line"] is None and "nodeid" in seen["errors"][0] and len(seen["errors"]) == 1
     )
 
 
@@ -426,16 +423,14 @@ def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines()
         "LastSync             NextSync   Duration  FailCount State\n"
     )
     seen = ring_output.pvesr_status(
-        head
-        + "100-0      Yes        local/pve2            "
+        head + "100-0      Yes        local/pve2            "
         "2026-11-23_09:34:03  2026-11-23_09:39:08   7.1e-05         12 "
         "command 'ssh' failed\nsecond line: 7\n\n101-2      "
         "Yes        local/pve3                              -"
         "              pending          -          0 SYNCING\n"
     )
     assert (
-        seen["100-0"]["state"] == "command 'ssh' failed\nsecond line: 7"
-        and seen["100-0"]["fail_count"] == 12
+        seen["100-0"]["state"] == "command 'ssh' failed\nsecond line: 7" and seen["100-0"]["fail_count"] == 12
     )
     assert seen["101-2"] == {
         "enabled": True,

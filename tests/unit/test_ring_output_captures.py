@@ -92,9 +92,7 @@ def test_pvesr_list(rc, out, err):
 @pytest.mark.parametrize("rc, out, err", of("pvesr status"))
 def test_pvesr_status(rc, out, err):
     if rc:
-        with pytest.raises(
-            ring_output.OutputError, match="no quorum!" if rc == 13 else "Connection refused"
-        ):
+        with pytest.raises(ring_output.OutputError, match="no quorum!" if rc == 13 else "Connection refused"):
             ring_output.pvesr_status(out, err, rc)
         assert ring_output.pve_state(err) == {13: "no-quorum", 111: "pmxcfs-stopped"}[rc]
         return

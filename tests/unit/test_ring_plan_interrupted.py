@@ -83,9 +83,9 @@ def replay(sim, layout, chance=1.0, rng=None):
                 continue
             broken = running.copy()
             broken.take(step, files, reloads)
-            assert (
-                broken.lost == []
-            ), f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
+            assert broken.lost == [], (
+                f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
+            )
             again = ring_plan.plan(layout, broken.observed())
             assert not any(f["severity"] == "error" for f in again["findings"]), ring_plan.describe(again)
             carry(broken, again, layout, 1 if sim.dead else 0)

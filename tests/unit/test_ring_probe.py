@@ -24,9 +24,10 @@ class Net:
                     ended[name] = self.now / 1e9
                 for target, data in side.due(self.now):
                     self.send(name, target, data)
-            arrived, self.wire = [p for p in self.wire if p[0] <= self.now], [
-                p for p in self.wire if p[0] > self.now
-            ]
+            arrived, self.wire = (
+                [p for p in self.wire if p[0] <= self.now],
+                [p for p in self.wire if p[0] > self.now],
+            )
             for _when, source, target, data in arrived:
                 if self.now >= self.begins[target] and target not in ended:
                     reply = self.sides[target].receive(self.now, source, data)

@@ -21,7 +21,7 @@ def fresh(layout="degraded", nodes=2, **kwargs):
 
 
 def told(links, shut=(), silent=(), nodes=NODES):
-    """Answers of all nodes; ``shut`` holds (link, from, to) where nothing arrives, ``silent`` (link, node)."""
+    """Answers of all nodes; ``shut``: (link, from, to) where nothing arrives; ``silent``: (link, node)."""
     results = {}
     for key in links:
         for node in nodes:
@@ -30,8 +30,13 @@ def told(links, shut=(), silent=(), nodes=NODES):
                 if peer != node:
                     out, back = (key, node, peer) not in shut, (key, peer, node) not in shut
                     both = out and back
-                    peers[peer] = {"in": back, "out": both, "latency_us": 300 if both else None,
-                                   "mtu": 1500 if both else None, "answers": 3 if both else 0}
+                    peers[peer] = {
+                        "in": back,
+                        "out": both,
+                        "latency_us": 300 if both else None,
+                        "mtu": 1500 if both else None,
+                        "answers": 3 if both else 0,
+                    }
             answer = {"busy": "", "peers": peers}
             results.setdefault(key, {})[node] = {"error": "no address"} if (key, node) in silent else answer
     return results
@@ -74,7 +79,9 @@ def test_all_is_well():
     links = fresh()
     verdict = ring_probe_links.judge(links, observed(), told(links))
     assert verdict["findings"] == [] and verdict["untested"] == []
-    assert verdict["summary"].startswith("link 0 public: open both ways, 0.3 ms, MTU 1500; link 1 vrack: open")
+    assert verdict["summary"].startswith(
+        "link 0 public: open both ways, 0.3 ms, MTU 1500; link 1 vrack: open"
+    )
     assert len(verdict["ways"]) == 4 and all(row["arrives"] for row in verdict["ways"])
 
 
@@ -107,7 +114,9 @@ def test_what_could_not_be_tested_is_named():
     (problem,) = verdict["findings"]
     assert problem["code"] == "probe-silent" and "no address" in problem["text"]
     assert verdict["untested"] == ["1 vrack"] and "link 1 vrack: not tested" in verdict["summary"]
-    verdict = ring_probe_links.judge(links, observed(vrack_up=False), told(links, silent=[("1 vrack", "pve2")]))
+    verdict = ring_probe_links.judge(
+        links, observed(vrack_up=False), told(links, silent=[("1 vrack", "pve2")])
+    )
     assert verdict["untested"] == []  # its card is gone: that is what the layout is for
     verdict = ring_probe_links.judge(links, observed(), {})
     assert verdict["untested"] == ["0 public", "1 vrack"] and len(verdict["findings"]) == 4

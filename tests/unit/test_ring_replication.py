@@ -16,8 +16,7 @@ end replication job with error: command '/usr/bin/ssh -e none' failed: exit code
 def test_ssh_command_is_the_one_of_pve():
     command = rep.ssh_command("qve2", "198.51.102.20", ["pvesr", "prepare-local-job"])
     assert (
-        " ".join(command)
-        == "ssh -e none -o BatchMode=yes -o HostKeyAlias=qve2"
+        " ".join(command) == "ssh -e none -o BatchMode=yes -o HostKeyAlias=qve2"
         " -o UserKnownHostsFile=/etc/pve/nodes/qve2/ssh_known_hosts -o GlobalKnownHostsFile=none"
         " root@198.51.102.20 -- pvesr prepare-local-job"
     )

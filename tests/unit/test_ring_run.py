@@ -32,15 +32,29 @@ def facts(name="pve1", **more):
     } | more
 
 
-LAYOUT = {"name": "degraded", "nodes": {"pve1": {}, "pve2": {}}, "primary": {"network": "public"},
-          "links": {0: {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}},
-                    1: {"network": "vrack", "addresses": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}}}}
+LAYOUT = {
+    "name": "degraded",
+    "nodes": {"pve1": {}, "pve2": {}},
+    "primary": {"network": "public"},
+    "links": {
+        0: {"network": "public", "addresses": {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}},
+        1: {"network": "vrack", "addresses": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}},
+    },
+}
 
 
-@pytest.mark.parametrize("value, expected", [
-    (None, []), ("", []), (False, []), ("pve1, pve2,", ["pve1", "pve2"]), (["pve1", "pve1"], ["pve1"]),
-    (7, ["7"]), (("a", "b"), ["a", "b"]),
-])
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (None, []),
+        ("", []),
+        (False, []),
+        ("pve1, pve2,", ["pve1", "pve2"]),
+        (["pve1", "pve1"], ["pve1"]),
+        (7, ["7"]),
+        (("a", "b"), ["a", "b"]),
+    ],
+)
 def test_names(value, expected):
     assert ring_run.names(value, "skip") == expected
 
@@ -74,13 +88,23 @@ def test_unknown_arguments_are_all_named_and_salts_own_are_not():
 def test_settings_have_defaults_and_take_values():
     assert ring_run.settings(None)["gather_timeout"] == 5
     assert ring_run.settings({"gather_timeout": 2.5, "minions": "pve*"}) == ring_run.settings(None) | {
-        "gather_timeout": 2.5, "minions": "pve*"}
+        "gather_timeout": 2.5,
+        "minions": "pve*",
+    }
 
 
 def test_settings_report_every_bad_value():
     with pytest.raises(RunError) as caught:
-        ring_run.settings({"gather_timout": 3, "stage_timeout": 0, "step_margin": "3", "minions": "",
-                           "verify_timeout": True, "outcome_patience": 601})
+        ring_run.settings(
+            {
+                "gather_timout": 3,
+                "stage_timeout": 0,
+                "step_margin": "3",
+                "minions": "",
+                "verify_timeout": True,
+                "outcome_patience": 601,
+            }
+        )
     assert len(caught.value.findings) == 6
 
 
@@ -89,10 +113,19 @@ def test_settings_must_be_a_mapping():
         ring_run.settings(["gather_timeout"])
 
 
-@pytest.mark.parametrize("pillar, expected", [
-    ({"nodes": {"a": {"minion": "a.example"}, "b": {}, "c": None}}, {"a": "a.example", "b": "b", "c": "c"}),
-    ({"nodes": ["a"]}, {}), ({}, {}), ("corosync", {}), (None, {}),
-])
+@pytest.mark.parametrize(
+    "pillar, expected",
+    [
+        (
+            {"nodes": {"a": {"minion": "a.example"}, "b": {}, "c": None}},
+            {"a": "a.example", "b": "b", "c": "c"},
+        ),
+        ({"nodes": ["a"]}, {}),
+        ({}, {}),
+        ("corosync", {}),
+        (None, {}),
+    ],
+)
 def test_members_of_a_pillar_that_may_be_wrong(pillar, expected):
     assert ring_run.members(pillar) == expected
 
@@ -102,10 +135,15 @@ def test_choose_cluster():
     assert ring_run.choose_cluster({"prod": {}, "lab": {}}, "lab", "x") == "lab"
 
 
-@pytest.mark.parametrize("found, wanted, code", [
-    ({}, None, "cluster-none"), ({}, "prod", "cluster-none"), ({"a": 1, "b": 1}, None, "cluster-several"),
-    ({"a": 1}, "b", "cluster-unknown"),
-])
+@pytest.mark.parametrize(
+    "found, wanted, code",
+    [
+        ({}, None, "cluster-none"),
+        ({}, "prod", "cluster-none"),
+        ({"a": 1, "b": 1}, None, "cluster-several"),
+        ({"a": 1}, "b", "cluster-unknown"),
+    ],
+)
 def test_choose_cluster_refuses_with_the_next_action(found, wanted, code):
     with pytest.raises(RunError) as caught:
         ring_run.choose_cluster(found, wanted, "none of the keys '*'")
@@ -115,8 +153,11 @@ def test_choose_cluster_refuses_with_the_next_action(found, wanted, code):
 
 def test_observe_sorts_answers_errors_and_silence():
     minions = {"pve1": "m1", "pve2": "m2", "pve3": "m3", "pve4": "m4"}
-    answers = {"m1": answer(facts("pve1")), "m2": answer("'corosync.facts' is not available.", 254, False),
-               "m4": answer(facts("other"))}
+    answers = {
+        "m1": answer(facts("pve1")),
+        "m2": answer("'corosync.facts' is not available.", 254, False),
+        "m4": answer(facts("other")),
+    }
     observed, findings = ring_run.observe(minions, answers, accepted={"m1", "m2", "m4"})
     assert (sorted(observed["nodes"]), observed["silent"]) == (["pve1", "pve4"], ["pve2", "pve3"])
     assert [(item["code"], item["data"]["node"], item["severity"]) for item in findings] == [
@@ -141,8 +182,12 @@ def test_in_force_needs_all_links_on_all_nodes():
         "pve1": {"addresses": {0: "10.66.0.1", 1: "198.51.100.10"}},
         "pve2": {"addresses": {0: "10.66.0.2"}},
     }
-    assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(), "pve2": facts(
-        "pve2", runtime={"nodes": other})}}) == []
+    assert (
+        ring_run.in_force(
+            layouts, {"nodes": {"pve1": facts(), "pve2": facts("pve2", runtime={"nodes": other})}}
+        )
+        == []
+    )
     assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(runtime=None)}}) == []
 
 
@@ -152,37 +197,55 @@ def test_in_force_reads_link_numbers_that_json_made_text():
     assert ring_run.in_force({"nominal": nominal}, {"nodes": {"pve1": seen}}) == ["nominal"]
 
 
-@pytest.mark.parametrize("latest, expected", [
-    ({"b": {"writable": True, "quorate": True}}, "b"),
-    ({"a": {"quorate": False}, "b": {"quorate": True}}, "b"),
-    ({"a": {"writable": True}, "b": {"writable": True}}, "a"),
-    ({}, "a"),
-])
+@pytest.mark.parametrize(
+    "latest, expected",
+    [
+        ({"b": {"writable": True, "quorate": True}}, "b"),
+        ({"a": {"quorate": False}, "b": {"quorate": True}}, "b"),
+        ({"a": {"writable": True}, "b": {"writable": True}}, "a"),
+        ({}, "a"),
+    ],
+)
 def test_choose_writer(latest, expected):
     assert ring_run.choose_writer(["a", "b"], latest) == expected
 
 
-STEP = {"number": 2, "act": "local", "version": 6, "text": "add link 2", "deadline_s": 20,
-        "wait": {"connected": {2: [["pve1", "pve2"]]}, "quorate": True, "writable": False}}
+STEP = {
+    "number": 2,
+    "act": "local",
+    "version": 6,
+    "text": "add link 2",
+    "deadline_s": 20,
+    "wait": {"connected": {2: [["pve1", "pve2"]]}, "quorate": True, "writable": False},
+}
 
 
 def outcome(ok=True, version=6, connected=True, quorate=True, **more):
-    return {"number": 2, "ok": ok, "error": "", "missing": [], "seconds": {"quorate": 0.5},
-            "seen": {"version": version, "connected": {2: {"pve2": connected}}, "quorate": quorate}} | more
+    return {
+        "number": 2,
+        "ok": ok,
+        "error": "",
+        "missing": [],
+        "seconds": {"quorate": 0.5},
+        "seen": {"version": version, "connected": {2: {"pve2": connected}}, "quorate": quorate},
+    } | more
 
 
 def test_a_good_outcome_lacks_nothing():
     assert ring_run.unmet("pve1", STEP, outcome()) == []
 
 
-@pytest.mark.parametrize("bad, words", [
-    (outcome(version=5), "runs version 5, not 6"),
-    (outcome(connected=False), "link 2 to pve2 not connected"),
-    (outcome(quorate=False), "not quorate"),
-    (outcome(ok=False, error="corosync refused it"), "corosync refused it"),
-    (outcome(ok=False), "without a reason"),
-    (outcome(seen={}), "runs version None"),
-])
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (outcome(version=5), "runs version 5, not 6"),
+        (outcome(connected=False), "link 2 to pve2 not connected"),
+        (outcome(quorate=False), "not quorate"),
+        (outcome(ok=False, error="corosync refused it"), "corosync refused it"),
+        (outcome(ok=False), "without a reason"),
+        (outcome(seen={}), "runs version None"),
+    ],
+)
 def test_the_evidence_counts_and_not_ok_alone(bad, words):
     assert words in "; ".join(ring_run.unmet("pve1", STEP, bad))
     (item,) = ring_run.judge(STEP, {"pve1": bad}, ["pve1"])
@@ -209,8 +272,10 @@ def test_a_restart_writes_first_and_the_file_counts():
 
 def test_judge_names_nodes_without_outcome_and_with_an_error():
     items = ring_run.judge(STEP, {"pve2": "Traceback\nCommandExecutionError: not staged"}, ["pve1", "pve2"])
-    assert [(item["code"], item["data"]["node"]) for item in items] == [("step-unanswered", "pve1"),
-                                                                         ("step-failed", "pve2")]
+    assert [(item["code"], item["data"]["node"]) for item in items] == [
+        ("step-unanswered", "pve1"),
+        ("step-failed", "pve2"),
+    ]
     assert items[1]["text"].endswith("pve2: CommandExecutionError: not staged")
 
 
@@ -238,7 +303,11 @@ def test_rounds():
         ("restart", nodes),
     ]
     assert ring_run.rounds({"act": "restart", "mode": "rolling"}, nodes) == [
-        ("files", nodes), ("restart", ["a"]), ("restart", ["b"]), ("restart", ["c"])]
+        ("files", nodes),
+        ("restart", ["a"]),
+        ("restart", ["b"]),
+        ("restart", ["c"]),
+    ]
 
 
 def test_stage_problems():
@@ -263,8 +332,10 @@ def observed(down=()):
     return {"nodes": nodes, "silent": []}
 
 
-ITEMS = [{"item": "answers", "ok": True, "seen": "", "expected": ""},
-         {"item": "links connected", "ok": False, "seen": "not connected: …", "expected": "4"}]
+ITEMS = [
+    {"item": "answers", "ok": True, "seen": "", "expected": ""},
+    {"item": "links connected", "ok": False, "seen": "not connected: …", "expected": "4"},
+]
 BACKUP_DEAD = ((1, "pve1", "pve2"), (1, "pve2", "pve1"))
 
 
@@ -273,13 +344,17 @@ def test_a_dead_backup_link_is_a_warning():
     assert [item["ok"] for item in items] == [True, True]
     assert "link 1 pve1->pve2" in items[1]["seen"]
     assert [(item["code"], item["severity"], item["data"]["pairs"]) for item in findings] == [
-        ("link-dead", "warning", ["pve1-pve2"])]
+        ("link-dead", "warning", ["pve1-pve2"])
+    ]
 
 
-@pytest.mark.parametrize("down", [
-    ((0, "pve1", "pve2"),),                          # the primary network, one direction is enough
-    BACKUP_DEAD + ((0, "pve2", "pve1"),),            # nothing left
-])
+@pytest.mark.parametrize(
+    "down",
+    [
+        ((0, "pve1", "pve2"),),  # the primary network, one direction is enough
+        BACKUP_DEAD + ((0, "pve2", "pve1"),),  # nothing left
+    ],
+)
 def test_a_dead_link_that_matters_stays_a_failure(down):
     assert ring_run.tolerate(LAYOUT, observed(down), ITEMS) == (ITEMS, [])
 
@@ -298,7 +373,9 @@ def test_state_now_and_sick():
     seen = {"nodes": {"pve1": facts()}, "silent": ["pve2"]}
     rows = ring_run.state_now(seen)
     assert [(row["node"], row["answers"], row["runtime"], row["quorate"]) for row in rows] == [
-        ("pve1", True, 5, True), ("pve2", False, None, None)]
+        ("pve1", True, 5, True),
+        ("pve2", False, None, None),
+    ]
     assert ring_run.sick(rows)
     assert not ring_run.sick(rows[:1])
     assert ring_run.sick(
@@ -311,8 +388,11 @@ def test_matrix_has_words_for_every_link_and_none_for_a_silent_node():
     seen["nodes"]["pve2"]["links"]["pve1"][0]["enabled"] = False
     seen["nodes"]["pve2"]["links"]["pve1"][0]["connected"] = False
     seen["silent"] = ["pve3"]
-    assert ring_run.matrix(seen) == {"pve1": {"pve2": {0: "connected", 1: "down"}},
-                                     "pve2": {"pve1": {0: "disabled", 1: "connected"}}, "pve3": None}
+    assert ring_run.matrix(seen) == {
+        "pve1": {"pve2": {0: "connected", 1: "down"}},
+        "pve2": {"pve1": {0: "disabled", 1: "connected"}},
+        "pve3": None,
+    }
 
 
 def test_reports_do_not_carry_the_files():
@@ -323,7 +403,8 @@ def test_reports_do_not_carry_the_files():
 
 def test_command_and_next_commands():
     assert ring_run.command("apply", "degraded", ["a", "b"], ["x"], "restart", "prod") == (
-        "salt-run corosync.apply degraded skip=a,b force=x strategy=restart cluster=prod")
+        "salt-run corosync.apply degraded skip=a,b force=x strategy=restart cluster=prod"
+    )
     assert ring_run.next_commands("degraded", ["nominal"], cluster="prod") == [
         "go on:   salt-run corosync.apply degraded cluster=prod",
         "look:    salt-run corosync.status cluster=prod",
@@ -360,4 +441,5 @@ def test_rings_in_the_order_seen():
     assert ring_run.rings(seen("1.2"), steps, seen("1.2")) == ["1.2"]
     assert "kept" in ring_run.reached({"verified": 1.0}, ["1.2"])
     assert ring_run.reached({"verified": 1.0, "quorate": 0.5}, ["1.1", "1.2"]) == (
-        "reached and verified, quorate after 0.5 s, all in 1.0 s")
+        "reached and verified, quorate after 0.5 s, all in 1.0 s"
+    )

@@ -109,8 +109,16 @@ class World:
         return self.kept[key]
 
     def _carry_out(self, name, step, writer, phase):
-        outcome = {"node": name, "number": step["number"], "phase": phase, "ok": False, "missing": [],
-                   "error": self.fails.get((name, step["number"]), ""), "seen": {}, "seconds": {}}
+        outcome = {
+            "node": name,
+            "number": step["number"],
+            "phase": phase,
+            "ok": False,
+            "missing": [],
+            "error": self.fails.get((name, step["number"]), ""),
+            "seen": {},
+            "seconds": {},
+        }
         if self.dies_in_step:
             self.sim.dead = {self.dies_in_step}
             outcome["error"] = "EBUSY: corosync was restarted during the write"
@@ -318,8 +326,10 @@ def armed(**more):
 
 def first_steps(ports):
     """Return what was called before and after the first daemon restarted."""
-    names = [call[0].split(".")[1] + ("" if call[0] != "corosync.step" else " " + call[2]["phase"])
-             for call in ports.calls]
+    names = [
+        call[0].split(".")[1] + ("" if call[0] != "corosync.step" else " " + call[2]["phase"])
+        for call in ports.calls
+    ]
     cut = names.index("step restart")
     return names[:cut], names[cut:]
 
@@ -331,14 +341,26 @@ def test_a_restart_with_an_armed_watchdog_disarms_first_and_arms_again():
     before, after = first_steps(ports)
     assert before.index("stage") < before.index("disarm") < before.index("wait_released")
     assert "arm" in after
-    assert ports.ha_done == [("disarm", "pve1"), *(("wait_released", name) for name in NODES), ("arm", "pve1")]
+    assert ports.ha_done == [
+        ("disarm", "pve1"),
+        *(("wait_released", name) for name in NODES),
+        ("arm", "pve1"),
+    ]
 
 
 def test_a_restart_where_ha_cannot_disarm_stops_the_lrms_before_the_crms():
     ports = armed(disarm_supported=False)
     run(ports)
     assert [what for what, _ in ports.ha_done] == [
-        "stop_lrm", "stop_lrm", "stop_crm", "stop_crm", "start_crm", "start_crm", "start_lrm", "start_lrm"]
+        "stop_lrm",
+        "stop_lrm",
+        "stop_crm",
+        "stop_crm",
+        "start_crm",
+        "start_crm",
+        "start_lrm",
+        "start_lrm",
+    ]
 
 
 def test_ha_is_in_service_again_after_a_failed_restart():
@@ -354,7 +376,10 @@ def test_a_watchdog_that_does_not_close_stops_the_run_before_any_step():
     ports = armed()
     ports.ha_fails["wait_released", "pve2"] = "the watchdog is still open after 120 s"
     report = run(ports)
-    assert (report["result"], report["summary"]) == ("failed", "HA could not be released, nothing was changed")
+    assert (report["result"], report["summary"]) == (
+        "failed",
+        "HA could not be released, nothing was changed",
+    )
     assert report["findings"][0]["code"] == "ha-guard"
     assert not step_calls(ports)
     assert ports.ha_done[-1] == ("arm", "pve1")

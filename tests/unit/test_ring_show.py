@@ -6,8 +6,20 @@ from ring_finding import finding
 
 
 def state(**more):
-    return {"node": "pve1", "answers": True, "corosync": "active", "quorate": True, "total": 2, "expected": 2,
-            "runtime": 6, "reload": 1, "local": 6, "cluster_file": None, "writable": False, "ha": True} | more
+    return {
+        "node": "pve1",
+        "answers": True,
+        "corosync": "active",
+        "quorate": True,
+        "total": 2,
+        "expected": 2,
+        "runtime": 6,
+        "reload": 1,
+        "local": 6,
+        "cluster_file": None,
+        "writable": False,
+        "ha": True,
+    } | more
 
 
 def test_state_table_aligns_and_shouts():
@@ -59,9 +71,14 @@ def test_steps_table_is_short():
 
 
 def test_checklist():
-    items = [{"item": "quorum", "ok": True, "seen": "so on 2 nodes", "expected": ""},
-             {"item": "versions", "ok": False, "seen": "5, 6", "expected": "one"}]
-    assert ring_show.checklist_table(items) == ["ok    quorum    so on 2 nodes", "FAIL  versions  5, 6; expected: one"]
+    items = [
+        {"item": "quorum", "ok": True, "seen": "so on 2 nodes", "expected": ""},
+        {"item": "versions", "ok": False, "seen": "5, 6", "expected": "one"},
+    ]
+    assert ring_show.checklist_table(items) == [
+        "ok    quorum    so on 2 nodes",
+        "FAIL  versions  5, 6; expected: one",
+    ]
     assert ring_show.checklist_table(items, only_bad=True) == ["FAIL  versions  5, 6; expected: one"]
     assert ring_show.checklist_table(items[:1], only_bad=True) == ["exit checklist: all 1 items ok"]
     assert ring_show.checklist_table([]) == ["the exit checklist could not be asked"]
@@ -95,13 +112,31 @@ def test_a_refusal_before_anything_was_asked_renders_for_every_function():
 
 
 def test_a_failed_run_fits_a_screen_and_says_how_to_go_on():
-    report = {"do": "apply", "cluster": "prod", "layout": "degraded", "result": "failed", "retcode": 1,
-              "summary": "stopped in step 1 of 5", "steps": [], "state": [state()], "matrix": {"pve1": None},
-              "done": [{"number": 1, "text": "add link 2", "ok": False, "seconds": 3.0,
-                        "nodes": {"pve1": "ok", "pve2": "gone"}}],
-              "findings": [finding("step-failed", "step 1: pve2: gone"),
-                           finding("step-failed", "only told", severity="info")],
-              "next": ring_run.next_commands("degraded", ["nominal"])}
+    report = {
+        "do": "apply",
+        "cluster": "prod",
+        "layout": "degraded",
+        "result": "failed",
+        "retcode": 1,
+        "summary": "stopped in step 1 of 5",
+        "steps": [],
+        "state": [state()],
+        "matrix": {"pve1": None},
+        "done": [
+            {
+                "number": 1,
+                "text": "add link 2",
+                "ok": False,
+                "seconds": 3.0,
+                "nodes": {"pve1": "ok", "pve2": "gone"},
+            }
+        ],
+        "findings": [
+            finding("step-failed", "step 1: pve2: gone"),
+            finding("step-failed", "only told", severity="info"),
+        ],
+        "next": ring_run.next_commands("degraded", ["nominal"]),
+    }
     lines = ring_show.render(report)
     text = "\n".join(lines)
     assert lines[0] == "prod, layout degraded: stopped in step 1 of 5"
@@ -122,7 +157,13 @@ def test_journal():
         "begun": "now",
     }
     assert ring_show.render({"do": "journal", "runs": [row]})[2].split() == [
-        "2026", "prod", "x", "reached", "?", "now"]
+        "2026",
+        "prod",
+        "x",
+        "reached",
+        "?",
+        "now",
+    ]
     assert ring_show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]
 
 

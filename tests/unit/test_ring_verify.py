@@ -168,9 +168,7 @@ def test_nobody_at_all_does_not_pass():
 def test_items_can_be_chosen():
     rows = ring_verify.checklist(layout(), observed(), items=["primary", "quorum"])
     assert [row["item"] for row in rows] == ["quorum", "primary"]
-    assert (
-        "primary" not in ring_verify.LINK_ITEMS and len(ring_verify.LINK_ITEMS) == 10
-    )
+    assert "primary" not in ring_verify.LINK_ITEMS and len(ring_verify.LINK_ITEMS) == 10
     assert [row["item"] for row in ring_verify.checklist(layout(), observed(), items="quorum")] == ["quorum"]
 
 

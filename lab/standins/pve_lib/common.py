@@ -112,7 +112,7 @@ def remote_node_ip(node):
         found = socket.getaddrinfo(node, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Die(
-            f"hostname lookup '{node}' failed - failed to get address info for: {node}: " f"{error.strerror}"
+            f"hostname lookup '{node}' failed - failed to get address info for: {node}: {error.strerror}"
         ) from error
     return found[0][4][0]
 

@@ -311,7 +311,7 @@ def _assert_joinable(links, force):
         if address not in own
     ]
     if errors:
-        say(("warning: ignore the following errors:" if force else "detected the following error(s):"))
+        say("warning: ignore the following errors:" if force else "detected the following error(s):")
         for error in errors:
             say(f"* {error}")
         if not force:

@@ -7,8 +7,8 @@ All minions of a test share the file that the minion config ``sim_cluster`` name
 
 Links connect where both running files have the same addresses of them and their network is alive; partitions,
 quorum and a writable cluster file follow. Faults of a node: ``facts_delay`` (seconds), ``stage`` (text),
-``steps`` ({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done, its
-answer does not come).
+``steps`` ({number: text}), ``step_delay`` ({number: seconds}), ``loses_answer`` ([number]: the step is done,
+its answer does not come).
 """
 
 import contextlib
@@ -176,10 +176,17 @@ def _links(state, name):
             continue
         theirs = _map(row["running"])
         found[peer] = {
-            number: {"connected": theirs.get(number) == addresses and not row["faults"].get("off")
-                     and not any(part in addresses[name] for part in state["dead"]),
-                     "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 0}
-            for number, addresses in mine.items()}
+            number: {
+                "connected": theirs.get(number) == addresses
+                and not row["faults"].get("off")
+                and not any(part in addresses[name] for part in state["dead"]),
+                "enabled": True,
+                "mtu": 1397,
+                "latency_us": 180,
+                "down_count": 0,
+            }
+            for number, addresses in mine.items()
+        }
     return found
 
 
