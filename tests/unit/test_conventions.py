@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -115,3 +117,11 @@ def test_own_files_are_imported_bare_first(path):
 @pytest.mark.parametrize("path", FILES + UTILS, ids=ids)
 def test_files_are_short(path):
     assert len(path.read_text().splitlines()) < 600
+
+
+@pytest.mark.parametrize("words", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_the_tree_is_as_the_linter_wants_it(words):
+    """The rules are in pyproject.toml."""
+    ruff = [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache", "."]
+    done = subprocess.run(ruff, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
