@@ -264,6 +264,8 @@ def main(argv=None):
         print(f"lab/demo: {error}", file=sys.stderr)
         return 1
     story, green = Story(lab), False
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         green = story.play()
     except LabError as error:
@@ -271,7 +273,14 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("\nlab/demo: interrupted, cleaning up", file=sys.stderr)
     finally:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # nothing may break the cleaning up
         if not args.keep:
             lab.down()
         story.summary(begin)
     return 0 if green else 1
+
+
+def _interrupt(_number, _frame):
+    """End the play as Ctrl-C does, so that the lab is cleared up."""
+    raise KeyboardInterrupt
