@@ -15,7 +15,7 @@ from lab import host
 from lab.shell import LabError, die_with_parent, note, run
 
 SALT = {"bookworm": "salt>=3006,<3006.29", "trixie": "salt>=3008,<3008.4"}
-# Salt 3008 wants timelib, which has no wheel for the Python of trixie.
+# Salt 3008 wants timelib, which is built from source.
 COMPILER = {"bookworm": (), "trixie": ("gcc", "libc6-dev", "python3-dev")}
 SALT_COMMANDS = ("salt", "salt-call", "salt-key", "salt-master", "salt-minion", "salt-run")
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")
