@@ -424,6 +424,13 @@ TABLE = {
             "pmxcfs dcdb.c",
         ),
         (
+            "copy-dropped",
+            WARNING,
+            False,
+            "A copy says something else outside the links than what the daemons run; it is not taken over.",
+            "this project",
+        ),
+        (
             "copies-differ",
             WARNING,
             False,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 try:
     import ring_addr
+    import ring_observed
     import ring_options
+    import ring_plan_base
     import ring_view
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_options, ring_view
+    from saltext.pve_corosync.utils import ring_addr, ring_observed, ring_options, ring_plan_base, ring_view
 
 MAX_VERSION = 2**64 - 1
 WHICH = {"local": "local file", "cluster_file": "cluster file"}
@@ -73,20 +75,13 @@ class Context:
         return list(texts.values())
 
     def _base(self) -> Text | None:
-        """The text that edits start from: highest version that parses, the cluster file at equal versions."""
-        good = [text for text in self.texts if text.view]
-        return max(
-            good,
-            key=lambda text: (text.version, any(w == "cluster_file" for _, w in text.places)),
-            default=None,
-        )
+        """The text that edits start from."""
+        chosen = ring_plan_base.choose(self.nodes)
+        return next((text for text in self.texts if text.view and text.text == chosen), None)
 
     def _highest(self) -> int:
-        versions = [max(text.version, text.pmxcfs_version) for text in self.texts]
-        versions += [
-            facts["runtime"]["version"] or 0 for facts in self.nodes.values() if facts.get("runtime")
-        ]
-        return max(versions, default=0)
+        """The highest version of all that answer: a skipped node's copies count too."""
+        return ring_observed.highest_version(self.answered.values())
 
     def severity(self, text: Text) -> str:
         """Error for the text that edits start from, since they keep its bytes; warning for any other copy."""

@@ -38,6 +38,7 @@ class View:
 
     ``facts``      ``{node: facts}`` of the nodes that take part: in the layout, answering, not skipped
     ``running``    those of them whose corosync runs; ``stopped`` the others
+    ``answers``    facts of all that answer, skipped ones too
     ``absent``     nodes of the layout that take no part
     ``current``    ``{node: {link: signature}}`` of the running nodes, and of absent ones still connected
     ``goal``       ``{link: signature}``
@@ -50,7 +51,7 @@ class View:
     def __init__(self, layout, observed, skip=()):
         self.layout = layout
         every = sorted(layout["nodes"])
-        answers = observed.get("nodes") or {}
+        answers = self.answers = observed.get("nodes") or {}
         self.facts = {n: answers[n] for n in every if n in answers and n not in set(skip)}
         self.absent = [n for n in every if n not in self.facts]
         self.running = [n for n in self.facts if self.facts[n].get("runtime")]
@@ -64,6 +65,8 @@ class View:
         self._evidence()
         self.partitions = self._components(self.running, self._sees)
         self.votes = {n: 1 for n in every}
+        #: what the file says of token, token_coefficient and consensus, for where nothing runs
+        self.timers = {}
 
     # -- links
     # ----------------------------------------------------------------------------------------------------
@@ -184,6 +187,18 @@ class View:
         have = {canonical(entry.partition("/")[0]) for entries in rows.values() for entry in entries}
         return address not in have
 
+    def start_stopped(self):
+        """Count the stopped daemons as running without a link: what a restart brings up with the others."""
+        started, self.stopped = self.stopped, []
+        self.running = list(self.facts)
+        self.current.update({node: {} for node in started})
+        self.pairs = list(itertools.combinations(self.running, 2))
+        address_sets = {sig[0] for sig in self.goal.values()}
+        for pair in self.pairs:
+            if pair not in self.carries:
+                self.connected[pair] = set()
+                self.carries[pair] = {s for s in address_sets if self._expected(pair, dict(s), (), ())}
+
     # -- partitions and quorum
     # ------------------------------------------------------------------------------------
 
@@ -270,27 +285,18 @@ class View:
                     yield node, kind, facts[kind]
 
     def highest_version(self):
-        """
-        The highest version of any file or daemon, also as pmxcfs reads it.
-
-        pmxcfs takes the first ``config_version: N`` anywhere in the text, a comment included
-        (pve-cluster ``cfs-utils.c``), so that one counts too.
-        """
-        versions = [0]
-        for _, _, copy in self.copies():
-            versions.append(int(copy.get("version") or 0))
-            found = PMXCFS_VERSION.search(copy.get("text") or "")
-            versions.append(int(found.group(1)) if found else 0)
-        versions += [int(self.facts[n]["runtime"].get("version") or 0) for n in self.running]
-        return max(versions)
+        """The highest version of any file or daemon that answers, of skipped nodes too."""
+        return highest_version(self.answers.values())
 
     def token_ms(self):
-        """``(token, consensus)`` in ms: the highest that runs, or corosync's defaults for so many nodes."""
+        """``(token, consensus)`` in ms: the highest that runs, else of the file, else corosync's defaults."""
         count = len(self.layout["nodes"])
-        default = DEFAULT_TOKEN + DEFAULT_COEFFICIENT * max(0, count - 2)
-        token = max([int(self.facts[n]["runtime"].get("token") or 0) for n in self.running] or [0]) or default
-        running = [int(self.facts[n]["runtime"].get("consensus") or 0) for n in self.running]
-        return token, max(running or [0]) or token * 6 // 5
+        coefficient = self.timers.get("token_coefficient", DEFAULT_COEFFICIENT)
+        default = self.timers.get("token", DEFAULT_TOKEN) + coefficient * max(0, count - 2)
+        runtimes = [facts.get("runtime") or {} for facts in self.facts.values()]
+        token = max([int(row.get("token") or 0) for row in runtimes], default=0) or default
+        consensus = max([int(row.get("consensus") or 0) for row in runtimes], default=0)
+        return token, consensus or self.timers.get("consensus") or token * 6 // 5
 
     def network_of(self, address_set):
         """Name of the network that an address set is, or its addresses where the pillar names none."""
@@ -299,6 +305,34 @@ class View:
             if {n: canonical(a) for n, a in addresses.items() if n in wanted} == wanted:
                 return name
         return "/".join(address for _, address in address_set)
+
+
+def version_of(copy):
+    """
+    The version of a copy: what corosync reads, or what pmxcfs reads where that is higher.
+
+    pmxcfs takes the first ``config_version: N`` anywhere in the text, a comment included
+    (pve-cluster ``cfs-utils.c``), so that one counts too.
+
+    copy
+        ``{"version", "text"}``.
+    """
+    found = PMXCFS_VERSION.search(copy.get("text") or "")
+    return max(int(copy.get("version") or 0), min(int(found.group(1)), MAX_VERSION) if found else 0)
+
+
+def highest_version(answers):
+    """
+    The highest version of any file or daemon.
+
+    answers
+        Facts of nodes.
+    """
+    versions = [0]
+    for facts in answers:
+        versions += [version_of(facts[kind]) for kind in ("cluster_file", "local") if facts.get(kind)]
+        versions.append(int((facts.get("runtime") or {}).get("version") or 0))
+    return max(versions)
 
 
 def signature(number, addresses, options):

@@ -25,6 +25,7 @@ try:
     import ring_finding
     import ring_invariants
     import ring_observed
+    import ring_plan_base
     import ring_restart
     import ring_rules
     import ring_search
@@ -36,6 +37,7 @@ except ImportError:
         ring_finding,
         ring_invariants,
         ring_observed,
+        ring_plan_base,
         ring_restart,
         ring_rules,
         ring_search,
@@ -55,6 +57,12 @@ CODES = (
         "error",
         False,
         "Nodes that talk now have no living network in common in the goal.",
+    ),
+    (
+        "primary-dead",
+        "error",
+        True,
+        "The cluster works, and the primary network of the goal was seen dead between nodes that talk.",
     ),
     ("no-live-path", "error", False, "No sequence of reloads keeps every pair of nodes connected."),
     (
@@ -99,7 +107,7 @@ class PlanError(Exception):
         self.problems = list(problems)
         super().__init__(
             "the plan breaks its own invariants, nothing was changed; report this with the output of "
-            "`salt-run corosync.facts`: " + "; ".join(self.problems)
+            "`salt '*' corosync.facts`: " + "; ".join(self.problems)
         )
 
 
@@ -125,8 +133,8 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
 
     Returns ``{"cluster", "layout", "strategy", "path", "from_version", "to_version", "partitions", "steps",
     "expected_loss_s", "findings", "skip", "complete"}``; with an error among the findings, ``steps`` is
-    empty. ``complete`` says whether the layout is reached at the end. A step that not all nodes take part in
-    has ``nodes``.
+    empty. ``expected_loss_s`` is what a node may be without quorum; ``complete`` says whether the layout is
+    reached at the end. A step that not all nodes take part in has ``nodes``.
 
     Raises ValueError for an unknown strategy, PlanError if the plan breaks an invariant.
     """
@@ -153,7 +161,9 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     maker = _Maker(layout, observed, skip, fast, strategy)
     maker.again = again and strategy == "restart"
     result.update(maker.make())
-    result["findings"] = ring_finding.ordered(findings + maker.findings)
+    result["findings"] = ring_finding.ordered(
+        findings + [ring_rules.yielding(item, force) for item in maker.findings]
+    )
     if ring_finding.errors(result["findings"], force):
         result.update(steps=[], complete=False, expected_loss_s=0.0, to_version=result["from_version"])
     broken = ring_invariants.check(result, layout, observed)
@@ -184,6 +194,7 @@ class _Maker:
             self.view.votes.update(
                 {n: row["votes"] for n, row in self.base.nodes().items() if n in self.view.votes}
             )
+            self.view.timers = _timers(self.base)
             self.builder = ring_steps.Builder(self.view, self.base, ring_steps.fast_options(fast))
         self.groups = []
         self.again = False
@@ -192,14 +203,17 @@ class _Maker:
         """The parts of the plan that follow from the facts."""
         highest = self.view.highest_version()
         result = {"partitions": self.view.partitions, "from_version": highest, "to_version": highest}
-        if not self.view.running or self.base is None:
+        starts = self.strategy == "restart" and self.view.stopped
+        if not (self.view.running or starts) or self.base is None:
             self._say(
                 "no-node",
                 "no node that takes part answers with a running corosync and a readable file",
-                remedy="start with: salt '*' corosync.facts; a file of the layout alone: corosync.render",
+                remedy="strategy=restart puts one file everywhere and starts corosync"
+                if self.view.stopped and self.base is not None
+                else "look with: salt '*' corosync.facts",
             )
             return result
-        if self.again or not self._in_order(result):
+        if self.again or starts or not self._in_order(result):
             try:
                 self._move(result)
             except ring_conf.ConfError as err:
@@ -218,16 +232,8 @@ class _Maker:
         self.findings.append(ring_finding.finding(code, text, data=data, remedy=remedy, severity=severity))
 
     def _base(self):
-        """The copy with the highest version that parses, the cluster file first."""
-        best = None
-        for _, _, copy in self.view.copies():
-            try:
-                doc = ring_conf.parse(copy["text"])
-            except ring_conf.ConfError:
-                continue  # the rules name it; it still counts for the version
-            if best is None or doc.version > best.version:
-                best = doc
-        return best
+        text = ring_plan_base.choose(self.view.facts)
+        return None if text is None else ring_conf.parse(text)
 
     def _room(self, highest):
         needed = len(self.builder.steps)
@@ -261,11 +267,15 @@ class _Maker:
                 return False
         if doc.version < self.view.highest_version():
             return False
-        result["complete"] = True
         behind = [n for n in self.view.mounted if (facts[n].get("cluster_file") or {}).get("text") != text]
+        quorate = any(self.view.will_be_quorate(group) for group in self.view.partitions)
+        taken = [facts[n].get("cluster_file") or {} for n in behind]
+        if quorate and any(ring_observed.version_of(copy) >= doc.version for copy in taken):
+            return False  # pmxcfs takes no other bytes with a version that it has
+        result["complete"] = True
         if not behind:
             return True
-        if any(self.view.will_be_quorate(group) for group in self.view.partitions):
+        if quorate:
             result["path"] = "planned" if self.view.whole else "degraded"
             self.builder.publish(text)
         else:
@@ -286,9 +296,9 @@ class _Maker:
         view = self.view
         self._tell_absent()
         self._tell_dead()
-        cut = self._cut_by_goal()
-        if cut:
+        if self._cut_by_goal():
             return
+        self._to_dead_primary()
         if self.strategy == "restart":
             self._restart(result)
             return
@@ -328,11 +338,7 @@ class _Maker:
         if not through_pve and publishable:
             builder.publish()
         elif not through_pve:
-            self._say(
-                "cluster-file-behind",
-                "no node has /etc/pve mounted, the cluster file stays behind",
-                remedy="systemctl start pve-cluster on one node, then plan again",
-            )
+            self._unmounted()
 
     def _only_add(self, links, groups, alone, publishable):
         """The nodes cannot be brought together now: add what may help later, and end there."""
@@ -492,6 +498,31 @@ class _Maker:
             )
         return cut
 
+    def _to_dead_primary(self):
+        """
+        A working cluster does not go to a layout whose primary network is dead, whatever else carries.
+
+        Where the nodes do not all see each other any link is better than none, and a layout that all run
+        already is no way to anywhere.
+        """
+        view = self.view
+        primary = self.layout["primary"]["network"]
+        wanted = {
+            view.goal[int(n)][0] for n, link in self.layout["links"].items() if link["network"] == primary
+        }
+        moves = any(view.current[node] != view.goal for node in view.running)
+        dead = [p for p in view.pairs if view.connected[p] and wanted and not view.carries[p] & wanted]
+        if view.whole and moves and dead:
+            told = ", ".join(f"{one}-{two}" for one, two in dead)
+            self._say(
+                "primary-dead",
+                f"the nodes talk now, and {primary}, the primary network of layout {self.layout['name']}, "
+                f"was seen dead between {told}",
+                data={"network": primary, "pairs": [list(p) for p in dead]},
+                remedy=f"repair {primary} and look with: salt-run corosync.status; to go there on its other "
+                "links, which ends with `layout-not-reached`: force=primary-dead",
+            )
+
     def _refuse_live(self):
         view = self.view
         used = sorted({n for m in view.current.values() for n in m} | set(view.goal))
@@ -509,6 +540,7 @@ class _Maker:
         view, builder = self.view, self.builder
         mode, outage = ring_restart.outage(view)
         result.update(path="restart", complete=True, expected_loss_s=outage["loss_s"])
+        view.start_stopped()
         builder.restart(mode, ring_restart.words(mode, outage))
         self._say(
             "restart-outage",
@@ -516,11 +548,19 @@ class _Maker:
             data={"mode": mode, **outage},
             remedy="the live strategy reaches the layout without a loss where it is possible",
         )
-        groups = view.together(view.goal)
-        # daemons that are stopped now start with the others
-        groups.append([*view.running, *view.stopped])
-        if any(view.will_be_quorate(group) for group in groups) and view.mounted:
+        if not any(view.will_be_quorate(group) for group in view.together(view.goal)):
+            return
+        if view.mounted:
             builder.publish()
+            return
+        self._unmounted()
+
+    def _unmounted(self):
+        self._say(
+            "cluster-file-behind",
+            "no node has /etc/pve mounted, the cluster file stays behind",
+            remedy="systemctl start pve-cluster on one node, then plan again",
+        )
 
     def _tell_absent(self):
         for node in self.view.unseen_members:
@@ -544,6 +584,12 @@ class _Maker:
                     f"{told}: seen dead, or the address is not there; it is not waited for",
                     data={"link": number, "pairs": [list(p) for p in dead]},
                 )
+
+
+def _timers(doc):
+    """What a document says of the timers of totem, as numbers."""
+    told = {key: doc.get(f"totem.{key}", "") for key in ("token", "token_coefficient", "consensus")}
+    return {key: int(value) for key, value in told.items() if value.isdigit()}
 
 
 def _parsed(text):

@@ -11,24 +11,28 @@ STOP_START_S = 1.3  # systemctl restart corosync returns after this, before it s
 
 def outage(view):
     """
-    Return ``(mode, {"loss_s", "quorum_s", "pve_s"})`` of restarting all nodes that take part into the goal.
+    Return ``(mode, {"loss_s", "quorum_s", "pve_s", "kept"})`` of restarting all nodes that take part into the
+    goal.
 
     view
         ``ring_observed.View``.
 
     The mode is ``rolling`` where a link that stays as it is carries between every pair, else ``together``.
     The quorum is back when the links are (three pongs, token/4 apart); ``/etc/pve`` within token + consensus.
-    ``loss_s`` is the longer one: 0.0 where the nodes that are up keep the quorum all the time.
+    ``loss_s`` is the longer one: what one node, or all of them, may be without quorum; HA resets a node for
+    its own loss, so it is not 0.0 where the others keep the quorum all the time (``kept``).
     """
     token, consensus = view.token_ms()
     quorum = STOP_START_S + 3 * (token / 4) / 1000
     pve = (token + consensus) / 1000
-    times = {"quorum_s": round(quorum, 1), "pve_s": round(pve, 1)}
+    once = round(max(quorum, pve), 1)
+    times = {"loss_s": once, "quorum_s": round(quorum, 1), "pve_s": round(pve, 1), "kept": False}
     if not _rolling(view):
-        return "together", {"loss_s": round(max(quorum, pve), 1), **times}
+        return "together", times
     votes = [view.votes[node] for node in view.running]
-    kept = 2 * (sum(votes) - max(votes, default=0)) > sum(view.votes.values())
-    return "rolling", {"loss_s": 0.0 if kept else round(max(quorum, pve) * len(votes), 1), **times}
+    if 2 * (sum(votes) - max(votes, default=0)) > sum(view.votes.values()):
+        return "rolling", times | {"kept": True}
+    return "rolling", times | {"loss_s": round(once * len(votes), 1)}
 
 
 def _rolling(view):
@@ -42,8 +46,11 @@ def _rolling(view):
 
 def words(mode, times):
     """What the outage means, as one sentence part."""
-    if mode == "rolling" and not times["loss_s"]:
-        return "corosync restarts node by node, the others keep the quorum"
+    if times["kept"]:
+        return (
+            f"corosync restarts node by node: each node alone is without quorum for about {times['loss_s']} "
+            "s, the cluster keeps it"
+        )
     start = "node by node, each time" if mode == "rolling" else "on all nodes at once,"
     return (
         f"corosync restarts {start} quorum is back after about {times['quorum_s']} s, /etc/pve after about "

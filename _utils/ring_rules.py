@@ -45,10 +45,14 @@ def check(layout: dict, observed: dict, *, force=(), skip=(), strategy: str = "l
     found = list(check_force(force))
     for rule in RULES:
         found.extend(rule(context))
-    return ordered([_forced(item, force) for item in found])
+    return ordered([yielding(item, force) for item in found])
 
 
-def _forced(item: dict, force: list) -> dict:
+def yielding(item: dict, force) -> dict:
+    """Return a finding, as a warning with ``data["forced"]`` if it is an error that is forced.
+
+    :param item: a finding. :param force: codes to go on in spite of.
+    """
     if item["severity"] != "error" or errors([item], force):
         return item
     return finding(

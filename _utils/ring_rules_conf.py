@@ -11,9 +11,10 @@ import re
 try:
     import ring_addr
     import ring_options
+    import ring_plan_base
     from ring_finding import finding
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_options
+    from saltext.pve_corosync.utils import ring_addr, ring_options, ring_plan_base
     from saltext.pve_corosync.utils.ring_finding import finding
 
 # One plan raises the version by a handful of steps; strtoull ends at 2^64-1.
@@ -363,6 +364,23 @@ def same(context):
         )
 
 
+def dropped(context):
+    """What a copy besides the base says outside the links goes nowhere, and that is told."""
+    for text in _parsed(context):
+        if text is context.base or text.version < context.base.version:
+            continue
+        differs = ring_plan_base.difference(text.text, context.base.text)
+        if differs:
+            yield finding(
+                "copy-dropped",
+                f"{text.where()}: version {text.version} is not taken over, the edits start from the "
+                f"{context.base.where()} (version {context.base.version}); dropped: {'; '.join(differs)}",
+                data={"places": text.places, "version": text.version, "differs": differs},
+                remedy="if it was wanted: put it into /etc/pve/corosync.conf with a higher config_version "
+                "afterwards; the plan keeps the file in /var/lib/pve-corosync/backups of its node",
+            )
+
+
 def running(context):
     """The runtime of each node has what its local file says."""
     for node, runtime in context.runtime():
@@ -440,6 +458,7 @@ RULES = (
     version_number,
     version_room,
     same,
+    dropped,
     running,
     timers,
 )

@@ -176,6 +176,8 @@ class Builder:
         step["text"] = "put the bytes of the local files into the cluster file"
         step["wait"] = {"connected": {}, "quorate": True, "writable": True}
         step["cost"] = "no loss expected: equal bytes, pmxcfs reloads nothing"
+        if len(step["writers"]) < len(self.view.facts):
+            step["nodes"] = sorted(step["writers"])  # it arrives where /etc/pve is mounted and quorate
         self.steps.append(step)
         return step
 
@@ -195,7 +197,7 @@ class Builder:
         quorate = any(self.view.will_be_quorate(group) for group in self.view.together(links))
         step["wait"] = {"connected": self._expected(links), "quorate": quorate, "writable": False}
         step["cost"] = cost
-        self.maps = {node: dict(links) for node in self.maps}
+        self.maps = {node: dict(links) for node in self.view.running}
         self.steps.append(step)
         return step
 

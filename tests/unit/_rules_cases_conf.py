@@ -194,6 +194,17 @@ def copies_clash(goal, world):
     rewrite(world, conf() + "# by hand\n", "pve2", ["local"])
 
 
+@breaks(
+    "warning copy-dropped",
+    "warning copies-differ",
+    "warning runtime-version",
+    "warning crypto-off",
+    said="'off' instead of 'on'",
+)
+def unused_edit_of_one_node(goal, world):
+    rewrite(world, edit(conf(version=7), "secauth: on", "secauth: off"), "pve2", ["local"])
+
+
 @breaks("warning copies-differ", said="6: local file of pve1, pve2")
 def local_files_ahead(goal, world):
     rewrite(world, conf(version=6), which=["local"])

@@ -40,11 +40,11 @@ def address(network, nodeid):
     return NETS[network].format(nodeid)
 
 
-def layout(links, nodes, name="goal", options=None):
-    """A layout as ring_layout.resolve returns it; links is ``{number: network}``."""
+def layout(links, nodes, name="goal", options=None, primary=None):
+    """A layout as ring_layout.resolve returns it; links is ``{number: network}``, primary the lowest's."""
     ids = {node: {"nodeid": i, "minion": node} for i, node in enumerate(nodes, 1)}
     networks = {net: {n: address(net, row["nodeid"]) for n, row in ids.items()} for net in NETS}
-    first = links[min(links)]
+    first = primary or links[min(links)]
     return {
         "name": name,
         "cluster_name": "prod",
@@ -192,6 +192,8 @@ class Sim:
         assert group, f"{step['act']} without quorum"
         files = [n for n in group if files is None or n in files]
         for node in group:
+            now = self.daemons[node].cluster  # pmxcfs.write_conf takes other bytes only with a higher version
+            assert now == step["conf"] or read(now)[0] < step["version"], f"{step['act']}: not above {node}'s"
             self.daemons[node].cluster = step["conf"]
         for node in files:
             if read(step["conf"])[0] >= read(self.daemons[node].local)[0]:

@@ -6,6 +6,7 @@ import json
 import pytest
 import ring_conf
 import ring_plan
+import ring_plan_base
 import ring_sim
 
 TWO = ("pve1", "pve2")
@@ -104,6 +105,39 @@ def test_a_layout_that_only_has_a_dead_network_is_refused():
         assert "goal-cannot-carry" in codes(plan) and plan["steps"] == [] and not plan["complete"]
 
 
+@pytest.mark.parametrize("strategy", ring_plan.STRATEGIES)
+def test_no_return_to_a_dead_primary_network(strategy):
+    """A backup link would carry, so nobody is cut off, and still there is nothing to go back for."""
+    sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
+    back = ring_sim.layout({0: "vrack", 1: "public"}, TWO, "nominal")
+    plan = ring_plan.plan(back, sim.observed(), strategy)
+    assert codes(plan) == {"primary-dead"} and plan["steps"] == [] and not plan["complete"]
+    forced = ring_plan.plan(back, sim.observed(), strategy, force=["primary-dead"])
+    assert codes(forced) == set() and forced["steps"] and "primary-dead" in codes(forced, "warning")
+
+
+def test_a_dead_primary_network_does_not_stop_what_it_must_not():
+    # to another primary network, over the dead one, from a cluster that works over its backup link
+    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
+    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO, "degraded"), sim.observed())
+    assert codes(plan) == set() and plan["path"] == "planned" and plan["complete"]
+    # nobody sees anybody: any link is better than none
+    sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
+    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    assert codes(plan) == set() and plan["path"] == "degraded" and plan["complete"]
+    # dead only to a node that is skipped
+    dead = [("vrack", "pve3", other) for other in TWO]
+    sim = ring_sim.Sim({0: "public", 1: "vrack"}, THREE, dead)
+    back = ring_sim.layout({0: "vrack", 1: "public"}, THREE, "nominal")
+    assert codes(ring_plan.plan(back, sim.observed())) == {"primary-dead"}
+    assert codes(ring_plan.plan(back, sim.observed(), skip=["pve3"])) == set()
+    # in the layout already, only the files differ
+    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
+    sim.daemons["pve2"].version = 3
+    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    assert codes(plan) == set() and acts(plan) == ["cluster"]
+
+
 def test_all_networks_dead():
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack", "public"])
     plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO), sim.observed())
@@ -128,7 +162,13 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
     plan = ring_plan.plan(layout, sim.observed())
     assert codes(plan) == {"no-live-path"}
     offer = next(f for f in plan["findings"] if f["code"] == "no-live-path")
-    assert offer["data"]["restart"] == {"mode": "together", "loss_s": 6.6, "quorum_s": 3.5, "pve_s": 6.6}
+    assert offer["data"]["restart"] == {
+        "mode": "together",
+        "loss_s": 6.6,
+        "quorum_s": 3.5,
+        "pve_s": 6.6,
+        "kept": False,
+    }
     restart = ring_plan.plan(layout, sim.observed(), "restart")
     assert acts(restart) == ["restart", "publish"] and restart["expected_loss_s"] == 6.6
 
@@ -147,7 +187,9 @@ def test_restart_together_where_links_change(degraded):
 def test_restart_rolling_where_a_link_stays():
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE)
     plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
-    assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 0.0
+    # the others keep the quorum, but HA resets a node for its own loss
+    assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 8.0
+    assert "each node alone is without quorum for about 8.0 s" in plan["steps"][0]["cost"]
     two = ring_sim.Sim({0: "vrack", 1: "public"}, TWO)
     plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
     # one of two nodes alone has no quorum: each restart costs it
@@ -157,6 +199,61 @@ def test_restart_rolling_where_a_link_stays():
 def test_restart_when_everything_is_there():
     plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["steps"], plan["complete"]) == ("none", [], True)
+
+
+def stopped(observed, *names):
+    for name in names:
+        observed["nodes"][name].update(runtime=None, quorum=None, links={})
+        observed["nodes"][name]["corosync"]["state"] = "inactive"
+        observed["nodes"][name]["pmxcfs"]["writable"] = False
+    return observed
+
+
+def test_restart_starts_what_is_stopped_everywhere(degraded):
+    sim = ring_sim.Sim(NOMINAL, TWO)
+    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 7).replace(
+        "secauth: on", "secauth: on\n  token: 5000"
+    )
+    observed = stopped(sim.observed(), *TWO)
+    plan = ring_plan.plan(degraded, observed, "restart")
+    assert acts(plan) == ["restart", "publish"] and plan["complete"] and plan["path"] == "restart"
+    first, last = plan["steps"]
+    assert first["mode"] == "together" and first["version"] == 8 and "token: 5000" in first["conf"]
+    pairs = [["pve1", "pve2"]]
+    assert first["wait"] == {"connected": {0: pairs, 1: pairs}, "quorate": True, "writable": False}
+    assert last["writers"] == ["pve1", "pve2"] and "nodes" not in last
+    assert plan["expected_loss_s"] == 11.0  # token 5000 and consensus 6000 of the file
+    # also where the files are those of the layout already
+    assert acts(ring_plan.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")) == ["restart", "publish"]
+
+
+def test_live_does_not_start_a_daemon(degraded):
+    observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), *TWO)
+    plan = ring_plan.plan(degraded, observed)
+    assert "corosync-stopped" in codes(plan) and plan["steps"] == []
+    plan = ring_plan.plan(degraded, observed, force=["corosync-stopped"])
+    assert codes(plan) == {"no-node"} and plan["steps"] == []
+    told = next(f for f in plan["findings"] if f["code"] == "no-node")
+    assert "strategy=restart" in told["remedy"]
+
+
+def test_restart_starts_one_that_is_stopped_with_the_others():
+    observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), "pve2")
+    observed["nodes"]["pve1"]["quorum"].update(quorate=False, members=[1], total=1)
+    plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")
+    assert acts(plan) == ["restart", "publish"]
+    assert plan["steps"][0]["wait"]["connected"] == {0: [["pve1", "pve2"]]}
+    assert plan["steps"][1]["writers"] == ["pve1", "pve2"]
+
+
+def test_publish_asks_only_nodes_that_can_see_it():
+    layout = ring_sim.layout(DEGRADED, THREE)
+    observed = ring_sim.Sim(NOMINAL, THREE).observed()
+    observed["nodes"]["pve3"]["pmxcfs"] = {"mounted": False, "writable": False, "members": None}
+    observed["nodes"]["pve3"]["cluster_file"] = None
+    plan = ring_plan.plan(layout, observed, force=["pve-not-mounted"])
+    assert acts(plan) == ["local"] * 4 + ["publish"]
+    assert plan["steps"][-1]["nodes"] == ["pve1", "pve2"] and plan["complete"]
 
 
 def test_unknown_strategy(degraded):
@@ -193,19 +290,93 @@ def test_local_files_newer_are_published():
 
 
 def test_equal_version_with_other_bytes_in_the_cluster_file():
+    """pmxcfs takes no other bytes with a version that it has: one text with a higher one goes everywhere."""
     sim = sim_at()
     for daemon in sim.daemons.values():
         daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5)
-    assert acts(plan_nominal(sim)) == ["publish"]
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 6
+    sim.take(plan["steps"][0])
+    assert plan_nominal(sim)["path"] == "none" and sim.lost == []
 
 
-def test_cluster_file_newer_is_brought_to_all():
+def test_a_version_of_the_cluster_file_that_only_pmxcfs_reads():
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.cluster = "# config_version: 9\n" + ring_sim.conf(NOMINAL, TWO, 4)
+    assert [(s["act"], s["version"]) for s in plan_nominal(sim)["steps"]] == [("cluster", 10)]
+
+
+def test_a_cluster_file_that_no_daemon_runs_only_raises_the_version():
     sim = sim_at()
     for daemon in sim.daemons.values():
         daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8).replace("secauth: on", "secauth: on\n  token: 4000")
     plan = plan_nominal(sim)
     assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 9
-    assert "token: 4000" in plan["steps"][0]["conf"]
+    assert "token: 4000" not in plan["steps"][0]["conf"]
+    told = next(f for f in plan["findings"] if f["code"] == "copy-dropped")
+    assert "cluster file of pve1, pve2" in told["text"]
+    assert "totem.token is '4000' instead of not set" in told["text"]
+    assert "/var/lib/pve-corosync/backups" in told["remedy"]
+
+
+def test_one_nodes_hand_edit_is_not_spread():
+    """A local file that was never loaded, with a higher version, must not turn the encryption off."""
+    sim = sim_at()
+    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: off")
+    plan = plan_nominal(sim)
+    assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 8
+    assert "secauth: on" in plan["steps"][0]["conf"]
+    told = next(f for f in plan["findings"] if f["code"] == "copy-dropped")
+    assert told["severity"] == "warning" and "totem.secauth is 'off' instead of 'on'" in told["text"]
+    sim.take(plan["steps"][0])
+    assert plan_nominal(sim)["path"] == "none"
+
+
+def test_the_key_itself_is_not_told():
+    sim = sim_at()
+    text = ring_sim.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: on\n  key: hunter2")
+    sim.daemons["pve2"].local = text
+    plan = plan_nominal(sim)
+    told = next(f for f in plan["findings"] if f["code"] == "copy-dropped")
+    assert "totem.key differs" in told["text"] and "hunter2" not in json.dumps(plan)
+
+
+def test_the_base_is_what_the_quorate_nodes_run():
+    """One node was off and came back with a higher version that it alone runs."""
+    alone = [(net, "pve3", other) for net in ring_sim.NETS for other in TWO]
+    sim = ring_sim.Sim(NOMINAL, THREE, alone)
+    text = ring_sim.conf(NOMINAL, THREE, 9).replace("secauth: on", "secauth: off")
+    sim.daemons["pve3"] = ring_sim.Daemon("pve3", 3, text)
+    assert "secauth: on" in ring_plan_base.choose(sim.observed()["nodes"])
+    # without quorum anywhere, and as many on either side: the newer one
+    sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
+    sim.daemons["pve2"] = ring_sim.Daemon("pve2", 2, ring_sim.conf({0: "vrack", 1: "public"}, TWO, 6))
+    assert "config_version: 6" in ring_plan_base.choose(sim.observed()["nodes"])
+
+
+def test_the_base_where_no_copy_of_what_runs_is_left():
+    """All files were written and the reload was refused: what most nodes hold, not one node's edit."""
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.local = daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8)
+    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 9).replace("secauth: on", "secauth: off")
+    assert "config_version: 8" in ring_plan_base.choose(sim.observed()["nodes"])
+
+
+def test_files_that_run_with_the_version_of_another_text():
+    """Edited by hand on all nodes without a higher version, and reloaded: the links say which text runs."""
+    sim = sim_at()
+    for daemon in sim.daemons.values():
+        daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5).replace("secauth: on", "secauth: off")
+    assert "secauth: on" in ring_plan_base.choose(sim.observed()["nodes"])
+
+
+def test_a_skipped_node_that_answers_counts_for_the_version(degraded):
+    sim = ring_sim.Sim(NOMINAL, THREE)
+    sim.daemons["pve3"].local = ring_sim.conf(NOMINAL, THREE, 40)
+    layout = ring_sim.layout(DEGRADED, THREE)
+    assert ring_plan.plan(layout, sim.observed(), skip=["pve3"])["steps"][0]["version"] == 41
 
 
 @pytest.mark.parametrize("spoil", ["version", "refused", "local", "links", "both"])

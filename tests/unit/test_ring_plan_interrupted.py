@@ -14,92 +14,10 @@ import ring_plan
 import ring_sim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ring_replay import NETS, NODES, carry, half_done, maps, planned, replay, talks
 
-NODES = {2: ("pve1", "pve2"), 3: ("pve1", "pve2", "pve3")}
-NETS = ("vrack", "public")
 NOMINAL = {0: "vrack"}
 DEGRADED = {0: "public", 1: "vrack"}
-
-
-def maps(numbers, nets, ring0):
-    """Every link map over these numbers without a network twice."""
-    found = []
-    for choice in itertools.product((None, *nets), repeat=len(numbers)):
-        used = [net for net in choice if net]
-        if used and len(set(used)) == len(used) and (choice[0] or not ring0):
-            found.append({n: net for n, net in zip(numbers, choice) if net})
-    return found
-
-
-def carry(sim, plan, layout, again=0):
-    """
-    Carry a plan out to its end; everything it waits for must come, and nobody may be cut off.
-
-    `again`: how often a link may fail to come, and a new plan be made. A half done step can hide that a
-    network is dead: no two nodes have a link on it in common then.
-    """
-    for step in plan["steps"]:
-        sim.take(step)
-        assert sim.lost == [], f"cut off in step {step['number']}\n{ring_plan.describe(plan)}"
-        if sim.missing(step):
-            assert again, f"{sim.missing(step)} in step {step['number']}\n{ring_plan.describe(plan)}"
-            carry(sim, ring_plan.plan(layout, sim.observed()), layout, again - 1)
-            return
-    again = ring_plan.plan(layout, sim.observed())
-    assert (again["path"], again["steps"], again["complete"]) == ("none", [], True), ring_plan.describe(again)
-    for name, daemon in sim.daemons.items():
-        assert daemon.local == daemon.cluster, name
-        version, links, options = ring_sim.read(daemon.local)
-        assert (version, links, options) == (daemon.version, daemon.links, daemon.options), name
-        assert links == {n: link["addresses"] for n, link in layout["links"].items()}
-        assert options == {n: link["options"] for n, link in layout["links"].items()}
-
-
-def half_done(step, nodes):
-    """Every way to leave a step half done: (nodes with the file, nodes that reloaded)."""
-    subsets = [c for size in range(len(nodes) + 1) for c in itertools.combinations(nodes, size)]
-    for files in subsets:
-        if step["act"] == "publish":
-            continue
-        for reloads in subsets:
-            if set(reloads) <= set(files):
-                yield files, reloads
-
-
-def replay(sim, layout, chance=1.0, rng=None):
-    """Carry a plan out, and from each point on the way a new plan; return the number of points."""
-    points, running, steps = 0, sim.copy(), None
-    for _ in range(20):
-        if not steps:
-            plan = ring_plan.plan(layout, running.observed())
-            assert not any(f["severity"] == "error" for f in plan["findings"]), ring_plan.describe(plan)
-            assert plan["complete"] and plan["expected_loss_s"] == 0.0
-            steps = list(plan["steps"])
-            if not steps:
-                return points
-        step = steps.pop(0)
-        for files, reloads in half_done(step, list(sim.daemons)):
-            if rng and rng.random() > chance:
-                continue
-            broken = running.copy()
-            broken.take(step, files, reloads)
-            assert broken.lost == [], (
-                f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
-            )
-            again = ring_plan.plan(layout, broken.observed())
-            assert not any(f["severity"] == "error" for f in again["findings"]), ring_plan.describe(again)
-            carry(broken, again, layout, 1 if sim.dead else 0)
-            points += 1
-        running.take(step)
-        assert running.lost == []
-        if running.missing(step):
-            assert sim.dead
-            steps = []  # the runner stops here, and plans again
-    raise AssertionError("no end in 20 steps")
-
-
-def talks(links, dead):
-    return any(net not in dead for net in links.values())
 
 
 def stops_in_time(sim, plan, layout):
@@ -111,7 +29,7 @@ def stops_in_time(sim, plan, layout):
             break
     else:
         raise AssertionError("nothing was waited for\n" + ring_plan.describe(plan))
-    again = ring_plan.plan(layout, sim.observed())
+    again = planned(layout, sim.observed())
     assert "goal-cannot-carry" in {f["code"] for f in again["findings"]} and again["steps"] == []
 
 
@@ -122,7 +40,7 @@ def test_every_pair_of_layouts(count, dead):
         for goal in maps((0, 1, 2), NETS, ring0=True):
             sim = ring_sim.Sim(current, NODES[count], dead)
             layout = ring_sim.layout(goal, NODES[count])
-            plan = ring_plan.plan(layout, sim.observed())
+            plan = planned(layout, sim.observed())
             codes = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
             if current == goal:
                 assert plan["steps"] == [] and plan["path"] == "none"
@@ -154,7 +72,7 @@ def test_every_interruption_with_two_nodes(current, goal, dead):
     if talks(goal, dead):
         assert replay(sim, layout) >= 8
     else:
-        assert ring_plan.plan(layout, sim.observed())["steps"] == []
+        assert planned(layout, sim.observed())["steps"] == []
 
 
 @pytest.mark.parametrize("dead", ["", "vrack"])
@@ -168,7 +86,7 @@ def test_only_one_pair_is_cut():
     """Asymmetric: two of three nodes lost their path over the vRack, the third still sees both."""
     sim = ring_sim.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3")])
     layout = ring_sim.layout(DEGRADED, NODES[3])
-    plan = ring_plan.plan(layout, sim.observed())
+    plan = planned(layout, sim.observed())
     assert plan["path"] == "degraded" and plan["steps"][0]["act"] == "local"
     carry(sim, plan, layout)
 
@@ -176,7 +94,7 @@ def test_only_one_pair_is_cut():
 def test_one_node_off_the_quorate_majority():
     sim = ring_sim.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")])
     layout = ring_sim.layout(DEGRADED, NODES[3])
-    plan = ring_plan.plan(layout, sim.observed())
+    plan = planned(layout, sim.observed())
     assert plan["partitions"] == [["pve1", "pve2"], ["pve3"]]
     assert [s["act"] for s in plan["steps"]][:2] == ["local", "publish"]
     replay(sim, layout, 0.2, random.Random(3))
@@ -189,7 +107,7 @@ def test_a_node_comes_back_with_the_old_links():
     new = ring_sim.conf(DEGRADED, NODES[3], 9)
     for name in ("pve1", "pve2"):
         sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, new)
-    plan = ring_plan.plan(layout, sim.observed())
+    plan = planned(layout, sim.observed())
     assert plan["steps"][0]["nodes"] == ["pve3"]
     carry(sim, plan, layout, 1)
 
@@ -199,7 +117,7 @@ def test_a_skipped_node_is_not_waited_for():
         NOMINAL, NODES[3], [(n, "pve3", o) for n in NETS for o in ("pve1", "pve2")], silent=["pve3"]
     )
     layout = ring_sim.layout(DEGRADED, NODES[3])
-    plan = ring_plan.plan(layout, sim.observed(), skip=["pve3"])
+    plan = planned(layout, sim.observed(), skip=["pve3"])
     assert {s["act"] for s in plan["steps"]} == {"cluster"} and plan["path"] == "planned"
     for step in plan["steps"]:
         assert all("pve3" not in pair for pairs in step["wait"]["connected"].values() for pair in pairs)
@@ -207,7 +125,7 @@ def test_a_skipped_node_is_not_waited_for():
         assert sim.missing(step) == [] and sim.lost == []
     # it is back, with the old file, and does not fit: the plan brings it along
     sim.silent, sim.dead = set(), {"vrack"}
-    carry(sim, ring_plan.plan(layout, sim.observed()), layout, 1)
+    carry(sim, planned(layout, sim.observed()), layout, 1)
 
 
 def test_two_nodes_each_alone_find_each_other():
@@ -216,12 +134,12 @@ def test_two_nodes_each_alone_find_each_other():
     layout = ring_sim.layout(DEGRADED, NODES[2])
     for name, other in (NODES[2], NODES[2][::-1]):
         view = {"nodes": {name: sim.observed()["nodes"][name]}, "silent": [other]}
-        plan = ring_plan.plan(layout, view, skip=[other], force=["skip-no-quorum"])
+        plan = planned(layout, view, skip=[other], force=["skip-no-quorum"])
         assert [s["act"] for s in plan["steps"]] == ["local"], ring_plan.describe(plan)
         assert not plan["complete"] and not plan["steps"][0]["remove"]
         sim.take({**plan["steps"][0], "nodes": [name]})
     assert sim.partitions() == [["pve1", "pve2"]] and sim.daemons["pve1"].local == sim.daemons["pve2"].local
-    carry(sim, ring_plan.plan(layout, sim.observed()), layout)
+    carry(sim, planned(layout, sim.observed()), layout)
 
 
 def test_a_link_that_has_not_come_up_yet_is_no_harm():
@@ -232,7 +150,7 @@ def test_a_link_that_has_not_come_up_yet_is_no_harm():
     for facts in early["nodes"].values():
         for rows in facts["links"].values():
             rows[2]["connected"] = False
-    carry(sim, ring_plan.plan(layout, early), layout)
+    carry(sim, planned(layout, early), layout)
 
 
 options = st.dictionaries(st.just("knet_link_priority"), st.integers(1, 255).map(str), max_size=1)
@@ -260,7 +178,7 @@ def test_random_clusters(scene, data):
     sim = ring_sim.Sim(now, NODES[count], dead, options=has)
     layout = ring_sim.layout(goal, NODES[count], options=wanted)
     pairs = list(itertools.combinations(NODES[count], 2))
-    plan = ring_plan.plan(layout, sim.observed())
+    plan = planned(layout, sim.observed())
     codes = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
     # what the planner cannot know, a network that is dead and on no link now, is found by waiting
     known = all(net in now.values() for net in dead if isinstance(net, str)) and all(
@@ -278,7 +196,7 @@ def test_random_clusters(scene, data):
             broken = running.copy()
             broken.take(step, files, reloads)
             assert broken.lost == []
-            again = ring_plan.plan(layout, broken.observed())
+            again = planned(layout, broken.observed())
             assert not {f["code"] for f in again["findings"] if f["severity"] == "error"}, ring_plan.describe(
                 again
             )
@@ -303,7 +221,7 @@ def test_partitions_with_links_that_contradict_each_other(old, new, dead):
     sim = ring_sim.Sim(old, NODES[3], [dead])
     for name in ("pve1", "pve2"):
         sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, ring_sim.conf(new, NODES[3], 9))
-    carry(sim, ring_plan.plan(layout, sim.observed()), layout, 1)
+    carry(sim, planned(layout, sim.observed()), layout, 1)
 
 
 @st.composite
@@ -328,7 +246,7 @@ def test_daemons_that_all_run_something_else(scene):
             sim.daemons[name].local = ring_sim.conf(goal, nodes, version + 1)
     layout = ring_sim.layout(goal, nodes)
     for _ in range(4):
-        plan = ring_plan.plan(layout, sim.observed())
+        plan = planned(layout, sim.observed())
         errors = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
         if errors:
             assert (

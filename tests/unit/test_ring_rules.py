@@ -6,7 +6,6 @@ import _rules_cases_nodes  # noqa: F401
 import _rules_cases_quorum  # noqa: F401
 import pytest
 import ring_codes
-import ring_conf
 import ring_rules
 from _rules_cases import CASES
 from _rules_world import codes, conf, layout, observed, rewrite
@@ -98,11 +97,20 @@ def test_the_cut_of_the_story_is_not_refused():
     assert [item for item in ring_rules.check(goal, world) if item["severity"] == "error"] == []
 
 
-def test_the_base_is_the_highest_version_and_the_cluster_file_at_equal_versions():
+def test_the_base_is_what_runs_and_the_cluster_file_at_equal_versions():
     world = observed()
     rewrite(world, conf() + "# local\n", which=["local"])
     assert Context(layout(), world).base.text == conf()
     rewrite(world, conf(version=6), "pve2", ["local"])
-    base = Context(layout(), world).base
-    assert (base.version, base.where()) == (6, "local file of pve2")
-    assert ring_conf.parse(base.text.encode("latin-1")).version == Context(layout(), world).highest
+    context = Context(layout(), world)
+    assert (context.base.version, context.base.where()) == (5, "cluster file of pve1, pve2")
+    assert context.highest == 6
+    for row in world["nodes"].values():
+        row["runtime"] = None
+    assert Context(layout(), world).base.where() == "local file of pve2"
+
+
+def test_a_skipped_node_that_answers_counts_for_the_version():
+    world = observed(3)
+    rewrite(world, conf(nodes=3, version=9), "pve3", ["local"])
+    assert Context(layout("nominal", 3), world, skip=["pve3"]).highest == 9
