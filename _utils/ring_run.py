@@ -10,9 +10,11 @@ import time
 
 try:
     import ring_args
+    from ring_addr import canonical
     from ring_finding import finding
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_args
+    from saltext.pve_corosync.utils.ring_addr import canonical
     from saltext.pve_corosync.utils.ring_finding import finding
 
 # what the runner needs of both stands under one name
@@ -105,11 +107,11 @@ def in_force(layouts: dict, observed: dict) -> list[str]:
 
 def _carries(layout: dict, nodes: dict) -> bool:
     wanted = {
-        node: {int(number): link["addresses"][node] for number, link in layout["links"].items()}
+        node: {int(number): canonical(link["addresses"][node]) for number, link in layout["links"].items()}
         for node in layout["nodes"]
     }
     seen = {
-        node: {int(number): address for number, address in row["addresses"].items()}
+        node: {int(number): canonical(address) for number, address in row["addresses"].items()}
         for node, row in nodes.items()
     }
     return wanted == seen

@@ -197,6 +197,13 @@ def test_in_force_reads_link_numbers_that_json_made_text():
     assert ring_run.in_force({"nominal": nominal}, {"nodes": {"pve1": seen}}) == ["nominal"]
 
 
+def test_in_force_compares_addresses_not_their_spelling():
+    addresses = {"pve1": "2001:DB8:0::1", "pve2": "2001:db8::0002"}
+    layout = {"name": "six", "nodes": LAYOUT["nodes"], "links": {0: {"addresses": addresses}}}
+    seen = {"pve1": {"addresses": {0: "2001:db8::1"}}, "pve2": {"addresses": {0: "2001:db8::2"}}}
+    assert ring_run.in_force({"six": layout}, {"nodes": {"pve1": facts(runtime={"nodes": seen})}}) == ["six"]
+
+
 @pytest.mark.parametrize(
     "latest, expected",
     [
