@@ -51,6 +51,7 @@ CODES = (
     ("step-failed", "A node did not reach what the step demands."),
     ("step-unanswered", "A node gave no outcome of the step within its deadline."),
     ("link-dead", "A link of the layout that no pair depends on is not connected."),
+    ("layout-not-in-force", "A restart that keeps the layout, and no layout of the pillar is in force."),
     ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
 )
 for _code, _title in CODES:

@@ -65,7 +65,20 @@ class Order:
         """Take the layout in force where the operator named none; the pillar's, if that is one of them.
 
         :param names: the layouts in force.
+        :raises ring_run.RunError: none is, and a restart would move the cluster to the pillar's by surprise.
         """
+        if not names and self.strategy == "restart":
+            known = sorted(self.loaded["layouts"])
+            raise ring_run.RunError(
+                finding(
+                    "layout-not-in-force",
+                    "a restart keeps the layout, and no layout is in force on all running nodes; "
+                    f"there are: {', '.join(known)}",
+                    data={"allowed": known},
+                    remedy=f"name one: salt-run corosync.restart {self.layout['name']}; or without a restart: "
+                    f"salt-run corosync.apply {self.layout['name']}",
+                )
+            )
         if names and self.layout["name"] not in names:
             self.layout = ring_layout.resolve(self.loaded, names[0])
 

@@ -462,3 +462,21 @@ def test_a_step_that_fails_on_a_cluster_in_one_piece_is_not_tried_again():
     report = run(ports)
     assert report["result"] == "failed" and "first" not in report
     assert len([call for call in ports.calls if call[0] == "corosync.stage"]) == 1
+
+
+def test_a_restart_keeps_the_layout_that_is_in_force():
+    order = Order(pillar(), strategy="restart")
+    order.take(["degraded"])
+    assert order.layout["name"] == "degraded"
+    order.take(["nominal", "degraded"])
+    assert order.layout["name"] == "degraded"
+
+
+def test_a_restart_where_no_layout_is_in_force_has_to_be_told_which():
+    with pytest.raises(ring_run.RunError, match="there are: degraded, nominal") as caught:
+        Order(pillar(), strategy="restart").take([])
+    assert caught.value.findings[0]["code"] == "layout-not-in-force"
+    assert "salt-run corosync.restart nominal" in caught.value.findings[0]["remedy"]
+    live = Order(pillar())
+    live.take([])  # who only looks goes by the pillar's
+    assert live.layout["name"] == "nominal"
