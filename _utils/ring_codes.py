@@ -496,8 +496,8 @@ TABLE = {
         (
             "ha-restart",
             WARNING,
-            True,
-            "A restart may outlast the watchdog of HA (an error if it comes close).",
+            False,
+            "HA is armed, so it is released around a restart (without quorum the run is refused).",
             "pve-ha-manager watchdog-mux.c; measured restarts",
         ),
         (

@@ -109,6 +109,10 @@ class Context:
             found |= {ring_addr.canonical(a) for a in self.runtime_addresses(node, runtime).values()}
         return found
 
+    def addresses_known(self, node: str) -> bool:
+        """Tell whether a node answered and could read its addresses; `facts-incomplete` tells where not."""
+        return (self.nodes.get(node) or {}).get("addresses") is not None
+
     def interfaces(self, node: str) -> dict[str, tuple[str, str]]:
         """Return canonical address to (interface, address/prefix) of a node."""
         facts = self.nodes.get(node) or {}

@@ -185,7 +185,7 @@ def present(context):
     """Each address is on an interface of its node."""
     for number, link in context.links.items():
         for node, address in link["addresses"].items():
-            if node not in context.nodes or ring_addr.parse(address) is None:
+            if not context.addresses_known(node) or ring_addr.parse(address) is None:
                 continue
             address = ring_addr.canonical(address)
             if address in context.interfaces(node):
@@ -229,7 +229,7 @@ def reachable(context):
     """Each pair of nodes has a link of the goal whose two addresses are there."""
     bad = [
         pair
-        for pair in combinations([n for n in context.layout["nodes"] if n in context.nodes], 2)
+        for pair in combinations([n for n in context.layout["nodes"] if context.addresses_known(n)], 2)
         if not any(_usable(context, link, pair) for link in context.links.values())
     ]
     if bad and context.links:

@@ -122,6 +122,12 @@ def address_never_there_on_one_of_two_links(goal, world):
     del world["nodes"]["pve2"]["addresses"]["eno1"]
 
 
+@breaks("warning facts-incomplete", name="degraded", said="ip -j addr")
+def addresses_that_could_not_be_read(goal, world):
+    """That is not the same as none."""
+    world["nodes"]["pve2"] |= {"addresses": None, "problems": ["ip -j addr: timed out"]}
+
+
 @breaks("warning address-gone", name="degraded", said="has lost 10.66.0.2")
 def lost_card(goal, world):
     del world["nodes"]["pve2"]["addresses"]["eno2"]

@@ -83,16 +83,23 @@ def ha_and_restart(goal, world):
     everywhere(world, "ha", {"armed": True, "configured": True})
 
 
-@breaks("error ha-restart", strategy="restart", said="less than 15 s to spare")
+@breaks("warning ha-restart", strategy="restart", said="released before the restart")
 def ha_and_a_slow_restart(goal, world):
+    """HA is released first, so that the time does not matter."""
     everywhere(world, "ha", {"armed": True, "configured": True})
     for row in world["nodes"].values():
         row["runtime"] |= {"token": 36000, "consensus": 43200}
 
 
-@breaks("warning ha-restart", strategy="restart", force=["ha-restart"])
-def ha_and_a_slow_restart_by_force(goal, world):
-    ha_and_a_slow_restart(goal, world)
+@breaks(
+    "warning ha-restart",
+    "warning ha-armed-no-quorum",
+    "info no-quorum",
+    strategy="restart",
+    said="so the run is refused",
+)
+def ha_and_a_restart_without_quorum(goal, world):
+    ha_armed_without_quorum(goal, world)
 
 
 @breaks("warning ha-slow-token", said="50 s")
