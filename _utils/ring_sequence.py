@@ -75,7 +75,7 @@ class Order:
                     "a restart keeps the layout, and no layout is in force on all running nodes; "
                     f"there are: {', '.join(known)}",
                     data={"allowed": known},
-                    remedy=f"name one: salt-run corosync.restart {self.layout['name']}; or without a restart: "
+                    remedy=f"name one: salt-run corosync.restart {self.layout['name']}; or live: "
                     f"salt-run corosync.apply {self.layout['name']}",
                 )
             )
