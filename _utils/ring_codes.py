@@ -317,7 +317,13 @@ TABLE = {
     ],
     "Copies of corosync.conf": [
         ("conf-none", ERROR, False, "No copy parses, there is nothing to start from.", "this project"),
-        ("conf-unparsable", WARNING, False, "A copy does not parse.", "corosync coroparse.c; pcs F3"),
+        (
+            "conf-unparsable",
+            WARNING,
+            False,
+            "A copy does not parse.",
+            "corosync coroparse.c; pcs F3, T1, T2, C1 to C3, Z2, Z3, Q1",
+        ),
         ("local-file-missing", WARNING, False, "A node has no local file.", "pmxcfs and corosync read it"),
         (
             "cluster-file-missing",
@@ -334,14 +340,21 @@ TABLE = {
                 "Something that corosync, PVE or pmxcfs does not read, or not like the others, and that would"
                 " remain in the goal's file (a warning where the plan writes it anew)."
             ),
-            "coroparse.c; PVE::Corosync parse_conf, verify_conf; pmxcfs; measured",
+            "coroparse.c; pcs T3; PVE::Corosync parse_conf, verify_conf; pmxcfs; measured",
         ),
         (
             "conf-value",
             ERROR,
             False,
             "A value that corosync does not take (a warning in a copy that is replaced).",
-            "pcs T1 to T4, C1 to C4, Z1, Z2, M1, Q1; coroparse.c",
+            "pcs C4, Z1, M1, Q1; totemconfig.c",
+        ),
+        (
+            "conf-key-unknown",
+            WARNING,
+            False,
+            "A key of totem, interface, node or quorum that corosync does not know, often a typing error.",
+            "pcs M1, O1, T4; corosync passes over it",
         ),
         ("transport-not-knet", ERROR, False, "The transport is not knet.", "pcs A1, R1; crmsh 1"),
         (
@@ -474,8 +487,15 @@ TABLE = {
             "two-node-odd",
             WARNING,
             False,
-            "two_node is set where it does not belong.",
-            "votequorum(5); pcs Q3",
+            "two_node is set where it does not belong (an error before a restart beside a quorum device).",
+            "votequorum(5); votequorum.c",
+        ),
+        (
+            "quorum-conflict",
+            WARNING,
+            False,
+            "Switches of votequorum that do not go together (an error where a restart would fail by it).",
+            "pcs Q2, Q3; votequorum.c",
         ),
         (
             "wait-for-all",

@@ -1,13 +1,14 @@
 """The rules: what stands between the observed cluster and a layout, everything at once.
 
-One small function a rule, by subject in ``ring_rules_links``, ``ring_rules_conf``, ``ring_rules_nodes`` and
-``ring_rules_quorum``; each takes a ``ring_context.Context`` and yields findings.
+One small function a rule, by subject in ``ring_rules_links``, ``ring_rules_conf``, ``ring_rules_keys``,
+``ring_rules_nodes`` and ``ring_rules_quorum``; each takes a ``ring_context.Context`` and yields findings.
 """
 
 from __future__ import annotations
 
 try:
     import ring_rules_conf
+    import ring_rules_keys
     import ring_rules_links
     import ring_rules_nodes
     import ring_rules_quorum
@@ -16,6 +17,7 @@ try:
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_rules_conf,
+        ring_rules_keys,
         ring_rules_links,
         ring_rules_nodes,
         ring_rules_quorum,
@@ -23,7 +25,13 @@ except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils.ring_context import Context
     from saltext.pve_corosync.utils.ring_finding import check_force, errors, finding, ordered
 
-RULES = ring_rules_nodes.RULES + ring_rules_links.RULES + ring_rules_conf.RULES + ring_rules_quorum.RULES
+RULES = (
+    ring_rules_nodes.RULES
+    + ring_rules_links.RULES
+    + ring_rules_conf.RULES
+    + ring_rules_keys.RULES
+    + ring_rules_quorum.RULES
+)
 STRATEGIES = ("live", "restart")
 
 

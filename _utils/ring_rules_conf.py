@@ -31,6 +31,7 @@ TOTEM_WORDS = {
     "block_unlisted_ips": ("yes", "no"),
     "cancel_token_hold_on_retransmit": ("yes", "no"),
 }
+MINIMUM_MS = 30  # totemconfig.c MINIMUM_TIMEOUT, 3 ticks of 100 Hz
 QUORUM_SWITCHES = (
     "two_node",
     "expected_votes_tracking",
@@ -266,14 +267,16 @@ def values(context):
         ]
         if quorum.get("provider", "corosync_votequorum") != "corosync_votequorum":
             bad.append(("quorum", "provider", quorum["provider"], "corosync_votequorum"))
-        # secauth on brings aes256 and sha256; both keys given win over it.
-        if (
-            totem.get("crypto_cipher", "none") != "none"
-            and totem.get("crypto_hash", "sha256" if totem.get("secauth") == "on" else "none") == "none"
-        ):
-            bad.append(
-                ("totem", "crypto_hash", totem.get("crypto_hash", "none"), "not none beside crypto_cipher")
-            )
+        bad += [
+            ("totem", key, totem[key], "30 or more (ms), or 0 for the default")
+            for key in ("token", "token_retransmit")
+            if (ring_options.whole(totem.get(key)) or MINIMUM_MS) < MINIMUM_MS
+        ]
+        # secauth brings both; a key that is given wins over it.
+        both = ("aes256", "sha256") if totem.get("secauth") == "on" else ("none", "none")
+        cipher, digest = totem.get("crypto_cipher", both[0]), totem.get("crypto_hash", both[1])
+        if cipher != "none" and digest == "none":
+            bad.append(("totem", "crypto_hash", digest, f"not none beside cipher {cipher}"))
         for section, key, value, allowed in bad:
             yield finding(
                 "conf-value",
@@ -281,6 +284,20 @@ def values(context):
                 severity=context.severity(text),
                 data={"places": text.places, "key": f"{section}.{key}", "value": value, "allowed": allowed},
                 remedy=f"correct {section}.{key} with a higher config_version",
+            )
+
+
+def compression(context):
+    """The level of compression is no negative number, which the parser takes."""
+    for text in _parsed(context):
+        level = text.view["totem"].get("knet_compression_level", "0")
+        if level.lstrip().startswith("-"):
+            yield finding(
+                "conf-value",
+                f"{text.where()}: totem.knet_compression_level is {level!r}; allowed: 0 or more",
+                severity="warning",
+                data={"places": text.places, "key": "totem.knet_compression_level", "value": level},
+                remedy="drop totem.knet_compression_level with a higher config_version",
             )
 
 
@@ -454,6 +471,7 @@ RULES = (
     nodelist,
     interfaces,
     values,
+    compression,
     encrypted,
     version_number,
     version_room,

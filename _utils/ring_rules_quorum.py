@@ -96,7 +96,8 @@ def switches(context):
     if two and view["qdevice"]:
         yield finding(
             "two-node-odd",
-            f"{context.base.where()}: two_node is 1 beside a quorum device",
+            f"{context.base.where()}: two_node is 1 beside a quorum device: corosync does not start so",
+            severity="error" if context.strategy == "restart" else "warning",
             data={"qdevice": True},
             remedy="drop quorum.two_node with a higher config_version",
         )

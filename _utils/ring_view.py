@@ -17,7 +17,7 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
         ``{"version": int, "version_text": text or None, "cluster_name": text or None,
         "nodes": [{"name": text or "", "nodeid", "votes", "addresses": {link: address}}],
         "interfaces": {link: {key: value}}, "totem": {key: value}, "quorum": {key: value}, "qdevice": bool,
-        "lint": [problem]}``; a problem is ``{"line", "text", "reader"}``.
+        "keys": [path], "lint": [problem]}``; a problem is ``{"line", "text", "reader"}``.
     """
     data = text.encode("latin-1")
     try:
@@ -34,6 +34,7 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
         "totem": _section(document, "totem"),
         "quorum": _section(document, "quorum"),
         "qdevice": document.get("quorum.device.model") is not None,
+        "keys": list(dict.fromkeys(item.path for item in document.tree.items)),
         "lint": list(ring_conf.lint(data)),
     }, []
 

@@ -231,3 +231,52 @@ def token_short(goal, world):
 @breaks("error conf-grammar", said="PVE")
 def grammar_of_pve(goal, world):
     all_files(world, edit(conf(), "  secauth: on", "  secauth:on"))
+
+
+@breaks(
+    "warning conf-key-unknown",
+    said="totem.tokn: unknown, corosync passes over it without a word; the nearest that it knows is token",
+)
+def key_of_totem_with_a_slip(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  tokn: 3000\n  version: 2"))
+
+
+@breaks("warning conf-key-unknown", said="totem.knet_foo")
+def key_of_totem_unknown(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  knet_foo: 3000\n  version: 2"))
+
+
+@breaks("warning conf-key-unknown", said="is knet_link_priority")
+def key_of_an_interface_with_a_slip(goal, world):
+    all_files(world, edit(conf(), "    linknumber: 0\n", "    knet_link_prioriti: 3\n    linknumber: 0\n"))
+
+
+@breaks("warning conf-key-unknown", said="nodelist.node.quorum_vote: unknown")
+def key_of_a_node_with_a_slip(goal, world):
+    all_files(world, edit(conf(), "    nodeid: 1\n", "    nodeid: 1\n    quorum_vote: 1\n"))
+
+
+@breaks("warning conf-key-unknown", said="is wait_for_all")
+def key_of_quorum_with_a_slip(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  wait_for_al: 1\n"))
+
+
+@breaks("warning conf-value", said="knet_compression_level is '-1'")
+def compression_level(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  knet_compression_level: -1\n  version: 2"))
+
+
+@breaks("error conf-value", said="not none beside cipher aes256")
+def secauth_with_the_hash_taken_away(goal, world):
+    all_files(world, edit(conf(), "secauth: on", "secauth: on\n  crypto_hash: none"))
+
+
+@breaks(said="")
+def secauth_with_the_cipher_taken_away(goal, world):
+    """Authenticated and not encrypted, which corosync takes."""
+    all_files(world, edit(conf(), "secauth: on", "secauth: on\n  crypto_cipher: none"))
+
+
+@breaks("error conf-value", said="totem.token is '29'")
+def token_that_corosync_refuses(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  token: 29\n  version: 2"))

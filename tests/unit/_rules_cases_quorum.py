@@ -37,6 +37,11 @@ def two_node_with_qdevice(goal, world):
     all_files(world, edit(conf(), "quorum {\n", "quorum {\n  device {\n    model: net\n  }\n  two_node: 1\n"))
 
 
+@breaks("error two-node-odd", "info wait-for-all", "info qdevice", strategy="restart", said="not start so")
+def two_node_with_qdevice_before_a_restart(goal, world):
+    two_node_with_qdevice(goal, world)
+
+
 @breaks("info wait-for-all", said="implied by two_node")
 def two_node(goal, world):
     all_files(world, edit(conf(), "quorum {\n", "quorum {\n  two_node: 1\n"))
@@ -63,6 +68,43 @@ def two_node_without_waiting(goal, world):
 @breaks("info quorum-option", said="auto_tie_breaker")
 def tie_breaker(goal, world):
     all_files(world, edit(conf(), "quorum {\n", "quorum {\n  auto_tie_breaker: 1\n"))
+
+
+@breaks(
+    "warning quorum-conflict", "info quorum-option", "info wait-for-all", said="two_node has no effect beside"
+)
+def tie_breaker_with_two_node(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  auto_tie_breaker: 1\n  two_node: 1\n"))
+
+
+@breaks("warning quorum-conflict", "info quorum-option", nodes=3, said="an odd number of votes")
+def tie_breaker_of_three(goal, world):
+    all_files(world, edit(conf(nodes=3), "quorum {\n", "quorum {\n  auto_tie_breaker: 1\n"))
+
+
+@breaks("error quorum-conflict", "info quorum-option", nodes=3, strategy="restart", said="does not start")
+def tie_breaker_and_last_man_of_three(goal, world):
+    switches = "quorum {\n  auto_tie_breaker: 1\n  last_man_standing: 1\n"
+    all_files(world, edit(conf(nodes=3), "quorum {\n", switches))
+
+
+@breaks(
+    "warning quorum-conflict", "info quorum-option", "info qdevice", said="last_man_standing beside a quorum"
+)
+def last_man_with_qdevice(goal, world):
+    switches = "quorum {\n  device {\n    model: net\n  }\n  last_man_standing: 1\n"
+    all_files(world, edit(conf(), "quorum {\n", switches))
+
+
+@breaks("warning quorum-conflict", said="without last_man_standing")
+def window_of_no_last_man(goal, world):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  last_man_standing_window: 5000\n"))
+
+
+@breaks("warning quorum-conflict", "info quorum-option", said="allowed: 1 or more")
+def window_of_nothing(goal, world):
+    switches = "quorum {\n  last_man_standing: 1\n  last_man_standing_window: 0\n"
+    all_files(world, edit(conf(), "quorum {\n", switches))
 
 
 @breaks("info qdevice", said="pvecm status")
