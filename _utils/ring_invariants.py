@@ -44,9 +44,8 @@ class _Walk:
         self.text = None
         self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
         self.started = False
-        self.old = {
-            item["text"] for _, _, copy in view.copies() for item in ring_conf.lint(_bytes(copy["text"]))
-        }
+        texts = {copy["text"] for _, _, copy in view.copies()}
+        self.old = {item["text"] for text in texts for item in ring_conf.lint(_bytes(text))}
 
     def say(self, step, text):
         self.broken.append(f"step {step['number']} ({step['act']}): {text}")

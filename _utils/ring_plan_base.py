@@ -38,7 +38,7 @@ def choose(facts: dict) -> str | None:
         if kind == "local" and node not in runs:
             runs = []
         quorate = any((facts[n].get("quorum") or {}).get("quorate") for n in runs)
-        fits = sum(_links(running[n]["nodes"]) == _links(doc.nodes()) for n in runs)
+        fits = sum(_links(running[n].get("nodes")) == _links(doc.nodes()) for n in runs)
         held = len(set(holders)) if running and not runs else 0
         rank = (quorate, len(runs), held, doc.version, fits, kind == "cluster_file")
         if best is None or rank > best:

@@ -61,18 +61,11 @@ def test_every_pair_of_layouts(count, dead):
                 assert codes == {"nothing-to-add"}
 
 
-@pytest.mark.parametrize("dead", [(), ("vrack",), ("public",)], ids=["healthy", "no-vrack", "no-public"])
-@pytest.mark.parametrize(
-    "current, goal",
-    [(NOMINAL, DEGRADED), (DEGRADED, NOMINAL), (DEGRADED, {0: "vrack", 1: "public"})],
-    ids=["failover", "return", "swap"],
-)
-def test_every_interruption_with_two_nodes(current, goal, dead):
-    sim, layout = ring_sim.Sim(current, NODES[2], dead), ring_sim.layout(goal, NODES[2])
-    if talks(goal, dead):
-        assert replay(sim, layout) >= 8
-    else:
-        assert planned(layout, sim.observed())["steps"] == []
+@pytest.mark.parametrize("dead", [(), ("vrack",)], ids=["healthy", "no-vrack"])
+def test_every_interruption_of_the_failover_whichever_node_it_hits(dead):
+    """All pairs of layouts, with nodes that are alike: test_ring_plan_pairs.py."""
+    sim, layout = ring_sim.Sim(NOMINAL, NODES[2], dead), ring_sim.layout(DEGRADED, NODES[2])
+    assert replay(sim, layout) >= 8
 
 
 @pytest.mark.parametrize("dead", ["", "vrack"])
