@@ -7,7 +7,7 @@ import ring_plan
 import ring_rules
 import ring_verify
 from _rules_world import PUBLIC, VRACK, changed, conf, observed, rewrite
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -143,6 +143,7 @@ def test_without_a_file_that_parses_it_says_so():
         ring_export.export({"nodes": {}, "silent": ["pve1"]})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(1, 7), st.sampled_from(["10", "200"]), max_size=3))
 def test_whatever_the_links_the_pillar_loads_and_describes_them(extra):
     wanted = {0: {"addresses": two(VRACK), "options": {}}}
