@@ -135,15 +135,36 @@ def test_6_addnode_refuses_an_address_in_use(trio):
     )
 
 
+def test_6_addnode_gives_the_lowest_free_id_and_an_overwritten_entry_keeps_its_own(trio):
+    """pve7 has id 9 and two votes; of the others 1, 2, 3 are taken; no joining node has to be there."""
+    pve1 = trio.nodes[0]
+    given = ("addnode", "pve7", "--link0", "10.66.0.7", "--apiversion", "1")
+    entry = "name: pve7\n    nodeid: 9\n    quorum_votes: 1\n    ring0_addr: 10.66.0.7\n"
+    assert pvecm(pve1, *given, "--nodeid", "9", "--votes", "1") == (0, "", "")
+    wait_for(lambda: entry in pve1.read(CONF) and pve1.quorate(), "pve7 is listed")
+    refused = (255, "", "can't add existing node 'pve7'\n")
+    assert pvecm(pve1, *given) == refused
+    assert pvecm(pve1, *given, "--force", "1", "--nodeid", "4") == refused
+    assert pvecm(pve1, *given, "--force", "1", "--votes", "2") == refused
+    assert pvecm(pve1, *given, "--force", "1") == (0, "forcing overwrite of configured node 'pve7'\n", "")
+    assert entry in pve1.read(CONF)
+    assert pvecm(pve1, "delnode", "pve7")[0] == 0
+    assert pvecm(pve1, *given) == (0, "", "")
+    assert "name: pve7\n    nodeid: 4\n" in pve1.read(CONF), "without --nodeid the old id is lost"
+    assert pvecm(pve1, "delnode", "pve7")[0] == 0
+
+
 def test_7_delnode(trio):
     pve1, pve2, pve3 = trio.nodes
+    before = int(version(pve1))
+    wait_for(lambda: all(int(version(node)) == before for node in trio.nodes), "all run one version", 10)
     assert pvecm(pve1, "delnode", "pve1") == (255, "", "Cannot delete myself from cluster!\n")
     assert pvecm(pve1, "delnode", "pve3") == (0, "Killing node 3\n", "")
     wait_for(lambda: pve3.run("pgrep", "-x", "corosync").returncode == 1, "the corosync of pve3 has ended")
     assert pve3.mounted()
     wait_for(lambda: not pve3.quorate(), "pve3 is not quorate")
     for node in (pve1, pve2):
-        wait_for(lambda node=node: version(node) == "4", f"{node.name} runs version 4", 10)
+        wait_for(lambda node=node: version(node) == str(before + 1), f"{node.name} runs the next version", 10)
     assert "pve3" not in pve1.read(CONF)
     assert pve1.exists("/etc/pve/nodes/pve3"), "the folder of a deleted node stays"
     assert pvecm(pve1, "delnode", "pve3") == (255, "", "Node/IP: pve3 is not a known host of the cluster.\n")

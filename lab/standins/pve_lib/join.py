@@ -176,26 +176,36 @@ def addnode(arguments):
         name, links = found["node"], _links(found)
         _refuse_used(nodes, name, links)
         links = _match_links(corosync_conf.link_numbers(root), links, found)
-        existing = nodes.get(name)
-        if existing is not None:
-            if not (found.get("force") and found.get("nodeid", existing["nodeid"]) == existing["nodeid"]):
-                raise Die(f"can't add existing node '{name}'")
-            say(f"forcing overwrite of configured node '{name}'")
-            root["nodelist"]["node"].remove(existing)
-        used = {node["nodeid"] for node in nodes.values()}
-        free = next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)
+        nodeid, votes = _identity(nodes, name, found)
+        if name in nodes:
+            root["nodelist"]["node"].remove(nodes[name])
         for tail in certificates.NODE_FOLDERS:
             os.makedirs(f"{PVE}/nodes/{name}{tail}", exist_ok=True)
         certificates.merge_authorized_keys()
         root["nodelist"]["node"].append(
             {
                 "name": name,
-                "nodeid": found.get("nodeid") or (existing["nodeid"] if existing else free),
-                "quorum_votes": found.get("votes", "1"),
+                "nodeid": nodeid,
+                "quorum_votes": votes,
                 **{f"ring{number}_addr": address for number, address in links.items()},
             }
         )
         corosync_conf.save(root)
+
+
+def _identity(nodes, name, found):
+    """Return nodeid and votes: those of the entry that is overwritten, else as given, else the lowest free
+    id and one vote."""
+    existing, nodeid, votes = nodes.get(name), found.get("nodeid"), found.get("votes")
+    if existing is None:
+        used = {node["nodeid"] for node in nodes.values()}
+        free = next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)
+        return nodeid or free, votes or "1"
+    had = existing["nodeid"], existing.get("quorum_votes", "0")
+    if not found.get("force") or (nodeid or had[0], votes or had[1]) != had:
+        raise Die(f"can't add existing node '{name}'")
+    say(f"forcing overwrite of configured node '{name}'")
+    return had[0], existing.get("quorum_votes", "1")
 
 
 def _refuse_used(nodes, name, links):
