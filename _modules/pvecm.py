@@ -3,8 +3,8 @@
 
 ``pvecm expected`` is left out on purpose. It is refused as soon as more than one vote is visible, every
 reload of the configuration undoes it, and a lone node that it makes quorate becomes HA master and may start
-services a second time that still run elsewhere. A change of links restores quorum without it. ``pvecm add``,
-``create`` and ``delnode`` are left out too: this module changes links, not members.
+services a second time that still run elsewhere. A change of links restores quorum without it. ``pvecm
+create`` is left out too; ``add`` and ``delnode``, which a rebuild needs, are in ``pvecm_nodes.py``.
 
 Exit codes of ``pvecm`` are errno values of the moment (2 is both "no quorum" and "not in a cluster"), so its
 texts are read, and what it did is read back.

@@ -11,6 +11,7 @@ status 0 when it fails, too (measured); its last line and what can be read back 
 .. versionadded:: 0.1.0
 """
 
+import contextlib
 import os
 import re
 import socket
@@ -24,14 +25,18 @@ try:
     import ring_children
     import ring_conf
     import ring_files
+    import ring_rebuild
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_children, ring_conf, ring_files
+    from saltext.pve_corosync.utils import ring_addr, ring_children, ring_conf, ring_files, ring_rebuild
 
 __virtualname__ = "pvecm"
 
 ADD_TIMEOUT = 240.0
 DELNODE_TIMEOUT = 90.0
+RESUME_TIMEOUT = 90.0
 AUTHKEY = "/etc/corosync/authkey"
+CLUSTER_CONF = "/etc/pve/corosync.conf"
+DATABASE = "/var/lib/pve-cluster/config.db"
 ROOT_KEY = "/root/.ssh/id_rsa"
 HOST_KEY = "/etc/ssh/ssh_host_rsa_key.pub"
 KNOWN_HOSTS = "/root/.ssh/known_hosts"
@@ -49,7 +54,8 @@ def joinable():
     """
     Tell whether this node is freshly installed, so that it can join a cluster.
 
-    Returns ``{"name", "reasons": [text]}``; no reasons: it can.
+    Returns ``{"name", "reasons": [text], "half": bool}``; no reasons: it can. ``half``: what is in the way
+    can be what a join left that was cut off: the key came, and every guest here is one of the cluster.
 
     CLI Example:
 
@@ -59,7 +65,7 @@ def joinable():
     """
     reasons = [
         f"{path} exists"
-        for path in (ring_files.LOCAL_CONF, AUTHKEY, "/etc/pve/corosync.conf")
+        for path in (ring_files.LOCAL_CONF, AUTHKEY, CLUSTER_CONF)
         if os.path.exists(_path(path))
     ]
     state = __salt__["corosync.unit"]()["state"]
@@ -67,7 +73,8 @@ def joinable():
         reasons.append("corosync runs")
     found = guests() if os.path.isdir(_path("/etc/pve/nodes")) else {}
     reasons += [f"it has the guest {path}" for path in found]
-    return {"name": socket.gethostname().split(".")[0], "reasons": reasons}
+    half = os.path.exists(_path(AUTHKEY)) and (not found or os.path.exists(_path(CLUSTER_CONF)))
+    return {"name": socket.gethostname().split(".")[0], "reasons": reasons, "half": half}
 
 
 def guests():
@@ -242,7 +249,7 @@ def delnode(name):
         time.sleep(0.3)
 
 
-def add(host, links, timeout=ADD_TIMEOUT):
+def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
     """
     Have this freshly installed node join a cluster with ``pvecm add --use_ssh``, and return what was seen.
 
@@ -252,6 +259,10 @@ def add(host, links, timeout=ADD_TIMEOUT):
 
     links
         ``{link number: address of this node}``, for every link that the cluster has.
+
+    nodeid, votes
+        For a node that the cluster does not list; PVE would give the lowest free id, and one vote. An entry
+        that is there keeps both by itself, and other ones are refused.
 
     timeout
         Seconds; 10 to 12 are usual.
@@ -267,7 +278,7 @@ def add(host, links, timeout=ADD_TIMEOUT):
 
     .. code-block:: bash
 
-        salt pve2 pvecm.add 10.66.0.1 '{0: 10.66.0.2}'
+        salt pve2 pvecm.add 10.66.0.1 '{0: 10.66.0.2}' nodeid=2
     """
     host = _address(host)
     if not isinstance(links, dict) or not links:
@@ -282,6 +293,8 @@ def add(host, links, timeout=ADD_TIMEOUT):
     argv = ["env", "HOME=/root", "pvecm", "add", host, "--use_ssh"]
     for number, address in sorted(wanted.items()):
         argv += [f"--link{number}", address]
+    for key, value in (("nodeid", nodeid), ("votes", votes)):
+        argv += [] if value is None else [f"--{key}", str(_number(key, value))]
     start = time.monotonic()
     result = ring_children.run(argv, timeout=float(timeout))
     lines = [line.strip() for line in ring_children.text(result).splitlines() if line.strip()]
@@ -298,6 +311,9 @@ def add(host, links, timeout=ADD_TIMEOUT):
     missing = list(seen["missing"])
     if {number: ring_addr.canonical(address) for number, address in have.items()} != wanted:
         missing.append(f"the cluster file gives {name} {have or 'no links'}, wanted {wanted}")
+    has = (_nodes(copy).get(name) or {}).get("nodeid")
+    if nodeid is not None and has != int(nodeid):
+        missing.append(f"the cluster file gives {name} the id {has}, wanted {nodeid}")
     if missing:
         raise CommandExecutionError(f"pvecm says that {name} was added, but: {'; '.join(missing)}")
     return {
@@ -308,6 +324,64 @@ def add(host, links, timeout=ADD_TIMEOUT):
         "quorate": True,
         "writable": True,
     }
+
+
+def resume(key, timeout=RESUME_TIMEOUT):
+    """
+    Finish a join that was cut off after the key of the cluster had come, and return how.
+
+    key
+        The SHA-256 of the cluster's key, as ``corosync.facts`` on a member tells it; with any other key here
+        nothing is done.
+
+    timeout
+        Seconds to wait for quorum.
+
+    Where pmxcfs has joined already, or has no database any more and would take the file at its start, the
+    services are started, which harms no member. Where only key and file came, they are removed, so that
+    ``pvecm.add`` can begin anew.
+
+    Returns ``{"joined": bool}``: whether this node is a member now. Raises CommandExecutionError with the
+    commands for a node that keeps nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 pvecm.resume 5f0c…
+    """
+    data = ring_files.read(_path(AUTHKEY))
+    if data is None or ring_files.sha256(data) != str(key):
+        raise CommandExecutionError(f"{AUTHKEY} is not the key of that cluster: nothing was done")
+    database, conf = (os.path.exists(_path(path)) for path in (DATABASE, ring_files.LOCAL_CONF))
+    if database:
+        _systemctl("start", "pve-cluster")  # its own copy of the file tells whether it has joined
+    if conf and (not database or os.path.exists(_path(CLUSTER_CONF))):
+        _systemctl("start", "corosync", "pve-cluster")
+        seen = __salt__["corosync.wait"](quorate=True, writable=True, deadline=float(timeout))
+        if seen["missing"]:
+            raise CommandExecutionError(
+                f"the join does not come to its end: {'; '.join(seen['missing'])}; see journalctl -u corosync"
+                f" -u pve-cluster; if nothing on this node is needed: {ring_rebuild.CLEAN}"
+            )
+        return {"joined": True}
+    if guests():
+        raise CommandExecutionError("this node has guests of its own: nothing was removed")
+    _systemctl("stop", "corosync")
+    for path in (ring_files.LOCAL_CONF, AUTHKEY):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_path(path))
+    _systemctl("start", "pve-cluster")
+    return {"joined": False}
+
+
+def _systemctl(verb, *units):
+    result = ring_children.run(["systemctl", verb, *units], timeout=60.0)
+    if result["late"] or result["rc"]:
+        raise CommandExecutionError(
+            f"systemctl {verb} {' '.join(units)}: {ring_children.complaint(result)}; see journalctl -u"
+            f" {' -u '.join(units)}; if nothing on this node is needed: {ring_rebuild.CLEAN}"
+        )
 
 
 def _path(path):
@@ -325,6 +399,12 @@ def _name(name):
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", str(name)):
         raise SaltInvocationError(f"name {name!r}: a node's name is needed")
     return str(name)
+
+
+def _number(name, value):
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
+        raise SaltInvocationError(f"{name} {value!r}: a whole number is needed")
+    return int(value)
 
 
 def _address(address):

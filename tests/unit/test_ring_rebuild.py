@@ -30,6 +30,11 @@ LINKS = {
 EMPTY = {"name": "pve3", "reasons": []}
 
 
+def file_facts(text):
+    version = ring_conf.parse(text).version
+    return {"version": version, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def observed(links=LINKS, quorate=True, listed=True):
     names = list(NODES) if listed else ["pve1", "pve2"]
     rows = {
@@ -39,7 +44,7 @@ def observed(links=LINKS, quorate=True, listed=True):
     text = ring_conf.render(
         "prod", {n: {"nodeid": PILLAR["nodes"][n]["nodeid"]} for n in names}, rows, 7
     ).decode()
-    file = {"version": 7, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    file = file_facts(text)
     running = {
         "version": 7,
         "nodeid": 1,
@@ -108,7 +113,8 @@ def test_everything_in_the_way_is_told_at_once():
 @pytest.mark.parametrize("kind", ["local", "cluster_file"])
 def test_nodes_that_differ_are_brought_in_order_first(kind):
     seen = observed()
-    seen["nodes"]["pve2"][kind] = dict(seen["nodes"]["pve2"][kind], sha256="other")
+    text = seen["nodes"]["pve2"][kind]["text"].replace("10.66.0.1", "10.66.0.99")
+    seen["nodes"]["pve2"][kind] = file_facts(text)
     found = ring_rebuild.check(LAYOUT, "pve3", seen, EMPTY)
     assert codes(found) == ["rebuild-not-level"] and "salt-run corosync.apply skip=pve3" in found[0]["remedy"]
 
