@@ -286,6 +286,9 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
             "links: {link number: address of this node} with at least one entry is needed"
         )
     wanted = {int(number): _address(address) for number, address in links.items()}
+    given = []
+    for key, value in (("nodeid", nodeid), ("votes", votes)):
+        given += [] if value is None else [f"--{key}", str(_number(key, value))]
     before = joinable()
     if before["reasons"]:
         raise CommandExecutionError(f"this node cannot join: {'; '.join(before['reasons'])}")
@@ -293,8 +296,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
     argv = ["env", "HOME=/root", "pvecm", "add", host, "--use_ssh"]
     for number, address in sorted(wanted.items()):
         argv += [f"--link{number}", address]
-    for key, value in (("nodeid", nodeid), ("votes", votes)):
-        argv += [] if value is None else [f"--{key}", str(_number(key, value))]
+    argv += given
     start = time.monotonic()
     result = ring_children.run(argv, timeout=float(timeout))
     lines = [line.strip() for line in ring_children.text(result).splitlines() if line.strip()]

@@ -120,7 +120,9 @@ class Rejoin:
         """
         facts = observed["nodes"].get(self.node) or {}
         return bool(
-            (facts.get("runtime") or {}).get("version") and (facts.get("quorum") or {}).get("quorate")
+            (facts.get("runtime") or {}).get("version")
+            and (facts.get("quorum") or {}).get("quorate")
+            and (facts.get("pmxcfs") or {}).get("writable")
         )
 
     def _network(self, links):

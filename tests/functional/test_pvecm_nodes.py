@@ -1,5 +1,6 @@
 """Joining and leaving through a fake pvecm that says what the real one said (captures add*, del*, j-*)."""
 
+import hashlib
 import json
 
 import pytest
@@ -198,3 +199,84 @@ def test_guests_are_listed_with_their_digests(node):
     node.file("etc/pve/nodes/pve1/lxc/101.conf", "memory: 3\n")
     found = ring_rebuild.guests_changed(before, node.salt["pvecm.guests"](), "pve2")
     assert found[0]["data"]["paths"] == ["pve1/lxc/101.conf"]
+
+
+# ---- a join that was cut off
+
+KEY = b"the key of the cluster"
+DIGEST = hashlib.sha256(KEY).hexdigest()
+DATABASE = "var/lib/pve-cluster/config.db"
+
+
+@pytest.fixture
+def half(node):
+    """The key and the file of the cluster have come, the database is the one of the installation."""
+    pvecm(node, OK)
+    key = node.root / "etc/corosync/authkey"
+    key.chmod(0o600)
+    key.write_bytes(KEY)
+    node.cluster.unlink()
+    node.file(DATABASE, "db")
+    node.file("etc/pve/nodes/pve1/qemu-server/.keep", "")
+    node.daemon(running=False)
+    node.tool("systemctl", "exit 0")
+    return node
+
+
+def test_what_a_cut_off_join_left_is_told_from_a_node_with_a_past(half):
+    assert half.salt["pvecm.joinable"]()["half"] is True
+    half.file("etc/pve/nodes/pve1/qemu-server/100.conf", "memory: 1\n")
+    assert half.salt["pvecm.joinable"]()["half"] is False, "guests that no cluster file explains are its own"
+    half.cluster.write_text(conf(6))
+    assert half.salt["pvecm.joinable"]()["half"] is True
+
+
+def test_where_only_key_and_file_came_they_go_again(half):
+    assert half.salt["pvecm.resume"](DIGEST) == {"joined": False}
+    assert not (half.root / "etc/corosync/authkey").exists() and not half.local.exists()
+    assert half.calls("systemctl") == [
+        "systemctl start pve-cluster",
+        "systemctl stop corosync",
+        "systemctl start pve-cluster",
+    ]
+    assert [r for r in half.salt["pvecm.joinable"]()["reasons"] if "exists" in r] == []
+
+
+@pytest.mark.parametrize("retired", [True, False])
+def test_where_the_database_went_or_has_the_file_the_services_are_started(half, retired):
+    if retired:
+        (half.root / DATABASE).unlink()
+    else:
+        half.cluster.write_text(conf(6))
+    half.daemon(running=True)
+    half.mount()
+    assert half.salt["pvecm.resume"](DIGEST) == {"joined": True}
+    assert half.calls("systemctl")[-1] == "systemctl start corosync pve-cluster"
+    assert (half.root / "etc/corosync/authkey").exists() and half.local.exists()
+    half.daemon(quorate=False)
+    with pytest.raises(CommandExecutionError, match="does not come to its end.*rm -f /etc/corosync"):
+        half.salt["pvecm.resume"](DIGEST, timeout=0.5)
+
+
+def test_with_another_key_nothing_is_touched(half):
+    with pytest.raises(CommandExecutionError, match="nothing was done"):
+        half.salt["pvecm.resume"](hashlib.sha256(b"other").hexdigest())
+    assert half.calls("systemctl") == [] and half.local.exists()
+    half.file("etc/pve/nodes/pve1/qemu-server/100.conf", "memory: 1\n")
+    with pytest.raises(CommandExecutionError, match="guests of its own"):
+        half.salt["pvecm.resume"](DIGEST)
+    assert half.local.exists()
+
+
+def test_add_passes_id_and_votes_and_reads_the_id_back(fresh):
+    pvecm(fresh, OK, after=joins(fresh))
+    assert fresh.salt["pvecm.add"]("10.66.0.2", LINKS, nodeid=1, votes=2)["version"] == 6
+    assert fresh.calls("pvecm") == ["pvecm add 10.66.0.2 --use_ssh --link0 10.66.0.1 --nodeid 1 --votes 2"]
+
+
+def test_add_sees_that_pve_gave_another_id(fresh):
+    pvecm(fresh, OK, after=joins(fresh))
+    with pytest.raises(CommandExecutionError, match="gives pve1 the id 1, wanted 3"):
+        fresh.salt["pvecm.add"]("10.66.0.2", LINKS, nodeid=3)
+    with pytest.raises(SaltInvocationError, match="nodeid"):
+        fresh.salt["pvecm.add"]("10.66.0.2", LINKS, nodeid="1; reboot")

@@ -1,0 +1,389 @@
+"""A rebuild, cut off at every point and called again, against nodes that keep what was done to them."""
+
+import hashlib
+import itertools
+
+import pytest
+import ring_conf
+import ring_rebuild
+import ring_run
+from ring_rejoin import Rejoin
+from ring_sequence import Order
+
+SETTINGS = ring_run.settings({})
+KEY = "5" * 64
+#: (nodes with their ids, the one to rebuild): others without quorum, others with quorum; both with a gap.
+CLUSTERS = {
+    "no quorum": ({"pve1": 1, "pve3": 3}, "pve3"),
+    "quorum": ({"pve1": 1, "pve2": 4, "pve5": 5}, "pve2"),
+}
+VOTES = 2
+
+
+class Cut(BaseException):
+    """The master, and with it everything, stopped here."""
+
+
+def address(nodeid):
+    return f"10.66.0.{nodeid}"
+
+
+def pillar(ids):
+    return {
+        "cluster_name": "prod",
+        "layout": "nominal",
+        "nodes": {name: {"nodeid": n, "addresses": {"vrack": address(n)}} for name, n in ids.items()},
+        "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"}},
+    }
+
+
+def text_of(ids, votes, version):
+    link = {0: {"addresses": {name: address(n) for name, n in ids.items()}, "options": {}}}
+    nodes = {name: {"nodeid": n, "votes": votes.get(name, 1)} for name, n in ids.items()}
+    return ring_conf.render("prod", nodes, link, version).decode()
+
+
+class World:
+    """Nodes, and the ports of a run that asks them; the master is cut off before effect number ``cut``."""
+
+    jid = "1"
+
+    def __init__(self, kind):
+        self.ids, self.node = CLUSTERS[kind]
+        # the others of "quorum" keep it with the node's own votes missing
+        self.votes = {self.node: VOTES} | ({"pve1": 2} if kind == "quorum" else {})
+        text = text_of(self.ids, self.votes, 7)
+        self.cluster = text
+        self.nodes = {
+            name: {"local": text, "runs": text, "key": True, "database": True, "joined": True, "hosts": True}
+            for name in self.ids
+        }
+        self.nodes[self.node] = dict.fromkeys(("local", "runs", "key", "joined", "hosts")) | {
+            "database": True
+        }
+        self.pmxcfs = dict.fromkeys(self.ids, True)
+        self.clock, self.cut, self.effects, self.calls = 0.0, None, 0, []
+
+    # ---- the ports
+
+    def passed(self):
+        return self.clock
+
+    def sleep(self, seconds):
+        self.clock += seconds
+
+    def say(self, text):
+        pass
+
+    def note(self, event, tag="run", **data):
+        pass
+
+    def gather(self):
+        return {"nodes": {name: self.facts(name) for name in self.ids}, "silent": []}, []
+
+    def ask(self, nodes, function, kwarg, wait, heard=None, grace=None):
+        answers = {}
+        for name in nodes:
+            self.calls.append((function, name, kwarg))
+            error = None
+            try:
+                value = getattr(self, function.replace(".", "_"))(name, **kwarg)
+            except ValueError as exc:
+                value, error = f"ERROR: {exc}", True
+            answers[name] = {"return": value, "retcode": int(bool(error)), "success": not error}
+        return answers
+
+    def effect(self):
+        """One thing is about to be changed."""
+        if self.cut == self.effects:
+            self.cut = None
+            raise Cut
+        self.effects += 1
+
+    # ---- what is there
+
+    def doc(self, text):
+        return ring_conf.parse(text).nodes()
+
+    def quorate(self, name):
+        runs = self.nodes[name]["runs"]
+        if not runs or name not in self.doc(runs):
+            return False
+        rows = self.doc(runs)
+        votes = sum(rows[other]["votes"] for other in rows if (self.nodes.get(other) or {}).get("runs"))
+        return votes > sum(row["votes"] for row in rows.values()) // 2
+
+    def writable(self, name):
+        if not self.pmxcfs[name]:
+            return False
+        return self.quorate(name) if self.nodes[name]["joined"] else True
+
+    def spread(self):
+        """As pmxcfs does: a newer cluster file goes to the local files, and is loaded."""
+        version = ring_conf.parse(self.cluster).version
+        for name, row in self.nodes.items():
+            if row["joined"] and row["local"] and ring_conf.parse(row["local"]).version < version:
+                row["local"] = self.cluster
+                row["runs"] = row["runs"] and self.cluster
+
+    def facts(self, name):
+        row = self.nodes[name]
+        rows = self.doc(row["runs"]) if row["runs"] else {}
+
+        def file(text):
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            return {"version": ring_conf.parse(text).version, "text": text, "sha256": digest}
+
+        return {
+            "node": name,
+            "local": file(row["local"]) if row["local"] else None,
+            "cluster_file": file(self.cluster) if row["joined"] and self.pmxcfs[name] else None,
+            "runtime": {"version": ring_conf.parse(row["runs"]).version, "nodes": rows}
+            if row["runs"]
+            else None,
+            "quorum": {"quorate": self.quorate(name)} if row["runs"] else None,
+            "pmxcfs": {"mounted": self.pmxcfs[name], "writable": self.writable(name)},
+            "authkey": {"sha256": KEY} if row["key"] else None,
+            "links": {},
+            "addresses": {},
+        }
+
+    def whole(self):
+        rows = list(self.nodes.values())
+        texts = {self.cluster} | {row[key] for row in rows for key in ("local", "runs")}
+        return len(texts) == 1 and all(map(self.writable, self.ids)) and all(row["hosts"] for row in rows)
+
+    # ---- functions of the nodes
+
+    def pvecm_joinable(self, name):
+        row = self.nodes[name]
+        reasons = [key for key in ("local", "key", "joined", "runs") if row[key]]
+        return {"name": name, "reasons": reasons, "half": bool(row["key"])}
+
+    def pvecm_guests(self, name):
+        return {"pve1/lxc/1.conf": "a"}
+
+    def pve_node_names(self, name, addresses):
+        assert addresses == {other: address(n) for other, n in self.ids.items()}
+        self.effect()
+        self.nodes[name]["hosts"] = True
+        return {"changed": True}
+
+    def pvecm_identity(self, name):
+        return {"public": "ssh-rsa A", "host_key": "ssh-rsa B"}
+
+    def pvecm_admit(self, name, public):
+        self.effect()
+        return True
+
+    pvecm_know = lambda self, name, host, key: self.pvecm_admit(name, key)  # noqa: E731
+
+    def corosync_stage(self, name, txn, steps, by):
+        self.effect()
+        return {"ok": True}
+
+    def corosync_finish(self, name, txn):
+        return {}
+
+    def corosync_step(self, name, txn, step, writer):
+        self.effect()
+        if step["act"] == "local":
+            assert step["version"] > ring_conf.parse(self.nodes[name]["runs"]).version
+            self.nodes[name]["local"] = self.nodes[name]["runs"] = step["conf"]
+        elif name == writer:
+            self.cluster = step["conf"]
+            self.spread()
+        # the daemons of one partition load the file at the same moment, once all have it
+        seen = {
+            "version": ring_conf.parse(self.nodes[name]["runs"]).version,
+            "quorate": True,
+            "writable": True,
+        }
+        return {"number": step["number"], "phase": "", "ok": True, "error": "", "seen": seen, "missing": []}
+
+    def pvecm_delnode(self, name, name_=None, **kwarg):
+        raise AssertionError("addnode overwrites the entry")
+
+    def pvecm_add(self, name, host, links, nodeid=None, votes=None):
+        member = next(other for other, n in self.ids.items() if address(n) == host)
+        if not self.writable(member):
+            raise ValueError("cluster not ready - no quorum?")
+        doc, row = ring_conf.parse(self.cluster), self.nodes[name]
+        had = doc.nodes().get(name)
+        if had:
+            if (nodeid or had["nodeid"], votes or had["votes"]) != (had["nodeid"], had["votes"]):
+                raise ValueError("can't add existing node")
+            nodeid, votes = had["nodeid"], had["votes"]
+            doc.remove_node(name)
+        free = next(n for n in itertools.count(1) if n not in [r["nodeid"] for r in doc.nodes().values()])
+        doc.add_node(name, nodeid or free, {int(n): a for n, a in links.items()}, votes or 1)
+        doc.set_version(doc.version + 1)
+        self.effect()
+        self.cluster = doc.text
+        self.spread()
+        for key, value in (("key", True), ("local", self.cluster)):
+            self.effect()
+            row[key] = value
+        self.effect()
+        self.pmxcfs[name] = False
+        self.effect()
+        row["database"] = False
+        self.effect()
+        row["runs"] = row["local"]
+        self.effect()
+        self.start_pmxcfs(name)
+        return {"version": doc.version, "seconds": 1}
+
+    def start_pmxcfs(self, name):
+        row = self.nodes[name]
+        row["joined"] = row["joined"] or (not row["database"] and bool(row["local"]))
+        self.pmxcfs[name] = row["database"] = True
+
+    def pvecm_resume(self, name, key):
+        assert key == KEY
+        row = self.nodes[name]
+        fresh = not row["database"]
+        self.effect()
+        if not fresh:
+            self.start_pmxcfs(name)
+        if row["local"] and (fresh or row["joined"]):
+            row["runs"] = row["local"]
+            self.start_pmxcfs(name)
+            if not self.writable(name):
+                raise ValueError("no quorum")
+            return {"joined": True}
+        row["runs"] = None
+        for file in ("local", "key"):
+            self.effect()
+            row[file] = None
+        self.start_pmxcfs(name)
+        return {"joined": False}
+
+    def pve_node_restart_pve_cluster(self, name, address):
+        assert self.writable(name)
+        return {"changed": False}
+
+    def pve_certs_update(self, name):
+        self.effect()
+        return {"changed": True}
+
+    def corosync_refresh_services(self, name, always):
+        return {"due": "", "done": None}
+
+    def corosync_exit_facts(self, name, primary):
+        return {"problems": {}}
+
+
+@pytest.fixture(autouse=True)
+def checklist(monkeypatch):
+    """What the items look at is a matter of ring_verify; here they are true where the world is whole."""
+
+    def items(order, observed, full=False):
+        return [{"item": "all", "ok": order.world.whole(), "seen": "x", "expected": "y"}], []
+
+    monkeypatch.setattr(Order, "checklist", items)
+
+
+def rebuild(world, test=False):
+    order = Order(pillar(world.ids))
+    order.world = world
+    return Rejoin(order, world, SETTINGS, world.node).carry_out(test)
+
+
+def check(world):
+    row = ring_conf.parse(world.cluster).nodes()[world.node]
+    assert world.whole()
+    assert row["nodeid"] == world.ids[world.node]
+    return row["votes"]
+
+
+def count(kind):
+    world = World(kind)
+    report = rebuild(world)
+    assert report["result"] == "rebuilt", report
+    assert check(world) == VOTES
+    return world.effects
+
+
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_a_rebuilt_node_keeps_its_id_and_its_votes(kind):
+    world = World(kind)
+    assert rebuild(world, test=True)["result"] == "test" and world.effects == 0
+    assert rebuild(world)["result"] == "rebuilt"
+    assert check(world) == VOTES
+    (call,) = [kwarg for function, _, kwarg in world.calls if function == "pvecm.add"]
+    given = {key: call.get(key) for key in ("nodeid", "votes")}
+    overwritten = {"nodeid": None, "votes": None}
+    assert given == (overwritten if kind == "quorum" else {"nodeid": 3, "votes": VOTES})
+    assert rebuild(world)["result"] == "already"
+
+
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
+    """Also if the second one is cut off too."""
+    last = count(kind)
+    for first in range(last):
+        for second in (None, first * 5 % last):
+            world = World(kind)
+            world.cut = first
+            with pytest.raises(Cut):
+                rebuild(world)
+            world.effects, world.cut = 0, second
+            try:
+                report = rebuild(world)
+            except Cut:
+                report = rebuild(world)
+            assert report["result"] in ("rebuilt", "already"), (first, second, report)
+            check(world)
+
+
+def test_an_entry_with_another_id_or_address_is_taken_out_first():
+    world = World("quorum")
+    layout = Order(pillar(world.ids)).layout
+    seen, links = world.gather()[0], {0: address(4)}
+    assert ring_rebuild.way(layout, "pve2", seen, links) == "keep"
+    assert ring_rebuild.way(layout, "pve2", seen, {0: "10.66.0.99"}) == "delnode"
+    layout["nodes"]["pve2"]["nodeid"] = 2
+    assert ring_rebuild.way(layout, "pve2", seen, links) == "delnode"
+
+
+def test_a_node_with_another_key_or_another_file_is_not_half_joined():
+    world = World("quorum")
+    world.cut = 5
+    with pytest.raises(Cut):
+        rebuild(world)
+    seen, empty = world.gather()[0], world.pvecm_joinable("pve2")
+    assert seen["nodes"]["pve2"]["authkey"] and ring_rebuild.half_joined("pve2", seen, empty)
+    assert not ring_rebuild.half_joined("pve2", seen, empty | {"half": False})
+    seen["nodes"]["pve2"]["authkey"] = {"sha256": "other"}
+    assert not ring_rebuild.half_joined("pve2", seen, empty)
+    found = ring_rebuild.check(Order(pillar(world.ids)).layout, "pve2", seen, empty)
+    assert [item["code"] for item in found] == ["rebuild-not-empty"]
+    assert "rm -f /etc/corosync/corosync.conf" in found[0]["remedy"], "the commands, not only advice"
+
+
+def test_an_id_that_another_node_has_is_refused():
+    world = World("quorum")
+    layout = Order(pillar(world.ids)).layout
+    layout["nodes"]["pve2"]["nodeid"] = 5
+    found = ring_rebuild.check(layout, "pve2", world.gather()[0], {"reasons": [], "half": False})
+    assert [item["code"] for item in found] == ["rebuild-nodeid"] and "which pve5 has" in found[0]["text"]
+
+
+def test_a_node_that_is_no_node_is_named():
+    world = World("quorum")
+    world.node = "pve9"
+    report = rebuild(world)
+    assert report["result"] == "refused" and report["findings"][0]["code"] == "rebuild-unknown"
+
+
+JOBS = {"pve1": {"100-0": {"target": "pve2"}}, "pve5": {"101-0": {"target": "pve1"}}}
+
+
+def test_only_replication_to_the_node_is_left_to_its_schedule():
+    good, bad = ([{"item": "replication", "ok": ok, "seen": "job 100-0: boom"}] for ok in (True, False))
+    (found,) = ring_rebuild.replication_left(bad, good, JOBS, "pve2")
+    assert (found["code"], found["severity"]) == ("rebuild-replication", "warning")
+    assert "100-0" in found["text"] and "101-0" not in found["text"]
+    assert ring_rebuild.replication_left(bad, bad, JOBS, "pve2") == []
+    assert ring_rebuild.replication_left(good, good, JOBS, "pve2") == []
