@@ -30,7 +30,10 @@ def plain(obj):
     :param obj: anything a pillar can hold.
     """
     if isinstance(obj, Mapping):
-        return {plain(key): plain(value) for key, value in obj.items()}
+        return {
+            key if isinstance(key, (tuple, frozenset)) else plain(key): plain(value)
+            for key, value in obj.items()
+        }
     if isinstance(obj, (list, tuple, set, frozenset)):
         return [plain(item) for item in obj]
     for kind in (str, bytes, int, float):

@@ -393,8 +393,9 @@ def _skip(out: Problems, skip, nodes: dict) -> list[str]:
     if not isinstance(skip, list):
         out.add("pillar-type", place, f"{skip!r} is no list", allowed, f"write [{skip}]")
         return []
+    good = [name for name in skip if isinstance(name, str) and name in nodes]
     for name in skip:
-        if name not in nodes:
+        if name not in good:
             near = difflib.get_close_matches(str(name), list(nodes), n=1)
             out.add(
                 "skip-unknown",
@@ -404,7 +405,7 @@ def _skip(out: Problems, skip, nodes: dict) -> list[str]:
                 f"write {near[0]!r}" if near else f"drop {name!r}",
                 value=str(name),
             )
-    return [name for name in skip if name in nodes]
+    return good
 
 
 def _fast_ping(out: Problems, given) -> dict:
