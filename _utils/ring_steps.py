@@ -63,16 +63,35 @@ def document(base, wanted, version):
     return result
 
 
+#: keys of an interface block that knet leaves unused (corosync.conf(5)); clusters of before PVE 6 have them.
+UNUSED = ("bindnetaddr", "mcastaddr", "broadcast", "ttl")
+
+
 def is_goal(doc, layout):
-    """Whether a document has the links of a layout, with exactly its options, and nothing else."""
+    """Whether a document has the links of a layout, with exactly its options, and nothing else.
+
+    What does nothing is no difference: unused keys, and a file without any interface block, which PVE takes
+    too (verify_conf wants a block for every link, or none). A file that is written for another reason is put
+    right in that, too (:func:`document`).
+    """
+    links = doc.links()
+    blocks = any(link["interface"] for link in links.values())
     have = {
-        n: ({node: canonical(a) for node, a in link["addresses"].items()}, link["options"], link["interface"])
-        for n, link in doc.links().items()
+        n: (
+            {node: canonical(a) for node, a in link["addresses"].items()},
+            {key: value for key, value in link["options"].items() if not _unused(n, key, value)},
+            link["interface"],
+        )
+        for n, link in links.items()
     }
     return have == {
-        n: ({node: canonical(a) for node, a in addresses.items()}, options, True)
+        n: ({node: canonical(a) for node, a in addresses.items()}, options, blocks)
         for n, (addresses, options) in goal_links(layout).items()
     }
+
+
+def _unused(number, key, value):
+    return key in UNUSED or (key == "ringnumber" and value == str(number))
 
 
 class Builder:

@@ -410,12 +410,39 @@ def test_a_version_that_cannot_be_raised(degraded):
     assert plan["steps"] == [] and codes(plan) & {"version-no-room", "version-exhausted"}
 
 
-def test_a_missing_interface_block_is_drift():
-    sim = sim_at()
+BLOCK = "  interface {\n    linknumber: 0\n  }\n"
+
+
+def edited(sim, new):
     for daemon in sim.daemons.values():
-        daemon.local = daemon.cluster = daemon.local.replace("  interface {\n    linknumber: 0\n  }\n", "")
-    plan = plan_nominal(sim)
-    assert acts(plan) == ["cluster"] and "interface {" in plan["steps"][0]["conf"]
+        daemon.local = daemon.cluster = daemon.local.replace(BLOCK, new)
+    return sim
+
+
+def test_one_missing_interface_block_of_two_is_drift():
+    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO), edited(ring_sim.Sim(DEGRADED, TWO), "").observed())
+    assert acts(plan) == ["cluster"] and BLOCK in plan["steps"][0]["conf"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "",
+        BLOCK.replace("linknumber", "bindnetaddr: 10.66.0.1\n    linknumber"),
+        "  interface {\n    linknumber: 0\n    mcastaddr: 239.192.0.1\n    ttl: 1\n  }\n",
+    ],
+)
+def test_what_does_nothing_in_an_interface_block_is_no_drift_but_goes_with_the_next_step(block, degraded):
+    sim = edited(sim_at(), block)
+    assert acts(plan_nominal(sim)) == []
+    steps = ring_plan.plan(degraded, sim.observed())["steps"]
+    assert steps and steps[-1]["conf"].count("linknumber:") == 2
+    assert not any(key in steps[-1]["conf"] for key in ("bindnetaddr", "mcastaddr", "ttl"))
+
+
+def test_an_option_that_does_something_is_drift():
+    sim = edited(sim_at(), BLOCK.replace("  }", "    knet_ping_interval: 100\n  }"))
+    assert acts(plan_nominal(sim)) == ["cluster"]
 
 
 def test_everything_that_is_no_link_is_kept(degraded):
