@@ -17,12 +17,6 @@ except ImportError:  # installed as a Salt extension
 
 __virtualname__ = "corosync"
 
-HEAD = """\
-# The cluster {name} as it is, from the facts of its nodes. Networks are named after their interfaces; rename
-# them as
-# you like, everywhere at once. `nominal` is what is in force: its first plan is empty.
-"""
-
 
 def __virtual__():
     return __virtualname__
@@ -38,7 +32,9 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
     timeout
         Seconds to wait for their facts.
 
-    Every node of the cluster must answer, and no other, since an incomplete pillar would be a wrong one.
+    Every node of the cluster must answer, and no other, since an incomplete pillar would be a wrong one. The
+    comment above it says what its first plan would do: nothing, unless something is in force that the pillar
+    does not express, such as a host name as a link's address.
 
     CLI Example:
 
@@ -50,7 +46,7 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
     try:
         tgt = tgt or ring_run.settings(__opts__.get("pve_corosync"))["minions"]
         answers = __salt__["salt.execute"](tgt, "corosync.facts", tgt_type=tgt_type, timeout=int(timeout))
-        exported = ring_adopt.pillar(answers or {}, str(tgt))
+        exported, head = ring_adopt.adopt(answers or {}, str(tgt))
     except (ring_run.RunError, ring_layout.LayoutError) as exc:
         return {
             "do": "pillar",
@@ -62,4 +58,4 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
         }
     __context__["retcode"] = ring_run.OK
     text = salt.utils.yaml.safe_dump({"corosync": exported}, default_flow_style=False, sort_keys=False)
-    return {"data": HEAD.format(name=exported["cluster_name"]) + text, "outputter": "txt"}
+    return {"data": "\n".join([*head, text]), "outputter": "txt"}

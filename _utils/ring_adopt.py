@@ -4,14 +4,18 @@ Adopting a living cluster: from the facts of its nodes to a pillar, if they are 
 
 from __future__ import annotations
 
+import textwrap
+
 try:
     import ring_export
     import ring_finding
+    import ring_layout
+    import ring_plan
     import ring_run
-    from ring_finding import finding
+    from ring_finding import errors, finding
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_export, ring_finding, ring_run
-    from saltext.pve_corosync.utils.ring_finding import finding
+    from saltext.pve_corosync.utils import ring_export, ring_finding, ring_layout, ring_plan, ring_run
+    from saltext.pve_corosync.utils.ring_finding import errors, finding
 
 CODES = (
     ("adopt-none", "No minion answered with the facts of a node."),
@@ -25,8 +29,9 @@ for _code, _title in CODES:
     ring_finding.register(_code, "error", _title, "this project", subject="Adoption")
 
 
-def pillar(answers: dict, target: str) -> dict:
-    """Return the value of the pillar key ``corosync`` for the cluster whose nodes answered.
+def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
+    """Return the value of the pillar key ``corosync`` for the cluster whose nodes answered, and what is to
+    stand above it: lines of comment, the first plan among them.
 
     :param answers: ``{minion id: what corosync.facts returned there, or an error's text}``.
     :param target: the minions that were asked, for the errors.
@@ -57,7 +62,8 @@ def pillar(answers: dict, target: str) -> dict:
     wrong += _doubles(told) + _clusters(told)
     if wrong:
         raise ring_run.RunError(wrong, ring_run.FAILED)
-    exported = ring_export.export({"nodes": {facts["node"]: facts for facts in told.values()}, "silent": []})
+    observed, notes = {"nodes": {facts["node"]: facts for facts in told.values()}, "silent": []}, []
+    exported = ring_export.export(observed, notes)
     have = {facts["node"] for facts in told.values()}
     silent = [name for name in exported["nodes"] if name not in have]
     if silent:
@@ -74,7 +80,29 @@ def pillar(answers: dict, target: str) -> dict:
             ],
             ring_run.FAILED,
         )
-    return exported
+    return exported, _head(exported, notes, observed)
+
+
+def _head(exported, notes, observed):
+    texts = [
+        f"The cluster {exported['cluster_name']} as it is, from the facts of its nodes. Networks are named"
+        " after their interfaces; rename them as you like, everywhere at once.",
+        f"`{exported['layout']}` is what is in force.",
+        *_first_plan(exported, observed),
+        *notes,
+    ]
+    return [f"# {line}" for text in texts for line in textwrap.wrap(text, 100)]
+
+
+def _first_plan(exported, observed):
+    """What a plan says of the pillar that was made: nothing, if it has all that is in force."""
+    made = ring_plan.plan(ring_layout.resolve(ring_layout.load(exported)), observed)
+    said, refused = [item["text"] for item in made["findings"]], errors(made["findings"])
+    if refused:
+        return ["Its first plan is refused now:", *said]
+    if not made["steps"]:
+        return ["Its first plan is empty."]
+    return ["Its first plan would: " + "; ".join(step["text"] for step in made["steps"]) + ".", *said]
 
 
 def _doubles(told):

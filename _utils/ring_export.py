@@ -7,18 +7,18 @@ try:
     import ring_layout
     import ring_options
     from ring_context import Context
-    from ring_finding import finding
+    from ring_finding import errors, finding
     from ring_pillar import NETWORK_NAME
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_addr, ring_layout, ring_options
     from saltext.pve_corosync.utils.ring_context import Context
-    from saltext.pve_corosync.utils.ring_finding import finding
+    from saltext.pve_corosync.utils.ring_finding import errors, finding
     from saltext.pve_corosync.utils.ring_pillar import NETWORK_NAME
 
 LAYOUT = "nominal"
 
 
-def export(observed: dict) -> dict:
+def export(observed: dict, notes: list[str] | None = None) -> dict:
     """Return the value of the pillar key ``corosync`` that describes the cluster as it is.
 
     A network is named after the interface that carries it, if that is the same on all nodes that answer, else
@@ -26,8 +26,9 @@ def export(observed: dict) -> dict:
     uses.
 
     :param observed: ``{"nodes": {name: facts}, "silent": [name]}``.
+    :param notes: takes a text for each option in force that the pillar cannot express; it is left out.
     :returns: the pillar, plain types, valid: nominal has the links and options now in force, and the primary
-        network is the one of the names' addresses, so that a plan on it is empty.
+        network is the one of the names' addresses, so that a plan on it is empty, or does what is left.
     :raises ring_layout.LayoutError: no copy of corosync.conf parses, or what is in force breaks the schema;
         with every problem.
     """
@@ -48,8 +49,8 @@ def export(observed: dict) -> dict:
     for number, addresses in sorted(_links(world, rows).items()):
         name = _name(world, addresses, networks, f"net{number}")
         networks[name] = addresses
-        links[number] = {"network": name} | ring_options.from_conf(
-            world.base.view["interfaces"].get(number, {})
+        links[number] = {"network": name} | _options(
+            number, world.base.view["interfaces"].get(number, {}), [] if notes is None else notes
         )
     primary = _primary(world, rows, networks)
     for name, addresses in _further(world, rows).items():
@@ -63,6 +64,23 @@ def export(observed: dict) -> dict:
     }
     ring_layout.load(pillar)
     return pillar
+
+
+def _options(number: int, conf: dict, notes: list[str]) -> dict:
+    """The options of a link as far as the pillar has them; the two of a ping go together."""
+    options = ring_options.from_conf(conf)
+    pings = {"ping_interval", "ping_timeout"}
+    wrong = {name for name, value in options.items() if not ring_options.in_range(name, value)}
+    left = {name: value for name, value in options.items() if name not in wrong}
+    if errors(ring_options.check({name: left[name] for name in pings & set(left)}, "")):
+        wrong |= pings & set(options)
+    for name in sorted(wrong):
+        conf_key = ring_options.CONF_KEYS[name]
+        notes.append(
+            f"link {number}: {conf_key} {options[name]} is in force and is left out; allowed for {name}:"
+            f" {ring_options.allowed(name)}" + (", with the other of the pair" if name in pings else "")
+        )
+    return {name: value for name, value in options.items() if name not in wrong}
 
 
 def _node(world, name: str, row: dict, networks: dict) -> dict:
