@@ -7,6 +7,7 @@ and connects with ``HostKeyAlias=<node>`` (PVE/SSHInfo.pm), so any address of a 
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 try:
@@ -17,6 +18,7 @@ try:
     import ring_files
     import ring_output
     import ring_pmxcfs
+    import ring_replication
     import ring_run
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
@@ -27,6 +29,7 @@ except ImportError:  # installed as a Salt extension
         ring_files,
         ring_output,
         ring_pmxcfs,
+        ring_replication,
         ring_run,
     )
 
@@ -35,37 +38,23 @@ CONNECT_TIMEOUT = 5
 #: second.
 ASK_TIMEOUT = 12.0
 CHECK_TIMEOUT = 25.0
+READ_TIMEOUT = 3.0
 #: ssh ends with this when it is ssh that failed, not the command (ssh(1)).
 SSH_FAILED = 255
 
 
-def ssh(node: str, address: str, command: list[str], root=None) -> list[str]:
-    """Return the command line that runs a fixed command as root on another node.
+def ssh(node: str, address: str, command: list[str], known_hosts: bool = True) -> list[str]:
+    """Return the command line that runs a fixed command as root on another node, as PVE does.
 
     :param node: its name: the alias of its host key.
     :param address: where to connect.
     :param command: words without blanks or anything that a shell reads.
-    :param root: directory below which ``/etc/pve`` is looked for; for tests.
+    :param known_hosts: whether the node's own host key file exists.
     """
-    known = ring_files.under(root, f"{ring_pmxcfs.BASE}/nodes/{node}/ssh_known_hosts")
-    options = (
-        "BatchMode=yes",
-        f"ConnectTimeout={CONNECT_TIMEOUT}",
-        f"HostKeyAlias={node}",
-        f"UserKnownHostsFile={known}",
-        "GlobalKnownHostsFile=none",
-        "LogLevel=ERROR",
+    line = ring_replication.ssh_command(
+        node, address, command, known_hosts=known_hosts, connect_timeout=CONNECT_TIMEOUT
     )
-    return [
-        "ssh",
-        "-T",
-        "-e",
-        "none",
-        *(word for option in options for word in ("-o", option)),
-        f"root@{address}",
-        "--",
-        *command,
-    ]
+    return [line[0], "-T", "-o", "LogLevel=ERROR", *line[1:]]
 
 
 def candidates(node: str, facts: dict, networks: dict) -> list[str]:
@@ -99,6 +88,7 @@ class Peers:
     def __init__(self, minions: dict, networks: dict, root=None):
         self.minions, self.networks, self.root = dict(minions), networks, root
         self.addresses: dict[str, str] = {}
+        self._known: dict[str, bool] | None = None
         self.why: dict[str, str] = {}
 
     def facts(self, own: dict, names=None) -> dict:
@@ -111,22 +101,42 @@ class Peers:
         return {name: told for name, told in self._each(names, lambda name: self._facts(name, own)) if told}
 
     def check(self, names, conf: str) -> dict:
-        """Return ``{node: "" or why its corosync refuses a configuration}`` of those that answer; nothing is
-        written.
+        """Return ``{node: "" or why its corosync did not take a configuration}``; nothing is written.
+
+        A node that gives no answer did not take it.
 
         :param conf: the file, one character per byte.
         """
-        return {
-            name: told
-            for name, told in self._each(names, lambda name: self._check(name, conf))
-            if told is not None
-        }
+        return dict(self._each(names, lambda name: self._check(name, conf)))
 
     def _each(self, names, work):
         if not names:
             return []
+        self.known_hosts("")  # asked before the threads start
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             return list(zip(names, pool.map(work, names)))
+
+    def known_hosts(self, name: str) -> bool:
+        """Tell whether PVE keeps a host key file of its own for a node; pve-cluster before 8.0.6 does not.
+
+        Read once, in a child process, since ``/etc/pve`` can hang. Where it is not mounted there is no file.
+        """
+        if self._known is None:
+            files = {peer: f"nodes/{peer}/ssh_known_hosts" for peer in self.minions}
+            base = ring_files.under(self.root, ring_pmxcfs.BASE)
+            request = {"do": "read", "names": list(files.values()), "base": base}
+            result = ring_children.run(
+                ring_pmxcfs.command(), timeout=READ_TIMEOUT, data=json.dumps(request).encode()
+            )
+            try:
+                told = json.loads(result["out"]).get("files") or {}
+            except ValueError:
+                told = {}
+            self._known = {peer: told.get(path) is not None for peer, path in files.items()}
+        return self._known.get(name, False)
+
+    def _ssh(self, name, address, command):
+        return ssh(name, address, command, self.known_hosts(name))
 
     def _facts(self, name, own):
         known = self.addresses.get(name)
@@ -134,7 +144,7 @@ class Peers:
         reasons = []
         for address in [known, *(a for a in order if a != known)] if known else order:
             result = ring_children.run(
-                ssh(name, address, ["sh", "-s"], self.root),
+                self._ssh(name, address, ["sh", "-s"]),
                 timeout=ASK_TIMEOUT,
                 data=ring_facts.SCRIPT.encode(),
             )
@@ -152,11 +162,13 @@ class Peers:
 
     def _check(self, name, conf):
         if name not in self.addresses:
-            return None
-        command = ssh(name, self.addresses[name], ["corosync", "-t", "-c", "/dev/stdin"], self.root)
+            return f"corosync -t could not be asked: {self.why.get(name) or 'no address of it answered'}"
+        command = self._ssh(name, self.addresses[name], ["corosync", "-t", "-c", "/dev/stdin"])
         result = ring_children.run(command, timeout=CHECK_TIMEOUT, data=conf.encode("latin-1"))
-        if result["late"] or result["rc"] == SSH_FAILED:
-            return None
+        if result["late"]:
+            return f"corosync -t gave no answer within {CHECK_TIMEOUT:g} s"
+        if result["rc"] == SSH_FAILED:
+            return f"corosync -t could not be asked: {ring_children.complaint(result)}"
         said = ring_output.check_result(
             result["rc"], ring_children.text(result), ring_children.text(result, "err")
         )
