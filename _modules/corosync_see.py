@@ -61,7 +61,7 @@ def observe():
 def status():
     """
     Show this node, and what it can see of the others: quorum, versions, links, the layout in force, what is
-    wrong.
+    wrong. The exit code is 1 if something is.
 
     CLI Example:
 
@@ -106,6 +106,8 @@ def status():
     )
     bad = bool(errors(report["findings"])) or ring_run.sick(report["state"])
     report.update(result="errors" if bad else "ok", retcode=ring_run.FAILED if bad else ring_run.OK)
+    if bad:
+        __context__["retcode"] = report["retcode"]
     return report
 
 
