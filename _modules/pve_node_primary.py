@@ -1,5 +1,6 @@
 """
-Hold the primary network on this node: its names, and the address that PVE's own tools use for it.
+Hold the primary network on this node: its names, the address that PVE's own tools use for it, and what the
+other nodes know it by.
 
 Part of the execution module ``pve_node`` (Salt joins the files of one virtual name). It is what highstate
 calls; the runner moves all nodes in one go with the functions beneath it.
@@ -11,6 +12,8 @@ calls; the runner moves all nodes in one go with the functions beneath it.
 .. versionadded:: 0.1.0
 """
 
+import contextlib
+import os
 import time
 
 import salt.utils.path
@@ -18,15 +21,27 @@ from salt.exceptions import CommandExecutionError
 
 try:
     import ring_alone
+    import ring_files
     import ring_hold
     import ring_layout
+    import ring_phases
     import ring_run
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_alone, ring_hold, ring_layout, ring_run
+    from saltext.pve_corosync.utils import (
+        ring_alone,
+        ring_files,
+        ring_hold,
+        ring_layout,
+        ring_phases,
+        ring_run,
+    )
 
 __virtualname__ = "pve_node"
 
 WAIT = 300
+REFRESHED = "refreshed"
+#: a certificate was asked for, and the services have not been reloaded since.
+DUE = f"{ring_files.STATE_DIR}/services-due"
 
 
 def __virtual__():
@@ -52,8 +67,11 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     pve-cluster is restarted and read back, and the services that keep addresses are refreshed. Without quorum
     nothing is touched.
 
-    Returns ``{"changes": {"hosts": diff, "members": {"old", "new"}}, "notes": [text]}``. Raises
-    CommandExecutionError with what is in the way.
+    The services are refreshed too if an earlier run did not come to it.
+
+    Returns ``{"changes": {"hosts": diff, "members": {"old", "new"}, "services": {"old", "new"}}, "notes":
+    [text], "failed": text}``; ``failed`` says what went wrong after something was changed. Raises
+    CommandExecutionError with what is in the way if nothing was.
 
     CLI Example:
 
@@ -63,36 +81,121 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     """
     order = _order(layout)
     addresses = order.layout["primary"]["addresses"]
-    wanted = addresses[order.own]
     told = __salt__["pve_node.names"](addresses, test=True)
+    wanted = told["own"]["address"]
     seen = __salt__["pve_node.members"]()["nodes"].get(order.own)
     changes = {"hosts": told["diff"]} if told["changed"] else {}
-    if seen != told["own"]["address"]:
-        changes["members"] = {"old": seen, "new": told["own"]["address"]}
+    if seen != wanted:
+        changes["members"] = {"old": seen, "new": wanted}
+    due = ring_phases.services_due(__salt__["pve_node.units"](["pve-cluster", "pve-firewall"]))
+    if due and "members" not in changes:  # a restart has them refreshed anyway
+        changes["services"] = {"old": due, "new": REFRESHED}
+    answer = {"changes": changes, "notes": list(told["notes"]), "failed": ""}
     if not changes or test:
-        return {"changes": changes, "notes": told["notes"]}
+        return answer
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(
             "/etc/pve is not writable, so the names stay as they are; quorum comes first:"
             f" {order.on_master()}"
         )
-    notes = list(told["notes"])
-    holder = {
-        "node": order.own,
-        "what": "primary network",
-        "run": time.strftime("%Y%m%dT%H%M%S", time.gmtime()),
-    }
+    done = {}
     try:
-        with ring_hold.Lock(holder, wait, (__opts__.get("pve_corosync") or {}).get("root")):
+        if set(changes) - {"services"}:
+            _move(order, addresses, changes, done, wait)
+        __salt__["corosync.refresh_services"](always="members" in changes)
+        done.update(changes)
+    except CommandExecutionError as exc:
+        if not done:
+            raise
+        answer["failed"] = str(exc)
+        __context__["retcode"] = 1
+    return answer | {"changes": done}
+
+
+def hold_trust(layout=None, test=False):
+    """
+    Make this node's certificate cover its name and address, and its host key be known to the other nodes.
+
+    layout
+        A layout of the pillar, for the address that ``test`` expects; default the one that the pillar wants.
+
+    test
+        Only tell what would change, with the address that ``pve_node.hold_primary`` would give to this node.
+
+    ``pvecm updatecerts`` writes both, and only if something is missing. With a new certificate the services
+    are reloaded; a run that is cut off before that leaves a note, and the next one does it.
+
+    Returns ``{"changes": {"problems": {"old": [text], "new": []}, "fingerprint": {"old", "new"}, "services":
+    {"old", "new"}}, "failed": text}``. Raises CommandExecutionError if nothing was changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve1 pve_node.hold_trust test=true
+    """
+    wanted = _order(layout) if test and __pillar__.get("corosync") else None
+    facts = __salt__["pve_certs.facts"](wanted.layout["primary"]["addresses"][wanted.own] if wanted else None)
+    wrong = _own_problems(facts)
+    mark = ring_files.under(_root(), DUE)
+    due = os.path.exists(mark)
+    changes = {"problems": {"old": wrong, "new": []}} if wrong else {}
+    if due or any(text.startswith("certificate") for text in wrong):
+        changes["services"] = {"old": "the certificate of before", "new": REFRESHED}
+    if test or not changes:
+        return {"changes": changes, "failed": ""}
+    done, failed = {}, ""
+    try:
+        if wrong:
+            ring_files.ensure_folder(os.path.dirname(mark))
+            ring_files.replace(mark, b"pveproxy is to be reloaded\n")
+            told = __salt__["pve_certs.update"]()
+            done["problems"] = changes["problems"]
+            if told["changed"]:
+                done["fingerprint"] = {"old": told["before"], "new": told["after"]}
+            due = due or told["changed"]
+        if due:
+            __salt__["corosync.refresh_services"](always=True)
+            done["services"] = {"old": "the certificate of before", "new": REFRESHED}
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(mark)
+    except CommandExecutionError as exc:
+        if not done:
+            raise
+        failed = str(exc)
+        __context__["retcode"] = 1
+    return {"changes": done, "failed": failed}
+
+
+def _own_problems(facts):
+    """
+    Return what this node itself can put right; another node's host key file is that node's part.
+    """
+    own = facts["known_hosts"].get(facts["node"]) or {}
+    problems = [text for text in facts["problems"] if text.startswith("certificate")]
+    return problems + ([own["why"]] if own and not own["ok"] else [])
+
+
+def _move(order, addresses, changes, done, wait):
+    """
+    Move names and address under the lock of the cluster; ``done`` gets what was changed, as it is done.
+    """
+    run = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    holder = {"node": order.own, "what": "primary network", "run": run}
+    try:
+        with ring_hold.Lock(holder, wait, _root()):
             if "hosts" in changes:
                 __salt__["pve_node.names"](addresses)
+                done["hosts"] = changes["hosts"]
             if "members" in changes:
-                __salt__["pve_node.restart_pve_cluster"](wanted)
-                failed = __salt__["pve_node.reload_services"]()["failed"]
-                notes += [f"not refreshed: {', '.join(failed)}; systemctl status says why"] if failed else []
+                __salt__["pve_node.restart_pve_cluster"](changes["members"]["new"])
+                done["members"] = changes["members"]
     except (ring_hold.Held, ring_hold.LockError) as exc:
         raise CommandExecutionError(f"{exc}; nothing was changed") from exc
-    return {"changes": changes, "notes": notes}
+
+
+def _root():
+    return (__opts__.get("pve_corosync") or {}).get("root")
 
 
 def _order(layout):

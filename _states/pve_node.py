@@ -48,23 +48,29 @@ def primary(name, layout=None, wait=300):
         return ret | {"result": False, "comment": str(exc)}
     ret["changes"] = told["changes"]
     if told["changes"]:
-        parts = {"hosts": "/etc/hosts", "members": "the address in /etc/pve/.members (pve-cluster restarts)"}
+        parts = {
+            "hosts": "/etc/hosts",
+            "members": "the address in /etc/pve/.members (pve-cluster restarts)",
+            "services": "the addresses that services hold on to",
+        }
         what = " and ".join(text for key, text in parts.items() if key in told["changes"])
         ret["comment"] = f"{what} would be changed" if __opts__["test"] else f"{what} changed"
         ret["result"] = None if __opts__["test"] else True
-    ret["comment"] = "\n".join([ret["comment"], *told["notes"]])
-    return ret
+    return _ended(ret, told, told["notes"])
 
 
-def trusted(name):
+def trusted(name, layout=None):
     """
     Have this node's certificate cover its name and address, and its host key be known to the others.
 
     name
         Any text.
 
+    layout
+        As for ``pve_node.primary``: ``test=True`` expects the address that it gives.
+
     PVE's ``updatecerts`` writes both, and only if something is missing; a new certificate has a new
-    fingerprint.
+    fingerprint, and the services are reloaded for it.
 
     .. code-block:: yaml
 
@@ -73,25 +79,26 @@ def trusted(name):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "certificate and host key are in order"}
     try:
-        before = __salt__["pve_certs.facts"]()
-        wrong = _own_problems(before)
-        if not wrong:
-            return ret
-        ret["changes"] = {"problems": {"old": wrong, "new": []}}
-        if __opts__["test"]:
-            return ret | {"result": None, "comment": "pvecm updatecerts would be run: " + "; ".join(wrong)}
-        told = __salt__["pve_certs.update"]()
+        told = __salt__["pve_node.hold_trust"](layout, test=__opts__["test"])
     except CommandExecutionError as exc:
-        return ret | {"changes": {}, "result": False, "comment": str(exc)}
-    if told["changed"]:
-        ret["changes"]["fingerprint"] = {"old": told["before"], "new": told["after"]}
-    return ret | {"comment": "pvecm updatecerts has put them in order"}
+        return ret | {"result": False, "comment": str(exc)}
+    ret["changes"] = told["changes"]
+    wrong = (told["changes"].get("problems") or {}).get("old") or []
+    if wrong:
+        ret["comment"] = "pvecm updatecerts has put them in order"
+    elif told["changes"]:
+        ret["comment"] = "the services have the certificate"
+    if told["changes"] and __opts__["test"]:
+        said = f"pvecm updatecerts would be run: {'; '.join(wrong)}" if wrong else "services would reload"
+        ret.update(result=None, comment=said)
+    return _ended(ret, told)
 
 
-def _own_problems(facts):
+def _ended(ret, told, notes=()):
     """
-    Return what this node itself can put right; another node's host key file is that node's part.
+    Return the result with its notes, and with what went wrong after something was changed.
     """
-    own = facts["known_hosts"].get(facts["node"]) or {}
-    problems = [text for text in facts["problems"] if text.startswith("certificate")]
-    return problems + ([own["why"]] if own and not own["ok"] else [])
+    if told["failed"]:
+        ret["result"] = False
+    ret["comment"] = "\n".join(filter(None, [ret["comment"], *notes, told["failed"]]))
+    return ret
