@@ -31,6 +31,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     import ring_alone
+    import ring_alone_parts
     import ring_hold
     import ring_layout
     import ring_peers
@@ -43,6 +44,7 @@ try:
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_alone,
+        ring_alone_parts,
         ring_hold,
         ring_layout,
         ring_peers,
@@ -63,9 +65,6 @@ LOCK_WAIT = 300
 #: seconds that the quorum is waited for after this node's part of the degraded path.
 PATIENCE = 30
 VERIFY_S = 10.0
-#: the node's run lock outlives a dead run for less time than the cluster's, so that the node can go on
-#: itself.
-STAGE_TTL = 100
 
 __outputter__ = {"plan": "corosync_table", "apply": "corosync_table"}
 
@@ -168,6 +167,16 @@ def _guarded(do, work):
     return {"do": do, **report}
 
 
+def _seconds(value, what):
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if isinstance(value, bool) or not 0 <= seconds < float("inf"):
+        raise SaltInvocationError(f"{what}={value!r}: seconds are needed, 0 or more; nothing was done")
+    return seconds
+
+
 def _root():
     return (__opts__.get("pve_corosync") or {}).get("root")
 
@@ -179,12 +188,13 @@ def _pillar():
     return ring_layout.plain(__pillar__.get("corosync"))
 
 
-class _Job:
+class _Job(ring_alone_parts.Parts):
     """
     One call of ``plan`` or ``apply``.
     """
 
     def __init__(self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False):  # pylint: disable=too-many-arguments
+        self.salt, self.failures = __salt__, (CommandExecutionError, SaltInvocationError)
         self.node = __salt__["corosync.node_name"]()
         self.order = ring_alone.Order(
             _pillar(),
@@ -196,10 +206,11 @@ class _Job:
         )
         self.cluster = ring_peers.Sight(self.order, __salt__["corosync.facts"], _root())
         self.degraded, self.test, self.progress = bool(degraded), test, bool(progress)
-        self.wait, self.patience = float(wait), min(float(patience), 600.0)
+        self.wait, self.patience = _seconds(wait, "wait"), min(_seconds(patience, "patience"), 600.0)
         self.begun = time.monotonic()
         self.run = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{self.order.own}"
-        self.done, self.diffs = [], {}
+        #: what was there before anything was changed.
+        self.done, self.before = [], None
 
     def work(self):
         """
@@ -226,9 +237,7 @@ class _Job:
         """
         made, found = self.order.plan(observed, findings)
         if self.test:
-            report = self.order.planned(made, found, observed, diff=True)
-            report["result"] = "refused" if report["retcode"] else "test" if report["steps"] else "already"
-            return self.head() | report
+            return self.told_only(made, found, observed)
         if not made["steps"] and not errors(found, self.order.force) and not self.lacking(observed):
             return self.report(observed, found, "already", f"reached already, version {made['from_version']}")
         what = f"layout {self.order.layout['name']}"
@@ -262,22 +271,51 @@ class _Job:
         except ring_hold.LockError as exc:
             raise CommandExecutionError(f"the lock of the cluster: {exc}; nothing was changed") from exc
 
+    def told_only(self, made, found, observed):
+        """
+        Return the report of what a run would do.
+        """
+        part = ring_alone.majority_part(self.order, observed, found) if self.degraded else None
+        if part and not errors(part["findings"], self.order.force):
+            return self.told_part(observed, part)
+        report = self.head() | self.order.planned(made, found, observed, diff=True)
+        if report["retcode"] or report["steps"]:
+            return report | {"result": "refused" if report["retcode"] else "test"}
+        report["result"] = "already"
+        if self.lacking(observed):
+            items, borne = self.order.checklist(observed)
+            report = ring_alone.judged(report, items, borne) | {
+                "result": "failed",
+                "retcode": ring_run.FAILED,
+            }
+            report["summary"] = "nothing to change, and the exit checklist is not true"
+        return report
+
     def locked(self, lock):
         """
         Look again, now that nobody else changes anything, and carry out the plan of what is seen.
         """
         observed, findings = self.idle()
+        self.before = self.before or observed
         made, found = self.order.plan(observed, findings)
+        part = ring_alone.majority_part(self.order, observed, found) if self.degraded else None
+        if part:
+            return self.majority_part(part, observed, lock)
+        return self.planned_steps(made, found, observed, lock)
+
+    def planned_steps(self, made, found, observed, lock):
+        """
+        Carry out a plan that one node can carry out, and verify.
+        """
         report = self.head() | self.order.planned(made, found, observed)
         report.pop("next", None)
         if report["retcode"]:
-            report |= {"done": self.done, "diffs": self.diffs}
+            report |= {"done": self.done, "diffs": self.changed(observed)}
             return (
                 report | {"result": "failed", "summary": "this node's part is done, the rest is refused"}
                 if (self.done)
                 else report
             )
-        self.diffs = self.order.diffs() | self.diffs
         self.say(report["summary"])
         failed = self.carry_out(made["steps"], lock) if made["steps"] else []
         return self.verified(report, failed)
@@ -293,32 +331,33 @@ class _Job:
                 return observed, findings
             time.sleep(1.0)
 
-    def carry_out(self, steps, lock):
+    def carry_out(self, steps, lock, run=None):
         """
         Check the files on all nodes, then do one step after the other; return the findings of the first that
         failed.
         """
+        run = run or self.run  # outcomes are kept by run and number
         try:
-            failed = self.stage(steps)
+            failed = self.stage(run, steps)
             for step in [] if failed else steps:
                 if lock.lost():
                     return [
                         finding("lock-lost", f"before step {step['number']}", remedy="run the same again")
                     ]
-                failed = self.step(step)
+                failed = self.step(run, step)
                 if failed:
                     return failed
             return failed
         finally:
-            __salt__["corosync.finish"](self.run)
+            __salt__["corosync.finish"](run)
 
-    def stage(self, steps):
+    def stage(self, run, steps):
         """
         Have this node and all others check the files of the steps; return findings.
         """
         try:
             told = __salt__["corosync.stage"](
-                self.run, steps, by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL
+                run, steps, by=f"corosync.apply on {self.order.own}", ttl=ring_alone_parts.STAGE_TTL
             )
         except CommandExecutionError as exc:
             return ring_alone.stage_findings({self.order.own: str(exc)})
@@ -328,18 +367,19 @@ class _Job:
                 refused[name] = refused.get(name) or text
         return ring_alone.stage_findings(refused)
 
-    def step(self, step):
+    def step(self, run, step):
         """
-        Do one step, read it back on every node, and return findings.
+        Do one step, read it back on every node that takes part, and return findings.
         """
         start = time.monotonic()
+        nodes = [name for name in self.order.nodes if name in (step.get("nodes") or self.order.nodes)]
         self.say(f"step {step['number']} {step['act']}: {step['text']}")
         try:
-            outcomes = {self.order.own: __salt__["corosync.step"](self.run, step, self.order.own)}
+            outcomes = {self.order.own: __salt__["corosync.step"](run, step, self.order.own)}
         except (CommandExecutionError, SaltInvocationError) as exc:
             outcomes = {self.order.own: str(exc)}
         end = start + float(step["deadline_s"])
-        pending = list(self.order.peers)
+        pending = [name for name in self.order.peers if name in nodes]
         while pending:
             own = outcomes[self.order.own]
             for name, facts in self.cluster.peers.facts(__salt__["corosync.facts"](), pending).items():
@@ -349,7 +389,7 @@ class _Job:
                 break
             if pending:
                 time.sleep(0.3)
-        failed = ring_run.judge(step, outcomes, self.order.nodes)
+        failed = ring_run.judge(step, outcomes, nodes)
         bad = {item["data"]["node"]: item["text"] for item in failed}
         self.done.append(
             {
@@ -357,119 +397,10 @@ class _Job:
                 "text": step["text"],
                 "ok": not failed,
                 "seconds": round(time.monotonic() - start, 2),
-                "nodes": {name: bad.get(name, "ok") for name in self.order.nodes},
+                "nodes": {name: bad.get(name, "ok") for name in nodes},
             }
         )
         return failed
-
-    # -- not quorate -----------------------------------------------------------------------------------------
-
-    def own_part(self, observed, findings):
-        """
-        This node's share of the degraded path; the rest follows if the quorum comes back.
-        """
-        part = ring_alone.own_part(self.order, observed)
-        found, step = ordered([*findings, *part["findings"]]), part["step"]
-        if errors(found, self.order.force):
-            return self.report(observed, found, "refused", "refused, nothing was changed")
-        steps = [] if step is None else [{key: value for key, value in step.items() if key != "conf"}]
-        if step is not None:
-            self.diffs = ring_plan.diffs(
-                {"steps": [step], "skip": []},
-                {"nodes": {self.order.own: dict(observed["nodes"][self.order.own], cluster_file=None)}},
-            )
-        summary = "this node's part" + (
-            f": {step['text']}, version {step['version']}" if step else " is done already"
-        )
-        if self.test:
-            return self.report(observed, found, "test" if step else "waiting", summary) | {"steps": steps}
-        if step is not None:
-            failed = self.carry_out_here(step)
-            if failed:
-                observed = self.cluster.gather()[0]
-                return self.report(observed, failed, "failed", f"{summary}: failed") | {"steps": steps}
-        told = __salt__["corosync.wait"](quorate=True, writable=True, deadline=self.patience)
-        observed, findings = self.cluster.gather()
-        if told["ok"]:
-            self.say("the quorum is back")
-            return self.through_cluster(observed, findings)
-        others = ", ".join(self.order.peers)
-        again = self.order.again("apply", degraded=True)
-        item = finding(
-            "part-done",
-            f"{summary}; after {self.patience:g} s: {'; '.join(told['missing'])}",
-            data={"node": self.order.own},
-            remedy=f"on {others}: {again}",
-        )
-        return self.report(observed, [*found, item], "waiting", summary) | {"steps": steps}
-
-    def carry_out_here(self, step):
-        """
-        Do a step that concerns this node alone; return findings.
-        """
-        start, run = time.monotonic(), f"{self.run}-part"  # outcomes are kept by run and number
-        try:
-            failed = self.stage_here(run, step)
-            for phase in [] if failed else ("files", "restart") if step["act"] == "restart" else ("",):
-                told = __salt__["corosync.step"](run, step, "", phase)
-                if not told["ok"]:
-                    failed = [
-                        finding(
-                            "step-failed", f"{step['text']}: {told['error']}", data={"node": self.order.own}
-                        )
-                    ]
-                    break
-        except (CommandExecutionError, SaltInvocationError) as exc:
-            failed = [finding("step-failed", f"{step['text']}: {exc}", data={"node": self.order.own})]
-        finally:
-            __salt__["corosync.finish"](run)
-        self.done.append(
-            {
-                "number": 1,
-                "text": step["text"],
-                "ok": not failed,
-                "seconds": round(time.monotonic() - start, 2),
-                "nodes": {self.order.own: failed[0]["text"] if failed else "ok"},
-            }
-        )
-        return failed
-
-    def stage_here(self, run, step):
-        told = __salt__["corosync.stage"](
-            run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL
-        )
-        return ring_alone.stage_findings(
-            {self.order.own: "; ".join(r["text"] for r in told["checks"] if not r["ok"])}
-        )
-
-    # -- corosync stopped ------------------------------------------------------------------------------------
-
-    def revive(self, observed, findings):
-        """
-        Start this node's corosync, if it is safe; else say what is in the way.
-        """
-        stranger = ring_alone.not_member(self.order, observed["nodes"][self.order.own])
-        if stranger:
-            return self.report(observed, [stranger], "refused", "in no cluster, nothing was touched")
-        step = ring_alone.revival(self.order, observed)
-        if step is None:
-            found = self.order.plan(observed, findings)[1]
-            item, commands = ring_alone.no_quorum(self.order, observed["nodes"][self.order.own])
-            return self.report(
-                observed, [*found, item], "refused", "corosync does not run here, nothing was touched"
-            ) | {"next": commands}
-        self.diffs = ring_plan.diffs(
-            {"steps": [step], "skip": []},
-            {"nodes": {self.order.own: dict(observed["nodes"][self.order.own], cluster_file=None)}},
-        )
-        steps = [{key: value for key, value in step.items() if key != "conf"}]
-        if self.test:
-            return self.report(observed, findings, "test", step["text"]) | {"steps": steps}
-        failed = self.carry_out_here(step)
-        observed, findings = self.cluster.gather()
-        if failed:
-            return self.report(observed, failed, "failed", step["text"]) | {"steps": steps}
-        return self.through_cluster(observed, findings) | {"steps": steps}
 
     # -- reports ---------------------------------------------------------------------------------------------
 
@@ -487,7 +418,7 @@ class _Job:
             "summary": summary,
             "steps": [],
             "done": self.done,
-            "diffs": self.diffs,
+            "diffs": self.changed(observed),
             "path": "none",
             "retcode": ring_run.OK if ok else ring_run.FAILED,
         }
@@ -514,20 +445,22 @@ class _Job:
             time.sleep(0.5)
             observed = self.cluster.gather()[0]
             items, borne = self.order.checklist(observed)
-        report = ring_alone.judged(report | {"before": report["findings"], "findings": failed}, items, borne)
         ok = not failed and ring_verify.passed(items)
+        report = ring_alone.judged(report | {"before": report["findings"], "findings": failed}, items, borne)
+        rows, found = self.checklist(observed)
+        report |= {"checklist": rows, "findings": ordered([*report["findings"], *found])}
         result = "failed" if not ok else "reached" if self.done else "already"
-        version = observed["nodes"][self.order.own]["local"]["version"]
+        version = (observed["nodes"][self.order.own]["local"] or {}).get("version")
         summary = {
             "failed": f"stopped in step {len(self.done)}" if failed else "the exit checklist is not true",
-            "reached": f"reached and verified, version {version}",
+            "reached": f"reached, and verified as far as one node can see, version {version}",
             "already": f"reached already, version {version}",
         }[result]
         report |= {
             "result": result,
             "summary": summary,
             "done": self.done,
-            "diffs": self.diffs,
+            "diffs": self.changed(observed),
             "retcode": ring_run.OK if ok else ring_run.FAILED,
             "seconds": {"total": round(time.monotonic() - self.begun, 2)},
         }

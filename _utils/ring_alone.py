@@ -9,15 +9,18 @@ without quorum does its share, and the others do theirs by their own run.
 from __future__ import annotations
 
 try:
+    import ring_addr
     import ring_conf
     import ring_finding
     import ring_observed
     import ring_plan
     import ring_run
     import ring_sequence
+    from ring_export import member_address
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
+        ring_addr,
         ring_conf,
         ring_finding,
         ring_observed,
@@ -25,6 +28,7 @@ except ImportError:  # installed as a Salt extension
         ring_run,
         ring_sequence,
     )
+    from saltext.pve_corosync.utils.ring_export import member_address
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 CODES = (
@@ -42,6 +46,7 @@ CODES = (
     ("lock-lost", "error", "The cluster-wide lock went to another node in the middle of the work."),
     ("part-done", "warning", "This node's part of the degraded path is done, quorum is not back."),
     ("part-adopted", "info", "This node takes the file that another node has already."),
+    ("alone-to-follow", "warning", "What follows the links is not as the layout wants it on this node."),
 )
 for _code, _severity, _title in CODES:
     ring_finding.register(_code, _severity, _title, "this project", subject="One node")
@@ -86,7 +91,8 @@ class Order(ring_sequence.Order):
         self.skip = [name for name in self.skip if name != self.own]
         self.nodes = [name for name in self.nodes if name != self.own]
         self.nodes.insert(0, self.own)
-        self.made, self.observed = None, None
+        #: the last plan as it was made, also where this node cannot carry it out alone.
+        self.made = None
 
     @property
     def peers(self) -> dict:
@@ -107,6 +113,7 @@ class Order(ring_sequence.Order):
     def plan(self, observed, findings):
         """Return the plan and all findings; this node is the writer of each step."""
         made, found = super().plan(observed, findings)
+        self.made = made
         foreign = [step for step in made["steps"] if step["act"] in ("local", "restart")]
         if foreign:
             said = "; ".join(f"step {step['number']} ({step['text']})" for step in foreign)
@@ -124,12 +131,7 @@ class Order(ring_sequence.Order):
             )
         for step in made["steps"]:
             step["writers"] = [self.own]
-        self.made, self.observed = made, observed
         return made, found
-
-    def diffs(self) -> dict:
-        """Return ``{node or "cluster": unified diff}`` of the last plan."""
-        return ring_plan.diffs(self.made, self.observed) if self.made and self.made["steps"] else {}
 
 
 def unreachable(why: dict) -> list[dict]:
@@ -255,8 +257,8 @@ def own_part(order: Order, observed: dict) -> dict:
 
     :param order: what is asked for.
     :param observed: facts of this node, and of those that could be asked.
-    :returns: ``{"step": step or None, "findings": [finding], "from_version": number}``; no step and no error:
-        this node has done its share.
+    :returns: ``{"step": step or None, "findings": [finding], "summary": text, "diffs": {node: diff}, "cut":
+        [nodes that must do theirs]}``; no step and no error: this node has done its share.
     """
     own = observed["nodes"][order.own]
     others = [name for name in order.layout["nodes"] if name != order.own]
@@ -271,7 +273,7 @@ def own_part(order: Order, observed: dict) -> dict:
     highest = made["from_version"]
     nothing = "nothing-to-add"
     findings = [item for item in made["findings"] if item["code"] not in (*EXPECTED, nothing)]
-    result = {"step": None, "findings": findings, "from_version": highest}
+    result = {"step": None, "findings": findings, "summary": "", "diffs": {}, "cut": list(order.peers)}
     if errors(findings, order.force) or not own.get("runtime"):
         return result
     step = made["steps"][0] if made["steps"] else None
@@ -306,7 +308,80 @@ def own_part(order: Order, observed: dict) -> dict:
             "wait": {"connected": {}, "quorate": False, "writable": False},
         }
         step.pop("nodes", None)
-    return result | {"step": step}
+    own = dict(own, cluster_file=None)
+    return result | _told("this node's part", step, {"nodes": {order.own: own}})
+
+
+def _told(whose, step, observed):
+    if not step:
+        return {"step": None, "summary": f"{whose} is done already"}
+    return {
+        "step": step,
+        "summary": f"{whose}: {step['text']}, version {step['version']}",
+        "diffs": ring_plan.diffs({"steps": [step], "skip": []}, observed),
+    }
+
+
+def majority_part(order: Order, observed: dict, findings: list[dict]) -> dict | None:
+    """Return the share of the degraded path of a quorate partition that other nodes are cut off from.
+
+    The first step of the plan for all nodes only adds links. The quorate ones take it through the cluster
+    file, and those that are cut off take the same bytes over in their own part.
+
+    :param findings: those of the last ``order.plan``.
+    :returns: what :func:`own_part` returns; None if that plan has no such step.
+    """
+    made = order.made or {"steps": []}
+    if "alone-needs-all" not in [item["code"] for item in findings] or not made["steps"]:
+        return None
+    step = made["steps"][0]
+    group = next((list(names) for names in made["partitions"] if order.own in names), [])
+    cut = [name for name in order.nodes if name not in group]
+    facts = {name: observed["nodes"][name] for name in group}
+    if (
+        not cut
+        or step["act"] != "local"
+        or any(step.get(key) for key in ("nodes", "remove", "change"))
+        or not all(quorate(row) and (row.get("pmxcfs") or {}).get("writable") for row in facts.values())
+    ):
+        return None
+    findings = [item for item in findings if item["code"] != "alone-needs-all"]
+    result = {"step": None, "findings": findings, "summary": "", "diffs": {}, "cut": cut}
+    seen = {"nodes": facts, "silent": []}
+    if _has(step, seen, order):
+        return result | _told("the quorate nodes' part", None, seen)
+    connected = {
+        number: [pair for pair in pairs if set(pair) <= set(group)]
+        for number, pairs in ((step.get("wait") or {}).get("connected") or {}).items()
+    }
+    step = step | {
+        "number": 1,
+        "act": "cluster",
+        "nodes": group,
+        "writers": [order.own],
+        "wait": {"connected": connected, "quorate": True, "writable": True},
+    }
+    return result | _told("the quorate nodes' part", step, seen)
+
+
+def _has(step: dict, observed: dict, order: Order) -> bool:
+    """
+    Tell whether all these nodes run the links of a step already, from one and the same file.
+    """
+    nodes = observed["nodes"]
+    copies = {(f.get(key) or {}).get("text") for f in nodes.values() for key in ("local", "cluster_file")}
+    view = ring_observed.View(order.layout, observed)
+    try:
+        one, want = (
+            {
+                number: ring_observed.signature(number, link["addresses"], link["options"])
+                for number, link in ring_conf.parse(text).links().items()
+            }
+            for text in (next(iter(copies)) or "", step["conf"])
+        )
+    except ring_conf.ConfError:
+        return False
+    return len(copies) == 1 and one == want and all(view.current.get(name) == want for name in nodes)
 
 
 def _keeps(text: str, own: dict, order: Order) -> bool:
@@ -357,45 +432,56 @@ def _adopted(text, version, source, order, own):
     }
 
 
-def revival(order: Order, observed: dict) -> dict | None:
-    """Return the step that starts this node's stopped corosync, if that is safe; None if it is not.
+def changed(before: dict, after: dict) -> dict:
+    """Return ``{node or "cluster": unified diff}`` of the files between two looks; equal ones are left out.
 
-    Safe is: every other node that takes part was asked, runs, is quorate, and all have the same file and run
-    it; and this node's file is that one, or an older one that is replaced before the start. A daemon that
-    starts with an older file than its peers exits, and can hang ``/etc/pve`` on all nodes.
+    :param before, after: facts of the nodes that could be asked; one that is in only one of them is left out.
     """
-    own = observed["nodes"][order.own]
-    others = [observed["nodes"].get(name) for name in order.peers]
-    if (
-        own.get("runtime")
-        or not others
-        or not all(facts and quorate(facts) and facts.get("local") for facts in others)
-    ):
-        return None
-    texts = {facts["local"]["text"] for facts in others}
-    version = others[0]["local"]["version"]
-    if len(texts) > 1 or any((facts.get("runtime") or {}).get("version") != version for facts in others):
-        return None
-    mine, text = own.get("local") or {}, texts.pop()
-    if mine.get("text") != text and (mine.get("version") or 0) >= (version or 0):
-        return None
-    doc = ring_conf.parse(text)
-    if order.own not in doc.nodes():
-        return None
-    return {
-        "number": 1,
-        "act": "restart",
-        "version": version,
-        "conf": text,
-        "deadline_s": 40,
-        "links": {n: "" for n in doc.links()},
-        "add": [],
-        "remove": [],
-        "change": [],
-        "cost": "none",
-        "text": "start corosync with the file that the other nodes run",
-        "wait": {"connected": {}, "quorate": True, "writable": True},
+    found = {}
+    for name in sorted(set(before["nodes"]) & set(after["nodes"])):
+        one, two = before["nodes"][name], after["nodes"][name]
+        texts = [(facts.get("local") or {}).get("text") or "" for facts in (one, two)]
+        found[name] = ring_conf.diff(*texts)
+        if one.get("cluster_file") and two.get("cluster_file"):
+            texts = [facts["cluster_file"]["text"] for facts in (one, two)]
+            shown = ring_conf.diff(*texts, "/etc/pve/corosync.conf")
+            found["cluster"] = found.get("cluster") or shown
+    return {name: text for name, text in found.items() if text}
+
+
+def own_rows(order: Order, facts: dict, trust: list[str]) -> tuple[list[dict], list[dict]]:
+    """Return what one node can see of the exit checklist beyond the links, and a finding on what is not so.
+
+    :param facts: this node's facts.
+    :param trust: what is wrong with its certificate and host keys.
+    """
+    wanted = {n: ring_addr.canonical(a) for n, a in order.layout["primary"]["addresses"].items()}
+    members = (facts.get("pmxcfs") or {}).get("members")
+    seen = {
+        "names": {n: ((facts.get("names") or {}).get(n) or [None])[0] for n in wanted},
+        "primary": {n: member_address(members, n) for n in wanted},
     }
+    network = order.layout["primary"]["network"]
+    rows = []
+    for item, where in (("names", "/etc/hosts"), ("primary", ".members")):
+        wrong = [f"{n} is {seen[item][n] or 'missing'}, not {a}" for n, a in sorted(wanted.items())]
+        wrong = [text for text, n in zip(wrong, sorted(wanted)) if seen[item][n] != wanted[n]]
+        rows.append((f"{item} on {order.own}", wrong, f"primary network {network} in {where}"))
+    rows.append((f"certificate on {order.own}", trust, "covers name and address, host keys are known"))
+    rows = [
+        {"item": item, "ok": not wrong, "seen": "; ".join(wrong) or "so", "expected": expected}
+        for item, wrong, expected in rows
+    ]
+    bad = [row["item"] for row in rows if not row["ok"]]
+    if not bad:
+        return rows, []
+    item = finding(
+        "alone-to-follow",
+        f"not as layout {order.layout['name']} wants it: {', '.join(bad)}",
+        data={"items": bad},
+        remedy="with quorum: highstate on this node (salt-call state.apply, without a master --local)",
+    )
+    return rows, [item]
 
 
 def judged(report: dict, checklist: list[dict], findings: list[dict]) -> dict:

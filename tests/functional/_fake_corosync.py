@@ -127,7 +127,7 @@ Quorate:          {"Yes" if yes else "No"}
 
 Votequorum information
 ----------------------
-Expected votes:   2
+Expected votes:   {state.get("expected", 2)}
 Highest expected: 2
 Total votes:      {2 if yes else 1}
 Quorum:           2 {"" if yes else "Activity blocked"}
@@ -158,6 +158,12 @@ def systemctl(state, args):
         with change() as state:
             state["running"] = not state["exits"]
             if state["running"]:
+                apply(state)
+        return 0
+    if args[0] == "start":
+        with change() as state:
+            if not state["running"]:
+                state["running"] = not state["exits"]
                 apply(state)
         return 0
     print(f"Result=success\nExecMainStatus=0\nActiveState={'active' if state['running'] else 'inactive'}")

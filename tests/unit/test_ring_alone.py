@@ -1,0 +1,107 @@
+"""One node's share of the degraded path, on a simulated cluster of three of which one lost its vRack card."""
+
+import pytest
+import ring_alone
+import ring_plan
+from ring_sim import Sim, address, read
+
+NODES = ("pve1", "pve2", "pve3")
+PILLAR = {
+    "cluster_name": "prod",
+    "nodes": {
+        name: {"nodeid": number, "addresses": {net: address(net, number) for net in ("vrack", "public")}}
+        for number, name in enumerate(NODES, 1)
+    },
+    "layouts": {
+        "nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"},
+        "degraded": {"links": {0: {"network": "public"}, 1: {"network": "vrack"}}, "primary": "public"},
+    },
+    "layout": "nominal",
+}
+
+
+def order(own):
+    return ring_alone.Order(PILLAR, own, own, "degraded")
+
+
+@pytest.fixture
+def sim():
+    return Sim({0: "vrack"}, NODES, dead=[("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")])
+
+
+def observed(sim):
+    """What each node can see by ssh over the public network: all; the card of pve3 is gone."""
+    seen = sim.observed()
+    gone = address("vrack", 3)
+    rows = seen["nodes"]["pve3"]["addresses"]
+    seen["nodes"]["pve3"]["addresses"] = {
+        name: [text for text in texts if not text.startswith(gone)] for name, texts in rows.items()
+    }
+    return seen
+
+
+def majority(sim, own="pve1"):
+    asked, seen = order(own), observed(sim)
+    return ring_alone.majority_part(asked, seen, asked.plan(seen, [])[1])
+
+
+def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_takes_it_over(sim):
+    made, found = order("pve1").plan(observed(sim), [])
+    assert made["steps"] == [] and "alone-needs-all" in [item["code"] for item in found]
+    part = majority(sim)
+    step = part["step"]
+    assert (step["act"], step["nodes"], step["remove"], part["cut"]) == (
+        "cluster",
+        ["pve1", "pve2"],
+        [],
+        ["pve3"],
+    )
+    assert all("pve3" not in pair for pairs in step["wait"]["connected"].values() for pair in pairs)
+    assert set(part["diffs"]) == {"pve1", "pve2", "cluster"}
+    assert "alone-needs-all" not in [item["code"] for item in part["findings"]]
+
+    sim.take(step)
+    assert sim.lost == [] and sim.daemons["pve3"].version == 5 and sim.quorate(["pve1", "pve2"])
+    assert majority(sim, "pve2")["step"] is None, "done already: no version is used up by another run"
+
+    own = ring_alone.own_part(order("pve3"), observed(sim))
+    assert "part-adopted" in [item["code"] for item in own["findings"]]
+    assert own["step"]["conf"] == step["conf"]
+    sim.take(own["step"] | {"nodes": ["pve3"]})
+    assert sim.partitions() == [list(NODES)] and sim.lost == []
+
+    asked = order("pve1")
+    made, found = asked.plan(observed(sim), [])
+    assert made["steps"] and ring_alone.majority_part(asked, observed(sim), found) is None
+    for step in made["steps"]:
+        sim.take(step)
+        assert sim.missing(step) == [] and sim.lost == []
+    assert {n: a["pve3"] for n, a in read(sim.daemons["pve3"].local)[1].items()} == {
+        0: address("public", 3),
+        1: address("vrack", 3),
+    }
+
+
+def test_the_cut_off_node_has_no_share_of_the_quorate_ones(sim):
+    assert majority(sim, "pve3") is None
+
+
+def test_a_whole_cluster_has_no_share(sim):
+    sim.dead.clear()
+    assert majority(sim) is None
+
+
+def test_a_file_that_changed_between_two_looks_is_told_as_it_is(sim):
+    before = observed(sim)
+    sim.take(majority(sim)["step"])
+    found = ring_alone.changed(before, observed(sim))
+    assert set(found) == {"pve1", "pve2", "cluster"}
+    assert found["pve1"] == majority_diff(before, observed(sim))
+    del before["nodes"]["pve1"]
+    assert set(ring_alone.changed(before, observed(sim))) == {"pve2", "cluster"}
+    assert ring_alone.changed(observed(sim), observed(sim)) == {}
+
+
+def majority_diff(before, after):
+    step = {"conf": after["nodes"]["pve1"]["local"]["text"]}
+    return ring_plan.diffs({"steps": [step], "skip": []}, before)["pve1"]
