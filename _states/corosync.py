@@ -12,9 +12,14 @@ The layout of a cluster's links, and the files around it, as states.
 .. versionadded:: 0.1.0
 """
 
+import time
+
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync"
+
+#: seconds for a node to come back into its cluster: pvecm add takes 10 to 12, and an ssh key is made.
+REBUILD_WAIT = 240
 
 
 def __virtual__():
@@ -26,7 +31,16 @@ def __virtual__():
     )
 
 
-def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=300, patience=30):
+def ring_layout(
+    name,
+    layout=None,
+    degraded=False,
+    skip=None,
+    force=None,
+    wait=300,
+    patience=30,
+    rebuild=REBUILD_WAIT,
+):  # pylint: disable=too-many-arguments
     """
     Hold a layout of the pillar: links, options and versions, on all nodes, by the run of whichever node comes
     first.
@@ -39,7 +53,7 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
 
     degraded
         Without quorum the state fails and touches nothing. With this, it does this node's part of the
-        degraded path.
+        degraded path; so does a quorate node that others are cut off from.
 
     skip, force
         Nodes to go on without, and codes of findings to go on in spite of.
@@ -50,6 +64,11 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
     patience
         Seconds to wait for the quorum after this node's part of the degraded path.
 
+    rebuild
+        A freshly installed node cannot join by itself, since the others do not know its ssh key. So it asks
+        the master by the event ``corosync/<cluster>/rebuild/<node>``, which ``states/reactor/rebuild.sls`` is
+        for, and waits this many seconds until it is a member. 0: it does not ask.
+
     The change goes through the cluster file, live and step by step, and each step is read back on all nodes.
     With ``test=True`` the same steps and diffs are reported, and nothing is touched.
 
@@ -59,23 +78,20 @@ def ring_layout(name, layout=None, degraded=False, skip=None, force=None, wait=3
           corosync.ring_layout: []
     """
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    how = {"degraded": degraded, "skip": skip, "force": force, "wait": wait, "patience": patience}
     try:
-        report = __salt__["corosync.apply"](
-            layout,
-            test=__opts__["test"],
-            degraded=degraded,
-            skip=skip,
-            force=force,
-            wait=wait,
-            patience=patience,
-        )
+        report = __salt__["corosync.apply"](layout, test=__opts__["test"], **how)
+        joined, said = _rebuilt(report, rebuild)
+        if joined and not __opts__["test"]:
+            report = __salt__["corosync.apply"](layout, **how)
     except CommandExecutionError as exc:
         ret["comment"] = str(exc)
         return ret
-    ret["changes"] = _changes(report)
-    ret["comment"] = _comment(report)
+    ret["changes"] = joined | _changes(report)
+    ret["comment"] = "\n".join(filter(None, [said, "" if joined and __opts__["test"] else _comment(report)]))
     result = report["result"]
-    ret["result"] = None if result == "test" else result in ("already", "reached")
+    would = __opts__["test"] and (joined or result == "test")
+    ret["result"] = None if would else result in ("already", "reached")
     return ret
 
 
@@ -107,20 +123,47 @@ def authkey_managed(name="/etc/corosync/authkey"):
     return ret
 
 
+def _rebuilt(report, seconds):
+    """
+    Have the master bring this node back into its cluster, if it is freshly installed: ``(changes, text)``.
+    """
+    fresh = next((item for item in report["findings"] if item["code"] == "alone-not-member"), None)
+    if fresh is None or not float(seconds):
+        return {}, ""
+    cluster, node = report["cluster"], fresh["data"]["node"]
+    tag = f"corosync/{cluster}/rebuild/{node}"
+    changes = {"rebuild": {"old": "in no cluster", "new": f"member of {cluster}"}}
+    if __opts__["test"]:
+        return changes, f"{node} is freshly installed; the master would be asked by the event {tag}"
+    if not __salt__["event.send"](tag, {"node": node, "cluster": cluster}):
+        return {}, f"{node} is freshly installed, and there is no master to bring it back"
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        facts = __salt__["corosync.facts"]()
+        if (facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"]:
+            return changes, f"the master was asked by the event {tag}, and {node} has joined"
+        time.sleep(2.0)
+    return {}, (
+        f"the master was asked by the event {tag}, and {node} did not join within {float(seconds):g} s: is"
+        " its reactor configured (docs/highstate.md)? salt-run corosync.journal shows what it did"
+    )
+
+
 def _changes(report):
     """
-    Return what changed, or would: the steps, and one diff for each file.
+    Return what changed, or would: the steps, and one diff for each file. After a run the diffs are of the
+    files as they were read back, so that a step that failed and did write is among them.
     """
+    diffs = dict(report.get("diffs") or {})
     if report["result"] == "test":
         told = [step["text"] for step in report.get("steps") or ()]
+    elif report["result"] in ("already", "refused") and not diffs:
+        told = []
     else:
-        told = [row["text"] for row in report.get("done") or () if row["ok"]]
-    if report["result"] in ("already", "refused") or not told:
-        return {}
-    changes = {"steps": told}
-    if report.get("diffs"):
-        changes["diff"] = dict(report["diffs"])
-    return changes
+        done = report.get("done") or ()
+        told = [row["text"] for row in done if row["ok"]]
+        told += [f"{row['text']} (failed)" for row in done if diffs and not row["ok"]]
+    return ({"steps": told} if told else {}) | ({"diff": diffs} if diffs else {})
 
 
 def _comment(report):

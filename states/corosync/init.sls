@@ -1,8 +1,8 @@
-# Everything that a node needs, in this order: packages and key, the firewall, the links of the layout, and only then
-# the names that replication and migration follow.
+# Everything that a node needs, in this order: packages, the firewall, the links of the layout, the key that a join
+# brings, and only then the names that replication and migration follow.
 include:
   - corosync.packages
-  - corosync.key
   - corosync.firewall
   - corosync.links
+  - corosync.key
   - corosync.names

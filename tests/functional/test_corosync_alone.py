@@ -6,14 +6,18 @@ import threading
 import time
 
 import pytest
+import ring_alone
 import ring_conf
 import ring_facts
 import ring_hold
+import ring_peers
 import ring_pve_lock
+import ring_verify
+import salt.loader
 from _corosync_world import PUBLIC, VRACK, conf
 from _pve_world import put
 from _two_nodes import INTERFACES, Pair, parsed
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 LOCK = ring_pve_lock.LOCK
 
@@ -53,6 +57,7 @@ def test_ssh_goes_to_pves_own_address_with_its_own_host_key(pair):
     pair.call("corosync.observe")
     line = pair.one.calls("ssh ")[0]
     for word in (
+        "-T",
         "BatchMode=yes",
         "ConnectTimeout=5",
         "HostKeyAlias=pve2",
@@ -62,6 +67,13 @@ def test_ssh_goes_to_pves_own_address_with_its_own_host_key(pair):
     ):
         assert word in line
     assert len(pair.one.calls("ssh ")) == 1
+
+
+def test_ssh_does_without_a_host_key_file_that_pve_does_not_keep(pair):
+    (pair.one.pve / "nodes/pve2/ssh_known_hosts").unlink()  # pve-cluster before 8.0.6
+    assert pair.call("corosync.observe")["silent"] == []
+    line = pair.one.calls("ssh ")[0]
+    assert "KnownHostsFile" not in line and "HostKeyAlias=pve2" in line
 
 
 def test_a_dead_link_is_tried_last(pair):
@@ -101,6 +113,22 @@ def test_status_shows_both_nodes(pair):
     assert told["in_force"] == ["nominal"] and told["result"] == "ok"
     assert told["matrix"]["pve2"]["pve1"] == {0: "connected"}
     assert told["versions"] == {"local": 5, "cluster_file": 5, "runtime": 5}
+
+
+def test_status_that_has_errors_sets_the_exit_code(pair):
+    pair.call("corosync.status")
+    assert "retcode" not in pair.context
+    pair.quorum(False, dead=[0])
+    told = pair.call("corosync.status")
+    assert (told["result"], told["retcode"], pair.context["retcode"]) == ("errors", 1, 1)
+
+
+@pytest.mark.parametrize("argument", [{"wait": "abc"}, {"patience": "soon"}, {"wait": -1}, {"wait": True}])
+def test_seconds_that_are_none_are_refused_with_what_is_allowed(pair, argument):
+    name, value = argument.popitem()
+    with pytest.raises(SaltInvocationError, match=f"{name}={value!r}: seconds are needed"):
+        pair.call("corosync.apply", **{name: value})
+    assert not pair.one.calls("ssh ")
 
 
 def test_status_without_a_pillar_shows_this_node_and_asks_nobody(pair):
@@ -160,6 +188,36 @@ def test_each_file_is_checked_on_both_nodes_before_anything_is_written(pair):
     assert told["result"] == "failed" and codes(told)[0] == "stage-failed"
     assert "pve2: parser error" in told["findings"][0]["text"]
     assert no_link_added(pair) and pair.call("corosync.busy") is None
+
+
+def test_a_file_that_another_node_could_not_check_is_not_used(pair):
+    (pair.deaf.parent / "deaf-check").touch()
+    told = pair.call("corosync.apply", "degraded")
+    assert (told["result"], codes(told)[0]) == ("failed", "stage-failed")
+    assert "pve2: corosync -t could not be asked" in told["findings"][0]["text"]
+    assert no_link_added(pair) and told["diffs"] == {}
+
+
+def test_a_step_that_failed_and_did_write_is_among_the_changes(pair, monkeypatch):
+    plan = ring_alone.Order.plan
+
+    def short(self, observed, findings):
+        made, found = plan(self, observed, findings)
+        for step in made["steps"]:
+            step["deadline_s"] = 3
+        return made, found
+
+    monkeypatch.setattr(ring_alone.Order, "plan", short)
+    planned = pair.call("corosync.plan", "degraded")
+    assert len(planned["steps"]) > 1
+    pair.two.daemon(dead_links=[2])
+    with pair.pmxcfs():
+        ret = pair.state("corosync.ring_layout", "links", layout="degraded")
+    assert ret["result"] is False, ret
+    assert ret["changes"]["steps"] == [f"{planned['steps'][0]['text']} (failed)"]
+    diffs = ret["changes"]["diff"]
+    assert set(diffs) == {"pve1", "pve2", "cluster"}
+    assert "config_version: 6" in diffs["pve1"] and diffs != planned["diffs"], "what is there, not the plan"
 
 
 def test_a_step_that_another_node_does_not_show_stops_the_run(pair):
@@ -271,10 +329,93 @@ def test_a_stopped_daemon_with_the_file_of_the_others_is_started(pair):
     stop(pair, conf(5, extra=INTERFACES))
     tested = pair.state("corosync.ring_layout", "links", test=True)
     assert tested["result"] is None and "start corosync" in tested["changes"]["steps"][0]
+    assert not pair.one.calls("systemctl start")
     pair.one.mount(writable=True)
     ret = pair.state("corosync.ring_layout", "links")
-    assert ret["result"] is True and ret["changes"]["steps"] == tested["changes"]["steps"], ret
+    assert ret["result"] is True and ret["changes"] == tested["changes"], ret
     assert pair.one.daemon()["running"] is True
+    assert not pair.one.calls("systemctl restart")
+
+
+def test_the_change_of_layout_after_a_start_is_told_before(pair):
+    stop(pair, conf(4, extra=INTERFACES))
+    pair.one.mount(writable=True)
+    tested = pair.state("corosync.ring_layout", "links", test=True, layout="degraded")
+    assert tested["result"] is None and len(tested["changes"]["steps"]) > 2, tested
+    with pair.pmxcfs():
+        ret = pair.state("corosync.ring_layout", "links", layout="degraded")
+    assert ret["result"] is True and ret["changes"] == tested["changes"], ret
+
+
+def test_nothing_to_change_and_a_false_checklist_is_told_before_as_it_is_after(pair, monkeypatch):
+    monkeypatch.setattr(ring_verify, "ITEMS", ring_verify.ITEMS | {"quorum": lambda world: (False, "1", "2")})
+    tested = pair.state("corosync.ring_layout", "links", test=True)
+    done = pair.state("corosync.ring_layout", "links")
+    for ret in (tested, done):
+        assert (ret["result"], ret["changes"]) == (False, {}) and "not true: quorum" in ret["comment"], ret
+
+
+@pytest.mark.parametrize("state", ["active", "activating", "deactivating", "unknown"])
+def test_a_daemon_that_cannot_be_asked_is_left_alone(pair, state):
+    pair.one.tool("corosync-cmapctl", "echo 'Error CS_ERR_TRY_AGAIN'; exit 1")
+    pair.one.tool("systemctl", f"printf 'Result=success\\nExecMainStatus=0\\nActiveState={state}\\n'")
+    told = pair.call("corosync.apply")
+    assert told["result"] == "refused" and "runtime-unreadable" in codes(told), told
+    assert not [line for line in pair.one.calls("systemctl ") if " show " not in line]
+    assert pair.one.local.read_text() == conf(5, extra=INTERFACES)
+
+
+def test_the_other_nodes_are_asked_again_just_before_the_start(pair, monkeypatch):
+    stop(pair, conf(4, extra=INTERFACES))
+    pair.one.mount(writable=True)
+    gather, looks = ring_peers.Sight.gather, []
+
+    def later(self, own=None):
+        looks.append(pair.one.daemon()["running"])
+        if len(looks) == 2:
+            assert ring_conf.parse(pair.one.local.read_text()).version == 5
+            text = conf(6, extra=INTERFACES)
+            for path in (pair.two.local, pair.two.cluster, pair.one.cluster):
+                put(path, text)
+            pair.two.daemon(version=6)
+        return gather(self, own)
+
+    monkeypatch.setattr(ring_peers.Sight, "gather", later)
+    ret = pair.state("corosync.ring_layout", "links")
+    assert ret["result"] is True, ret
+    assert pair.one.daemon()["version"] == 6 and looks[:3] == [False, False, False]
+    assert len(pair.one.calls("systemctl start")) == 1
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_the_one_of_two_nodes_that_is_stopped_starts_without_quorum_of_the_other(pair, version):
+    stop(pair, conf(version, extra=INTERFACES))
+    pair.two.daemon(quorate=False)
+    tested = pair.state("corosync.ring_layout", "links", test=True)
+    assert tested["result"] is None and len(tested["changes"]["steps"]) == 1, tested
+    pair.one.mount(writable=True)
+    start = threading.Thread(target=lambda: back(pair), daemon=True)
+    start.start()
+    ret = pair.state("corosync.ring_layout", "links", patience=20)
+    start.join()
+    assert ret["result"] is True and ret["changes"] == tested["changes"], ret
+    assert pair.one.local.read_text() == conf(5, extra=INTERFACES)
+
+
+def back(pair):
+    end = time.monotonic() + 60
+    while not pair.one.daemon()["running"] and time.monotonic() < end:
+        time.sleep(0.1)
+    pair.two.daemon(quorate=True)
+
+
+def test_where_all_are_stopped_the_newest_file_starts(pair):
+    stop(pair, conf(4, extra=INTERFACES))
+    pair.two.daemon(running=False)
+    pair.one.daemon(quorate=False)
+    told = pair.call("corosync.apply", patience=0.2)
+    assert told["result"] == "waiting" and told["done"][0]["ok"], told
+    assert pair.one.daemon()["running"] and pair.one.local.read_text() == conf(5, extra=INTERFACES)
 
 
 def test_a_stopped_daemon_gets_the_newer_file_before_it_starts(pair):
@@ -287,19 +428,21 @@ def test_a_stopped_daemon_gets_the_newer_file_before_it_starts(pair):
     assert "config_version: 4" in ret["changes"]["diff"]["pve1"]
 
 
-@pytest.mark.parametrize("why", ["silent", "newer here", "other without quorum"])
+@pytest.mark.parametrize("why", ["silent", "newer here", "other cannot be asked", "others differ"])
 def test_a_stopped_daemon_is_not_started_where_that_could_harm(pair, why):
     stop(pair, conf(9 if why == "newer here" else 4, extra=INTERFACES))
     before = pair.one.local.read_text()
     if why == "silent":
         pair.deaf.touch()
-    if why == "other without quorum":
-        pair.two.daemon(quorate=False)
+    if why == "other cannot be asked":
+        pair.two.tool("corosync-cmapctl", "exit 1")
+    if why == "others differ":
+        pair.two.daemon(version=6)
     ret = pair.state("corosync.ring_layout", "links")
     assert (ret["result"], ret["changes"]) == (False, {})
-    assert "salt-run corosync.apply nominal" in ret["comment"]
+    assert "config_version" in ret["comment"] and "systemctl start corosync" in ret["comment"]
     assert pair.one.daemon()["running"] is False and pair.one.local.read_text() == before
-    assert not pair.one.calls("systemctl restart")
+    assert not [line for line in pair.one.calls("systemctl ") if " show " not in line]
 
 
 # ---- not quorate
@@ -323,6 +466,10 @@ def test_this_nodes_part_only_adds_and_is_done_once(pair):
     told = pair.call("corosync.apply", "degraded", degraded=True, patience=0.3)
     assert (told["result"], told["retcode"]) == ("waiting", 1)
     assert told["diffs"] == tested["diffs"] and set(told["diffs"]) == {"pve1"}
+    rows = {row["item"]: row for row in told["checklist"]}
+    assert rows["quorum"]["ok"] is False and rows["names on pve1"]["ok"] is False
+    assert "pve1 is 10.66.0.1, not 198.51.100.10" in rows["primary on pve1"]["seen"]
+    assert "pve-ssl.pem does not exist" in rows["certificate on pve1"]["seen"]
     assert (
         "salt-call --local corosync.apply degraded degraded=True"
         in [item["remedy"] for item in told["findings"] if item["code"] == "part-done"][0]
@@ -340,9 +487,7 @@ def test_this_nodes_part_only_adds_and_is_done_once(pair):
     assert ring_conf.parse(pair.one.local.read_text()).version == 6, "no version is used up"
 
 
-def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair, monkeypatch):
-    import ring_alone
-
+def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair):
     pair.quorum(False, dead=[0])
     facts = {"pve1": pair.call("corosync.facts"), "pve2": pair.call("corosync.observe")["nodes"]["pve2"]}
     parts = [
@@ -403,12 +548,56 @@ def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
 
 
 def test_a_fresh_node_is_told_how_to_join(pair):
-    pair.one.daemon(running=False)
-    for path in (pair.one.local, pair.one.cluster, pair.one.root / "etc/corosync/authkey"):
-        path.unlink()
+    reinstalled(pair)
     ret = pair.state("corosync.ring_layout", "links")
     assert (ret["result"], ret["changes"]) == (False, {})
     assert """orch.rebuild pillar='{"node": "pve1"}'""" in ret["comment"]
+    assert "there is no master" in ret["comment"]
+
+
+def reinstalled(pair):
+    pair.one.daemon(running=False)
+    for path in (pair.one.local, pair.one.cluster, pair.one.root / "etc/corosync/authkey"):
+        path.unlink()
+
+
+def asked(pair, answer, test=False, **kwargs):
+    """Run the state with a master that is there; return the events and the result."""
+    opts, events = pair.opts(test), []
+    functions = salt.loader.minion_mods(opts)
+
+    def send(tag, data):
+        events.append((tag, data))
+        answer()
+        return True
+
+    functions._dict["event.send"] = send
+    states = salt.loader.states(opts, functions, salt.loader.utils(opts), {})
+    return events, states["corosync.ring_layout"]("links", **kwargs)
+
+
+def test_a_fresh_node_asks_the_master_and_goes_on_when_it_has_joined(pair):
+    reinstalled(pair)
+
+    def join():
+        for path in (pair.one.local, pair.one.cluster):
+            put(path, conf(5, extra=INTERFACES))
+        put(pair.one.root / "etc/corosync/authkey", "the-secret-of-the-cluster", 0o400)
+        pair.one.daemon(running=True)
+
+    events, ret = asked(pair, join, test=True)
+    assert events == [] and ret["result"] is None and set(ret["changes"]) == {"rebuild"}, ret
+    events, ret = asked(pair, join)
+    assert events == [("corosync/prod/rebuild/pve1", {"node": "pve1", "cluster": "prod"})]
+    assert ret["result"] is True and set(ret["changes"]) == {"rebuild"}, ret
+
+
+def test_a_fresh_node_that_nobody_brings_back_fails_with_the_command(pair):
+    reinstalled(pair)
+    events, ret = asked(pair, lambda: None, rebuild=0.5)
+    assert len(events) == 1 and (ret["result"], ret["changes"]) == (False, {})
+    assert "did not join within 0.5 s" in ret["comment"] and "orch.rebuild" in ret["comment"]
+    assert asked(pair, lambda: None, rebuild=0)[0] == []
 
 
 # ---- the lock

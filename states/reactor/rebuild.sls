@@ -1,0 +1,16 @@
+{#- A reinstalled node asks, from its highstate, to be brought back into its cluster. On the master:
+
+        reactor:
+          - 'corosync/*/rebuild/*':
+            - salt://reactor/rebuild.sls
+
+    `data['id']` is the minion that sent the event. The runner rebuilds the node that the pillar gives to that minion, and
+    no other; and nothing but an empty node. #}
+{%- set asked = data.get('data') or {} %}
+{%- if data.get('id') and asked.get('node') %}
+bring the node back:
+  runner.corosync.rebuild_asked:
+    - args:
+      - minion: {{ data['id'] | json }}
+      - node: {{ asked['node'] | json }}
+{%- endif %}

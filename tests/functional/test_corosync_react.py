@@ -1,0 +1,87 @@
+"""What a node may have the master do by an event: the reactor's file, and the runner that it starts."""
+
+import json
+
+import pytest
+import salt.config
+import salt.loader
+import salt.template
+from _pve_world import REPO
+from _two_nodes import PILLAR
+from salt.exceptions import SaltInvocationError
+
+
+@pytest.fixture
+def opts(tmp_path):
+    found = salt.config.DEFAULT_MASTER_OPTS.copy()
+    found.update(
+        cachedir=str(tmp_path),
+        extension_modules=str(tmp_path / "extmods"),
+        runner_dirs=[str(REPO / "_runners")],
+        utils_dirs=[str(REPO / "_utils")],
+        renderer="jinja|yaml",
+        renderer_blacklist=[],
+        renderer_whitelist=[],
+    )
+    return found
+
+
+def ask(opts, minion, node, pillar):
+    """Call the runner; return what it had rebuilt."""
+    runners, rebuilt = salt.loader.runner(opts), []
+    runners._dict["pillar.show_pillar"] = lambda _minion: pillar
+    runners._dict["corosync.rebuild"] = lambda *args, **kwargs: rebuilt.append((args, kwargs))
+    try:
+        runners["corosync.rebuild_asked"](minion, node)
+    finally:
+        assert len(rebuilt) < 2
+    return rebuilt
+
+
+def test_a_node_that_asks_for_itself_is_rebuilt(opts):
+    pillar = json.loads(json.dumps(PILLAR))
+    pillar["nodes"]["pve2"]["minion"] = "pve2.example"
+    rebuilt = ask(opts, "pve2.example", "pve2", {"corosync": pillar})
+    assert rebuilt == [(("pve2",), {"cluster": "prod", "progress": False, "brief": True})]
+
+
+@pytest.mark.parametrize(
+    "minion, node, text",
+    [
+        ("pve1", "pve2", "its pillar allows pve1"),
+        ("other", "pve2", "its pillar allows none"),
+        ("pve1", "pve9", "its pillar allows pve1"),
+        ("pve1", ["pve1"], "its pillar allows pve1"),
+    ],
+)
+def test_a_minion_that_asks_for_another_node_is_refused(opts, minion, node, text):
+    with pytest.raises(SaltInvocationError, match=text):
+        ask(opts, minion, node, {"corosync": PILLAR})
+
+
+def test_a_minion_without_the_pillar_is_refused(opts):
+    with pytest.raises(SaltInvocationError, match="nothing was done"):
+        ask(opts, "pve1", "pve1", {})
+
+
+def rendered(opts, data):
+    rend = salt.loader.render(opts, {})
+    path = str(REPO / "states/reactor/rebuild.sls")
+    return salt.template.compile_template(path, rend, "jinja|yaml", [], [], tag="t", data=data)
+
+
+def test_the_reactor_names_the_sender_as_the_master_knows_it(opts):
+    told = rendered(opts, {"id": "pve2", "data": {"node": "pve2", "id": "pve1", "minion": "pve1"}})
+    (call,) = told.values()
+    assert call == {"runner.corosync.rebuild_asked": [{"args": [{"minion": "pve2"}, {"node": "pve2"}]}]}
+
+
+def test_the_reactor_lets_no_text_out_of_its_place(opts):
+    odd = "pve2\n- evil: {{ 1 }}"
+    (call,) = rendered(opts, {"id": "pve2", "data": {"node": odd}}).values()
+    assert call["runner.corosync.rebuild_asked"][0]["args"][1] == {"node": odd}
+
+
+@pytest.mark.parametrize("data", [{}, {"id": "pve2"}, {"data": {"node": "pve2"}}, {"id": "pve2", "data": {}}])
+def test_an_event_without_sender_or_node_starts_nothing(opts, data):
+    assert not rendered(opts, data)
