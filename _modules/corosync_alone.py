@@ -83,7 +83,7 @@ def plan(layout=None, degraded=False, skip=None, force=None):
         A layout of the pillar; default the one that the pillar wants.
 
     degraded
-        Without quorum: plan this node's part of the degraded path.
+        Without quorum, or with it where nodes are cut off: plan this node's part of the degraded path.
 
     skip, force
         Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas
@@ -120,7 +120,8 @@ def apply(
     degraded
         Without quorum, nothing is touched; with this, this node's part of the degraded path is done: a link
         is added to its own local file. The other nodes do theirs by the same command, and the node that sees
-        the quorum come back within ``patience`` finishes the change for all.
+        the quorum come back within ``patience`` finishes the change for all. A quorate node that others are
+        cut off from adds the link through the cluster file; they take that file over by the same command.
 
     skip, force
         Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas

@@ -53,7 +53,7 @@ class Parts:
         while not failed:
             observed, findings = self.cluster.gather()
             made, seen = self.order.plan(observed, findings)
-            if not errors(seen, self.order.force) and made["steps"]:
+            if not errors(seen, self.order.force):
                 self.say(f"{', '.join(part['cut'])} joined")
                 return self.planned_steps(made, seen, observed, lock)
             if time.monotonic() >= end:

@@ -2,6 +2,7 @@
 
 import pytest
 import ring_alone
+import ring_alone_parts
 import ring_plan
 from ring_sim import Sim, address, read
 
@@ -105,3 +106,69 @@ def test_a_file_that_changed_between_two_looks_is_told_as_it_is(sim):
 def majority_diff(before, after):
     step = {"conf": after["nodes"]["pve1"]["local"]["text"]}
     return ring_plan.diffs({"steps": [step], "skip": []}, before)["pve1"]
+
+
+class Job(ring_alone_parts.Parts):
+    """The run of pve1, with the simulation for the daemons; ``meanwhile`` happens at the second look."""
+
+    degraded, test, run, before = True, False, "run1", None
+
+    def __init__(self, sim, patience, meanwhile=lambda: None):
+        self.sim, self.patience, self.meanwhile = sim, patience, meanwhile
+        self.order, self.cluster, self.looks, self.runs = order("pve1"), self, 0, []
+
+    def gather(self):
+        self.looks += 1
+        if self.looks == 2:
+            self.meanwhile()
+        return observed(self.sim), []
+
+    def carry_out(self, steps, lock, run="run1"):
+        self.runs.append(run)
+        for step in steps:
+            self.sim.take(step)
+        return []
+
+    def planned_steps(self, made, _found, _observed, lock):
+        self.carry_out(made["steps"], lock)
+        return {"result": "reached"}
+
+    def say(self, _text):
+        pass
+
+    def checklist(self, _observed):
+        return [], []
+
+    def report(self, _observed, findings, result, summary):
+        return {"findings": findings, "result": result, "summary": summary}
+
+    def go(self):
+        return self.majority_part(
+            ring_alone.majority_part(self.order, observed(self.sim), self.found()), observed(self.sim), None
+        )
+
+    def found(self):
+        return self.order.plan(observed(self.sim), [])[1]
+
+
+def test_the_quorate_nodes_go_on_to_the_layout_when_the_third_has_joined(sim, monkeypatch):
+    monkeypatch.setattr(ring_alone_parts.time, "sleep", lambda seconds: None)
+
+    def third():
+        own = ring_alone.own_part(order("pve3"), observed(sim))
+        sim.take(own["step"] | {"nodes": ["pve3"]})
+
+    job = Job(sim, 60, third)
+    assert job.go()["result"] == "reached"
+    assert job.runs == ["run1-part", "run1"], "outcomes are kept by run and number"
+    assert sorted(read(sim.daemons["pve3"].local)[1]) == [0, 1] and sim.lost == []
+
+
+def test_the_quorate_nodes_name_who_must_do_its_part(sim):
+    told = Job(sim, 0).go()
+    assert told["result"] == "waiting" and sim.daemons["pve1"].version == 6
+    (item,) = [item for item in told["findings"] if item["code"] == "part-done"]
+    assert item["remedy"] == "on pve3: salt-call --local corosync.apply degraded degraded=True"
+    again = Job(sim, 0).go()
+    assert again["result"] == "waiting" and sim.daemons["pve1"].version == 6
+    assert "done already" in again["summary"]
