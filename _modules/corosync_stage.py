@@ -10,14 +10,17 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 .. versionadded:: 0.1.0
 """
 
+import contextlib
+
 import salt.utils.path
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
+    import ring_args
     import ring_files
     import ring_store
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_files, ring_store
+    from saltext.pve_corosync.utils import ring_args, ring_files, ring_store
 
 __virtualname__ = "corosync"
 
@@ -28,7 +31,7 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def stage(txn, steps, by="", ttl=900):
+def stage(txn, steps, by="", ttl=900, takes_over=()):
     """
     Check the configurations of all steps on this node and take the node's run lock; nothing else is written.
 
@@ -44,6 +47,10 @@ def stage(txn, steps, by="", ttl=900):
     ttl
         Seconds until the lock is void; every step renews it.
 
+    takes_over
+        Names of runs that are known to be dead: a lock of theirs is no obstacle. A step of theirs that is
+        still carried out here is waited for, up to 60 s; none of them can begin another.
+
     Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}]}``. The lock is taken only if all
     are ok. Raises CommandExecutionError if another run holds the lock.
 
@@ -54,8 +61,10 @@ def stage(txn, steps, by="", ttl=900):
         salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
     """
     txn = _valid(ring_store.checked_txn, txn)
+    ttl = _valid(ring_store.checked_seconds, ttl, "ttl")
+    dead = [_valid(ring_store.checked_txn, name) for name in _valid(_listed, takes_over, "takes_over")]
     checks = {}
-    for entry in steps:
+    for entry in _valid(_listed, steps, "steps"):
         _valid(ring_store.check_step, entry)
         digest = ring_files.sha256(ring_store.checked_conf(entry["conf"]))
         if digest not in checks:
@@ -69,10 +78,14 @@ def stage(txn, steps, by="", ttl=900):
     checks = list(checks.values())
     ok = all(check["ok"] for check in checks)
     try:
-        with ring_store.locked(_root(), "run", 10.0):
-            ring_store.refuse_other(_root(), txn)
+        with contextlib.ExitStack() as locks:
+            if (ring_store.holder(_root()) or {}).get("txn") in dead:
+                # before the run lock, as a step takes them: it holds the one while it asks for the other
+                locks.enter_context(ring_store.locked(_root(), "step", ring_args.TAKE_OVER_S))
+            locks.enter_context(ring_store.locked(_root(), "run", 10.0))
+            ring_store.refuse_other(_root(), txn, dead)
             if ok:
-                ring_store.take(_root(), txn, by, ttl, [check["sha256"] for check in checks])
+                ring_store.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
     except ring_store.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
     return {"ok": ok, "checks": checks}
@@ -135,6 +148,12 @@ def outcome(txn, number, phase=""):
         _valid(ring_store.checked_number, number),
         _valid(ring_store.checked_phase, phase),
     )
+
+
+def _listed(value, what):
+    if not isinstance(value, (list, tuple)):
+        raise ring_store.BadArgument(f"{what} {value!r}: a list is needed")
+    return value
 
 
 def _root():

@@ -52,10 +52,32 @@ CODES = (
     ("step-unanswered", "A node gave no outcome of the step within its deadline."),
     ("link-dead", "A link of the layout that no pair depends on is not connected."),
     ("layout-not-in-force", "A restart that keeps the layout, and no layout of the pillar is in force."),
+    ("run-broken", "The run was broken off by an error of the master."),
     ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
 )
 for _code, _title in CODES:
     ring_finding.register(_code, "error", _title, "this project", subject="Run")
+
+ring_finding.register(
+    "run-dead",
+    "info",
+    "An earlier run was ended without clean-up, and its locks on the nodes are taken over.",
+    "this project",
+    subject="Run",
+)
+
+#: how long the tools of a node may take to tell its facts, in seconds, and how much sooner than the wait for
+#: them (gather_timeout) that has to be: Salt starts a process for the call, and the answer has its way back.
+FACTS_S, FACTS_MARGIN_S = 3.0, 2.0
+
+
+def facts_timeout(gather_timeout: float) -> float:
+    """Return how long the tools of a node may take, where its facts are waited for so long."""
+    return min(FACTS_S, max(gather_timeout / 2, gather_timeout - FACTS_MARGIN_S))
+
+
+#: how long a node that takes a dead run's lock over waits for a step of that run to end, in seconds.
+TAKE_OVER_S = 60.0
 
 #: Exit codes of the runner functions.
 OK, FAILED, USAGE = 0, 1, 2

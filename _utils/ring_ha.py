@@ -68,18 +68,20 @@ def describe(facts: dict) -> str:
     return "unused: no resource is configured, the watchdog is closed"
 
 
-def guard(expected_loss_s: float, ha: dict, quorate: bool) -> dict:
+def guard(expected_loss_s: float, ha: dict, quorate: bool, seen=(), cut=()) -> dict:
     """Decide what must happen to HA around a plan.
 
     :param expected_loss_s: seconds without quorum that the plan expects; 0 for a live plan.
     :param ha: ``{node: facts of ha_manager.facts, or None for a node that gave none}``.
-    :param quorate: whether the nodes are quorate now.
+    :param quorate: whether all nodes are quorate now.
+    :param seen: nodes whose watchdog was seen open otherwise, also without facts of ``ha_manager.facts``.
+    :param cut: the nodes without quorum, where others have it.
     :returns: ``{"action": "none"|"disarm"|"stop"|"refuse", "text", "sequence"}``. ``sequence`` is a list of
         ``{"when": "before"|"after", "function", "nodes": [names], "kwargs": {}, "text"}``: each entry runs on
         its nodes at once and must be done on all of them before the next; those of ``after`` run when the
         work is over, also when it failed, and only once all nodes are members again.
     """
-    armed = sorted(node for node, facts in ha.items() if facts and facts["armed"])
+    armed = sorted({node for node, facts in ha.items() if facts and facts["armed"]}.union(seen))
     unknown = sorted(node for node, facts in ha.items() if facts is None)
     used = sorted(node for node, facts in ha.items() if facts and facts["configured"] is not False)
     if expected_loss_s <= 0:
@@ -91,7 +93,7 @@ def guard(expected_loss_s: float, ha: dict, quorate: bool) -> dict:
             f" {expected_loss_s:g} s without quorum fence nobody",
         )
     if not quorate:
-        return _without_quorum(expected_loss_s, ha, armed, unknown)
+        return _without_quorum(expected_loss_s, ha, armed, unknown, cut)
     if not armed and not unknown:
         return _answer(
             "none",
@@ -138,17 +140,25 @@ def _live_text(armed, quorate):
     )
 
 
-def _without_quorum(expected_loss_s, ha, armed, unknown):
+def _without_quorum(expected_loss_s, ha, armed, unknown, cut):
+    lost = f"{', '.join(cut)} has no quorum" if cut else "there is no quorum"
     if armed:
+        # A part with quorum could disarm for itself, but the cluster is disarmed only once every LRM has let
+        # go, and the one that is cut off does not learn of it (LRM.pm, Status.pm).
         return _answer(
             "refuse",
-            f"there is no quorum, and the watchdog is open on {', '.join(armed)}: it cannot be"
-            f" released without quorum, and {expected_loss_s:g} s more may reset the node. Use"
-            " the live strategy now",
+            f"{lost}, and the watchdog is open on {', '.join(armed)}: HA cannot be released while a node is"
+            f" without quorum, and {expected_loss_s:g} s more may reset a node. Use the live strategy now",
         )
     known = {node: facts for node, facts in ha.items() if facts}
+    if not known:
+        return _answer(
+            "refuse",
+            f"{lost}, and no node told its HA state: its LRM and CRM cannot be stopped first. Sync the"
+            " modules (saltutil.sync_all), or use the live strategy",
+        )
     text = (
-        "there is no quorum: LRM and CRM are stopped first, and started when all nodes are in one membership,"
+        f"{lost}: LRM and CRM are stopped first, and started when all nodes are in one membership,"
         " because a part of the nodes that gets quorum first would fence the others"
     )
     if unknown:

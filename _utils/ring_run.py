@@ -19,6 +19,7 @@ except ImportError:  # installed as a Salt extension
 
 # what the runner needs of both stands under one name
 OK, FAILED, USAGE = ring_args.OK, ring_args.FAILED, ring_args.USAGE
+TAKE_OVER_S, facts_timeout = ring_args.TAKE_OVER_S, ring_args.facts_timeout
 SETTINGS, RunError = ring_args.SETTINGS, ring_args.RunError
 names, choice, unknown_arguments = ring_args.names, ring_args.choice, ring_args.unknown_arguments
 settings, members, choose_cluster = ring_args.settings, ring_args.members, ring_args.choose_cluster

@@ -9,10 +9,14 @@ sequence can be driven by a test as well as by the runner. The ports:
   last answer if some have come;
 * ``note(event, tag="run", **data)``: one line of the journal;
 * ``say(text)``: one line of progress;
+* ``over``: names of runs of this master for this cluster that are no longer alive;
 * ``passed() -> seconds since the start``; ``sleep(seconds)``.
 """
 
 from __future__ import annotations
+
+import contextlib
+import traceback
 
 try:
     import ring_guard
@@ -32,6 +36,9 @@ except ImportError:  # installed as a Salt extension
         ring_verify,
     )
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
+
+#: what the name of a run's second attempt ends in.
+AGAIN = "-again"
 
 
 class Order:
@@ -141,7 +148,7 @@ class Order:
         if diff and steps:
             report["diffs"] = ring_plan.diffs(made, observed)
         if steps:
-            report["ha"] = {"text": ring_guard.words(made["expected_loss_s"], observed)}
+            report["ha"] = {"text": ring_guard.words(made["expected_loss_s"], observed, self.nodes)}
             report["next"] = [f"do it: {self.again('apply')}"]
         if steps and self.again_all:
             how = {key: value for key, value in self.how().items() if key != "strategy"}
@@ -188,6 +195,7 @@ class Run:
         self.txn, self.path = self.jid, ""
         self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
         self.carried, self.starts, self.observed = [], {}, None
+        self.dead, self.touched, self.unarmed = [], False, []
 
     def carry_out(self, **about) -> dict:
         """Gather, plan, stage, carry out the steps, verify, and return the report.
@@ -211,15 +219,20 @@ class Run:
         result = "interrupted"
         try:
             result = self._work()
+        except Exception as exc:  # pylint: disable=broad-except
+            if not self.touched:
+                raise
+            raise self._broken_off(exc) from exc
         finally:
             self.report["seconds"]["total"] = self.ports.passed()
-            self.ports.note(
-                "ended",
-                result=result,
-                seconds=self.report["seconds"],
-                summary=self.report.get("summary", ""),
-                codes=[item["code"] for item in self.report["findings"]],
-            )
+            with contextlib.suppress(Exception):  # what ended the run is worth more than its last line
+                self.ports.note(
+                    "ended",
+                    result=result,
+                    seconds=self.report["seconds"],
+                    summary=self.report.get("summary", ""),
+                    codes=[item["code"] for item in self.report["findings"]],
+                )
             self.ports.say(self.report["summary"] if result != "interrupted" else "interrupted")
         self.report["result"] = result
         self.report["retcode"] = ring_run.OK if result in ("reached", "already") else ring_run.FAILED
@@ -233,9 +246,25 @@ class Run:
             self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
             self.ports.note("planning again", findings=self.report["findings"])
             self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
-            self.txn, self.carried, self.starts = f"{self.jid}-again", [], {}
+            self.txn, self.carried, self.starts = f"{self.jid}{AGAIN}", [], {}
             result = self._attempt()
         return result
+
+    def _broken_off(self, exc):
+        """Return the error for a run that the master itself could not go on with, its report in it: what the
+        operator has to do must not be lost behind a traceback."""
+        with contextlib.suppress(Exception):
+            self.ports.note("broken off", error=traceback.format_exc())
+        broken = finding(
+            "run-broken",
+            f"the run was broken off on the master: {exc!r}",
+            remedy=f"repair what it names, then: {self.order.again('apply')}",
+        )
+        self.report["summary"] = "broken off" + ("; HA is not in service again" if self.unarmed else "")
+        self.report["findings"] = ordered(self.unarmed + [broken] + self.report["findings"])
+        error = ring_run.RunError(self.report["findings"], ring_run.FAILED)
+        error.report = self.report | {"result": "failed", "retcode": ring_run.FAILED}
+        return error
 
     def _fell_apart(self):
         """Tell whether a plan for a whole cluster failed, and the nodes now need one for pieces of it."""
@@ -248,6 +277,7 @@ class Run:
         order = self.order
         self.observed, findings = self.ports.gather()
         self.report["seconds"]["gathered"] = self.ports.passed()
+        findings = findings + self._dead_runs()
         before = ring_run.in_force(order.layouts(), self.observed)
         made, findings = order.plan(self.observed, findings)
         planned = order.planned(made, findings, self.observed)
@@ -260,28 +290,69 @@ class Run:
         self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
-        guard, unarmed = ring_guard.Guard(order, self.ports, self.settings, self.report), []
+        guard = ring_guard.Guard(order, self.ports, self.settings, self.report)
+        self.touched = True
         try:
             failed = (
                 self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
             )
         finally:
-            unarmed = guard.after()
-            self.ports.ask(order.nodes, "corosync.finish", {"txn": self.txn}, self.settings["gather_timeout"])
+            try:
+                self.unarmed += guard.after()
+            finally:
+                self._give_back()
         if ring_run.sick(ring_run.state_now(self.observed)):
             self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
-        if unarmed:
+        if self.unarmed:
             result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
         if result == "failed":
-            self._explain(failed + unarmed, before)
+            self._explain(failed + self.unarmed, before)
         return result
+
+    def _dead_runs(self):
+        """Take the locks of dead runs out of what was observed, and return the findings on them.
+
+        This run holds the cluster's lock on the master, so a run that has its journal here is over, however
+        it ended; so is the first attempt of this one. Its locks on the nodes are taken over when they are
+        staged, where a step that is still carried out is waited for.
+        """
+        over = set(self.ports.over) | ({self.jid} if self.txn != self.jid else set())
+        held = {
+            name: facts["busy"]["txn"]
+            for name, facts in self.observed["nodes"].items()
+            if (facts.get("busy") or {}).get("txn") in over
+        }
+        for name in held:
+            self.observed["nodes"][name]["busy"] = None
+        self.dead = sorted(set(held.values()))
+        return [
+            finding(
+                "run-dead",
+                f"run {txn} ended without giving back {', '.join(sorted(n for n in held if held[n] == txn))}:"
+                " this run takes over",
+                data={"txn": txn},
+            )
+            for txn in self.dead
+        ]
+
+    def _give_back(self):
+        """Give the nodes' locks back; the next run takes over one that stays, or it is void after its time."""
+        call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
+        try:
+            self.ports.ask(self.order.nodes, "corosync.finish", call, wait)
+        except Exception as exc:  # pylint: disable=broad-except
+            self.ports.say(f"the nodes' locks could not be given back: {exc!r}")
 
     def _stage(self, made):
         """Have every node check the files of all steps and take its lock; return the findings."""
         nodes = {name: self.order.minions[name] for name in self.order.nodes}
         call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
-        answers = self.ports.ask(list(nodes), "corosync.stage", call, self.settings["stage_timeout"])
+        wait = self.settings["stage_timeout"]
+        if self.dead:
+            self.ports.say(f"taking over from {', '.join(self.dead)}")
+            call["takes_over"], wait = self.dead, wait + ring_run.TAKE_OVER_S
+        answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
         failed = ring_run.stage_problems(answers, nodes)
         self.report["seconds"]["staged"] = self.ports.passed()
         self.ports.note("staged", ok=not failed, findings=failed)

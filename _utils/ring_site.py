@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import sys
 import time
 
@@ -139,7 +140,9 @@ class Site:
     def gather(self):
         """Return what all nodes report, and the findings on how they answered; skipped nodes are not waited
         for."""
-        answers = self.ask(list(self.minions), "corosync.facts", {}, self.settings["gather_timeout"])
+        wait = self.settings["gather_timeout"]
+        call = {"timeout": ring_run.facts_timeout(wait)}
+        answers = self.ask(list(self.minions), "corosync.facts", call, wait)
         return ring_run.observe(self.minions, answers, self.accepted)
 
     def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
@@ -176,7 +179,37 @@ class Site:
             file.truncate()
             json.dump({"jid": self.master.jid, "pid": os.getpid(), "start": time.time()}, file)
             file.flush()
-            yield
+            with _deaf_to_hangup():
+                yield
+
+    def earlier_runs(self) -> frozenset:
+        """Return the names that runs with a journal here have on the nodes, this one's not among them.
+
+        For who holds the lock: then none of them is alive any more.
+        """
+        jids = {name[: -len(".jsonl")] for name in os.listdir(self.folder()) if name.endswith(".jsonl")}
+        return frozenset(
+            name for jid in jids - {self.master.jid} for name in (jid, f"{jid}{ring_sequence.AGAIN}")
+        )
+
+
+@contextlib.contextmanager
+def _deaf_to_hangup():
+    """Ignore SIGHUP for the block.
+
+    The operator's ssh may die in the middle of a run, perhaps because of what the run does. The signal would
+    end the process at once, without a ``finally``: locks kept on the nodes, HA released. So the run goes on
+    to its end; its report is in the journal. Salt itself handles INT and TERM only.
+    """
+    try:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    except ValueError:  # not the main thread, where no handler can be set: as Salt has it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL if before is None else before)
 
 
 class Ports:
@@ -190,14 +223,24 @@ class Ports:
         self.path = os.path.join(site.folder(), f"{self.jid}.jsonl")
         self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
 
+    @property
+    def over(self):
+        """The names of runs that are no longer alive, for who holds the cluster's lock."""
+        return self.site.earlier_runs()
+
     def passed(self):
         """Return the seconds since the start."""
         return round(time.monotonic() - self.begun, 2)
 
     def say(self, text):
-        """Write one line of progress to standard error."""
-        if self.progress:
+        """Write one line of progress to standard error; where that is gone (the terminal was closed, a pipe
+        has no reader), the run goes on without."""
+        if not self.progress:
+            return
+        try:
             print(ring_show.progress(text, self.passed()), file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            self.progress = False
 
     def note(self, event, tag="run", **data):
         """Write one line to the journal of the run, on disk before anything goes on, and fire it as an

@@ -8,6 +8,7 @@ lost the master in the middle of a step can tell later how it ended.
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 import time
@@ -44,6 +45,19 @@ def checked_txn(txn):
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(txn)):
         raise BadArgument(f"txn {txn!r}: letters, digits, '.', '_', '-' are allowed, at most 64")
     return str(txn)
+
+
+def checked_seconds(value, what):
+    """
+    Return a number of seconds as float.
+    """
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 <= seconds < math.inf:
+        raise BadArgument(f"{what} {value!r}: seconds are needed, 0 or more")
+    return seconds
 
 
 def checked_number(number):
@@ -92,6 +106,8 @@ def check_step(entry):
     if not isinstance(entry, dict):
         raise BadArgument(f"step: a mapping is needed, not {type(entry).__name__}")
     wrong = [f"step has no {key!r}" for key in ("number", "act", "version", "conf") if entry.get(key) is None]
+    if entry.get("deadline_s") is not None:
+        checked_seconds(entry["deadline_s"], "deadline_s")
     if "act" in entry and entry["act"] not in ACTS:
         wrong.append(f"act {entry['act']!r}: allowed are {', '.join(ACTS)}")
     if not wrong:
@@ -133,12 +149,12 @@ def holder(root):
     return run if run and run["until"] > time.time() else None
 
 
-def refuse_other(root, txn):
+def refuse_other(root, txn, dead=()):
     """
-    Raise Busy if a run other than ``txn`` holds this node.
+    Raise Busy if a run other than ``txn`` and the ``dead`` ones holds this node.
     """
     run = holder(root)
-    if run and run["txn"] != txn:
+    if run and run["txn"] != txn and run["txn"] not in dead:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run["since"]))
         raise Busy(
             f"this node is being changed by run {run['txn']} (by {run['by'] or 'unknown'}, since {since}):"
@@ -146,11 +162,12 @@ def refuse_other(root, txn):
         )
 
 
-def take(root, txn, by, ttl, checked):
+def take(root, txn, by, ttl, checked, dead=()):
     """
-    Take the run lock for ``ttl`` seconds; ``checked`` are the digests of the configurations that passed.
+    Take the run lock for ``ttl`` seconds, also from the ``dead`` runs; ``checked`` are the digests of the
+    configurations that passed.
     """
-    refuse_other(root, txn)
+    refuse_other(root, txn, dead)
     now, ttl = time.time(), min(float(ttl), MAX_TTL)
     run = {"txn": txn, "by": str(by), "since": now, "until": now + ttl, "ttl": ttl, "checked": list(checked)}
     ring_files.write_json(_run_file(root), run)

@@ -1,8 +1,10 @@
 """ring_sequence: whole runs against the model of a cluster; time, answers and faults are the test's."""
 
+import contextlib
 import json
 
 import pytest
+import ring_guard
 import ring_layout
 import ring_run
 import ring_sim
@@ -40,6 +42,8 @@ class World:
         self.fails, self.lost_calls, self.lost_answers, self.deaf = {}, set(), set(), set()
         self.ha, self.ha_done, self.ha_fails = {}, [], {}
         self.txn, self.dies_in_step = None, None
+        self.over, self.busy, self.taken_over = frozenset(), {}, []
+        self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
 
     def passed(self):
         return round(self.clock, 2)
@@ -50,16 +54,26 @@ class World:
     def say(self, text):
         self.said.append(text)
 
+    def break_at(self, what):
+        if what in self.breaks:
+            raise self.breaks[what]
+
     def note(self, event, tag="run", **data):
+        self.break_at("note")
         self.notes.append(json.loads(json.dumps({"event": event, "tag": tag} | data)))
 
     def gather(self):
         self.clock += 0.2
-        return self.sim.observed(), []
+        self.break_at("gather")
+        observed = self.sim.observed()
+        for name, txn in self.busy.items():
+            observed["nodes"][name]["busy"] = {"txn": txn, "by": "x", "since": 0.0}
+        return observed, []
 
     def ask(self, nodes, function, kwarg, wait, heard=None, grace=None):
         self.calls.append((function, list(nodes), kwarg))
         begun, answers = self.clock, {}
+        self.break_at(function)
         for name in nodes:
             if name in self.sim.silent or name in self.deaf:
                 continue
@@ -81,7 +95,8 @@ class World:
         self.ha_done.append((what, name))
         return self.ha_fails.get((what, name), {"changed": True})
 
-    def _stage(self, name, txn, steps, by):
+    def _stage(self, name, txn, steps, by, takes_over=()):
+        self.taken_over.append(list(takes_over))
         said = self.stage_says.get(name, "")
         if txn != self.txn:
             self.txn, self.kept = txn, {}
@@ -393,6 +408,138 @@ def test_ha_that_does_not_arm_again_fails_the_run_and_names_the_command():
     (row,) = [item for item in report["findings"] if item["code"] == "ha-not-in-service"]
     assert row["remedy"] == "salt -L pve1 ha_manager.arm"
     assert report["summary"].endswith("HA is not in service again")
+
+
+NOT_SYNCED = "'ha_manager.facts' is not available."
+NOT_INSTALLED = (
+    "'ha_manager' __virtual__ returned False: ha-manager is not installed (package pve-ha-manager)"
+)
+
+
+def test_a_node_without_ha_manager_has_no_ha():
+    ports = world("degraded", dead=(), strategy="restart")
+    ports.ha = dict.fromkeys(NODES, NOT_INSTALLED)
+    report = run(ports)
+    assert (report["result"], report["ha"]["action"]) == ("reached", "none"), report
+    assert "not in use" in report["ha"]["text"]
+
+
+@pytest.mark.parametrize("text", [NOT_SYNCED, "'ha_manager' __virtual__ returned False: No module named 'x'"])
+def test_a_node_whose_modules_are_not_synced_may_have_ha(text):
+    ports = world("degraded", dead=(), strategy="restart")
+    ports.ha = dict.fromkeys(NODES, text)
+    report = run(ports)
+    assert (report["result"], report["ha"]["action"]) == ("failed", "refuse")
+    assert report["findings"][0]["code"] == "ha-guard" and not step_calls(ports)
+
+
+def test_a_watchdog_that_corosync_facts_show_counts_too():
+    ports = world("degraded", dead=(), strategy="restart")
+    ports.ha = {"pve1": dict(NO_HA), "pve2": NOT_SYNCED}
+    real = ports.gather
+
+    def gather():
+        observed, findings = real()
+        observed["nodes"]["pve2"]["ha"]["armed"] = True
+        return observed, findings
+
+    ports.gather = gather
+    report = run(ports)
+    assert report["ha"]["action"] == "disarm" and "armed: pve2" in report["ha"]["text"]
+
+
+def test_one_crm_that_does_not_start_leaves_no_lrm_stopped():
+    ports = armed(disarm_supported=False)
+    ports.ha_fails["start_crm", "pve1"] = "pve-ha-crm is failed after its start"
+    report = run(ports)
+    assert report["result"] == "failed"
+    assert {("start_lrm", name) for name in NODES} <= set(ports.ha_done)
+    (row,) = [item for item in report["findings"] if item["code"] == "ha-not-in-service"]
+    assert row["remedy"] == "salt -L pve1 ha_manager.start_crm" and "is failed" in row["text"]
+
+
+@pytest.mark.parametrize(
+    "what, done",
+    [("note", True), ("gather", False), ("ha_manager.arm", False), ("corosync.finish", True)],
+)
+def test_an_error_of_the_master_after_the_steps_leaves_ha_armed_or_names_the_command(what, done):
+    ports = armed()
+    step = ports._carry_out
+
+    def last_step(name, entry, writer, phase):
+        if phase == "restart":
+            ports.breaks = {what: OSError(28, "No space left on device")}
+        return step(name, entry, writer, phase)
+
+    ports._carry_out = last_step
+    if what == "corosync.finish":
+        assert run(ports)["result"] == "reached"
+    else:
+        with (
+            pytest.raises(ring_run.RunError)
+            if what != "ha_manager.arm"
+            else contextlib.nullcontext() as caught
+        ):
+            report = run(ports)
+        report = caught.value.report if caught else report
+        assert (report["result"], report["retcode"]) == ("failed", 1)
+        codes = [item["code"] for item in report["findings"]]
+        assert ("ha-not-in-service" in codes) is not done
+        assert done or "salt -L pve1 ha_manager.arm" in report["findings"][0]["remedy"]
+        assert done or any("salt -L pve1 ha_manager.arm" in text for text in ports.said)
+        assert caught is None or "No space left" in json.dumps(report["findings"])
+    assert (("arm", "pve1") in ports.ha_done) is done
+    assert ports.calls[-1][0] == "corosync.finish" or what in ("ha_manager.arm", "corosync.finish")
+
+
+def test_an_error_before_anything_was_touched_stays_as_it_is():
+    ports = world()
+    ports.breaks["gather"] = OSError("no Salt")
+    with pytest.raises(OSError, match="no Salt"):
+        run(ports)
+
+
+def test_what_the_plan_says_of_ha_is_what_the_run_does():
+    ports = armed()
+    observed = ports.sim.observed()
+    for name in NODES:
+        observed["nodes"][name]["ha"]["armed"] = True
+    assert "released first and put in service again" in ring_guard.words(7, observed, NODES)
+    observed["nodes"]["pve2"]["quorum"]["quorate"] = False
+    text = ring_guard.words(7, observed, NODES)
+    assert text.startswith("pve2 has no quorum") and "cannot be released" in text
+    observed["nodes"]["pve1"]["quorum"]["quorate"] = False
+    assert ring_guard.words(7, observed, NODES).startswith("there is no quorum")
+    assert "put in service again" not in ring_guard.words(7, observed, NODES)
+    assert "stays armed" not in ring_guard.words(0, observed, NODES)
+
+
+# ---- dead runs
+# -----------------------------------------------------------------------------------------------------
+
+
+def test_the_lock_of_a_dead_run_is_taken_over():
+    ports = world()
+    ports.busy, ports.over = {"pve2": "20261122-again"}, frozenset(["20261122", "20261122-again"])
+    report = run(ports)
+    assert report["result"] == "reached", report
+    assert ports.taken_over == [["20261122-again"]] * 2
+    (row,) = [item for item in report["before"] if item["code"] == "run-dead"]
+    assert row["severity"] == "info" and "20261122-again" in row["text"] and "pve2" in row["text"]
+
+
+def test_the_lock_of_a_run_that_is_not_known_here_is_respected():
+    ports = world()
+    ports.busy, ports.over = {"pve2": "salt-call-7"}, frozenset(["20261122"])
+    report = run(ports)
+    assert report["result"] == "refused"
+    assert "run-busy" in [item["code"] for item in report["findings"]] and ports.calls == []
+
+
+def test_without_a_dead_run_nothing_is_taken_over():
+    ports = world()
+    run(ports)
+    assert "takes_over" not in ports.calls[0][2]
 
 
 def test_a_live_run_asks_nothing_of_ha_and_says_so():

@@ -24,12 +24,14 @@ except ImportError:
 
 __virtualname__ = "corosync"
 
+TIMEOUT = 3.0
+
 
 def __virtual__():
     return __virtualname__ if __opts__.get("sim_cluster") else (False, "no sim_cluster in the minion config")
 
 
-def facts(**kwargs):
+def facts(timeout=TIMEOUT, **kwargs):
     name = __opts__["id"]
     with _state() as state:
         row = state["nodes"][name]
@@ -39,10 +41,10 @@ def facts(**kwargs):
     return told
 
 
-def stage(txn, steps, by="", ttl=900):
+def stage(txn, steps, by="", ttl=900, takes_over=()):
     with _state() as state:
         row = state["nodes"][__opts__["id"]]
-        if row["lock"] and row["lock"] != txn:
+        if row["lock"] and row["lock"] != txn and row["lock"] not in takes_over:
             return {
                 "ok": False,
                 "checks": [{"version": 0, "sha256": "", "ok": False, "text": f"held by {row['lock']}"}],
@@ -249,7 +251,7 @@ def _facts(state, name):
         "names": {peer: [state["addresses"][peer][0]] for peer in nodes},
         "authkey": {"sha256": "k" * 64, "mode": "0400", "owner": "root:root"},
         "ha": {"armed": False, "configured": False, "resources": [], "disarm": None},
-        "busy": None,
+        "busy": {"txn": row["lock"], "by": "", "since": 0.0} if row["lock"] else None,
         "problems": [],
     }
 
