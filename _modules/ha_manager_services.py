@@ -76,7 +76,7 @@ def stop_crm(timeout=120):
     Stop the CRM of this node and wait until it ended and the watchdog is closed.
 
     timeout
-        Seconds, at most 600.
+        Seconds for all of it, at most 600.
 
     Refused while the LRM of this node runs, or another node's LRM holds its watchdog: LRMs go first, on all
     nodes. Returns ``{"unit", "state", "changed", "watchdog", "seconds"}``.
@@ -87,17 +87,18 @@ def stop_crm(timeout=120):
 
         salt 'pve*' ha_manager.stop_crm
     """
+    start = time.monotonic()
+    end = start + _seconds(timeout)
     if _running(CRM):
         if _running(LRM):
             raise CommandExecutionError(
                 f"{LRM} still runs: it waits for the CRM's answer when it is stopped, so stop it first, on"
                 " all nodes"
             )
-        start = time.monotonic()
-        _wait_other_lrms(start, start + min(_seconds(timeout), SETTLE))
-    done = _stop(CRM, timeout)
-    __salt__["ha_manager.wait_released"](timeout)
-    return dict(done, watchdog=False)
+        _wait_other_lrms(start, min(end, start + SETTLE))
+    done = _stop(CRM, max(0.0, end - time.monotonic()))
+    __salt__["ha_manager.wait_released"](max(0.0, end - time.monotonic()))
+    return dict(done, watchdog=False, seconds=_since(start))
 
 
 def start_crm(timeout=30):

@@ -206,3 +206,10 @@ def test_an_lrm_that_does_not_end_is_named_and_left_alone(node):
     with pytest.raises(CommandExecutionError, match="has not ended.*do not kill it"):
         node.salt["ha_manager.stop_lrm"](timeout=0.2)
     assert node.calls("systemctl kill") == []
+
+
+def test_stop_crm_keeps_one_timeout_for_all_that_it_waits_for(node):
+    node.units(pve_ha_lrm="inactive")
+    node.hook("on-stop", "sleep 2")  # the stop takes what there is, and the watchdog stays open
+    with pytest.raises(CommandExecutionError, match=r"still open after [01] s"):
+        node.salt["ha_manager.stop_crm"](timeout=2.2)
