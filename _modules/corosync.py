@@ -25,6 +25,7 @@ import salt.utils.path
 from salt.exceptions import SaltInvocationError
 
 try:
+    import ring_args
     import ring_children
     import ring_conf
     import ring_files
@@ -34,6 +35,7 @@ try:
     import ring_store
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
+        ring_args,
         ring_children,
         ring_conf,
         ring_files,
@@ -50,8 +52,10 @@ HOSTS = "/etc/hosts"
 #: exists as long as a client holds the HA watchdog open (pve-ha-manager, watchdog-mux.c).
 WATCHDOG = "/run/watchdog-mux.active"
 
-#: one deadline for all questions together; each is answered in some milliseconds by a healthy node.
-TIMEOUT = 5.0
+#: one deadline for all questions together; each is answered in some milliseconds by a healthy node. It must
+#: lie well below what the runner waits for a node (``ring_args``: gather_timeout), or a node on which one
+#: tool hangs is taken for silent, and cannot say what hangs.
+TIMEOUT = ring_args.FACTS_S
 CHECK_TIMEOUT = 20.0
 #: keeps all but syntax errors from standard error.
 QUIET = re.compile(rb"to_stderr\s*:\s*no\b")
@@ -66,13 +70,15 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def facts(**kwargs):  # pylint: disable=unused-argument
+def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     """
     Return everything that rules and plans need to know about this node, in one call.
 
+    timeout
+        Seconds that all tools together may take; they run at once.
+
     What cannot be read is None, with a text in ``problems``; a sick cluster never makes this function fail.
-    ``/etc/pve`` is read in a child process, since it can hang. All tools run at once under one deadline of 5
-    s.
+    ``/etc/pve`` is read in a child process, since it can hang.
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
     "links", "quorum", "pmxcfs", "addresses", "names", "authkey", "ha", "busy", "problems"}``. The key of the
@@ -84,9 +90,13 @@ def facts(**kwargs):  # pylint: disable=unused-argument
 
         salt 'pve*' corosync.facts
     """
+    try:
+        timeout = ring_store.checked_seconds(timeout, "timeout")
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
     problems = []
-    answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses")
-    pve = _pve(answers["pve"], problems)
+    answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses", timeout=timeout)
+    pve = _pve(answers["pve"], problems, timeout)
     cmap = _cmap(answers["cmap"], problems)
     running = ring_output.runtime(cmap) if cmap else None
     local, cluster_file = (
@@ -261,7 +271,7 @@ def _path(path):
     return ring_files.under(_root(), path)
 
 
-def _ask(*keys):
+def _ask(*keys, timeout=TIMEOUT):
     """
     Run the commands of these questions at the same time.
     """
@@ -276,7 +286,7 @@ def _ask(*keys):
         "addresses": ["ip", "-j", "addr"],
     }
     data = {"pve": json.dumps(request).encode()}
-    return ring_children.run_all({key: commands[key] for key in keys}, timeout=TIMEOUT, data=data)
+    return ring_children.run_all({key: commands[key] for key in keys}, timeout=timeout, data=data)
 
 
 def _parsed(parse, result, tool, problems):
@@ -321,13 +331,13 @@ def _unit(result):
     }
 
 
-def _pve(result, problems):
+def _pve(result, problems, timeout):
     """
     Return what the child read in ``/etc/pve``; a hung or broken one counts as not mounted.
     """
     nothing = {"mounted": False, "writable": False, "files": {}, "errors": {}}
     if result["late"]:
-        problems.append(f"/etc/pve did not answer within {TIMEOUT:g} s: journalctl -u pve-cluster")
+        problems.append(f"/etc/pve did not answer within {timeout:g} s: journalctl -u pve-cluster")
         return nothing
     try:
         answer = json.loads(result["out"])

@@ -20,12 +20,14 @@ try:
     import ring_files
     import ring_output
     import ring_pmxcfs
+    import ring_store
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_children,
         ring_files,
         ring_output,
         ring_pmxcfs,
+        ring_store,
     )
 
 __virtualname__ = "corosync"
@@ -33,6 +35,8 @@ __virtualname__ = "corosync"
 RELOAD_TIMEOUT = 30.0
 #: for one look at the daemon: cmapctl alone retries for 10 s while the daemon starts.
 LOOK_TIMEOUT = 3.0
+#: for ``/etc/pve`` where nobody waits for it: the answer only helps to choose the next writer.
+EVIDENCE_TIMEOUT = 1.0
 #: between two looks: short while the effect is due, longer when it is late.
 PAUSES = ((3.0, 0.05), (10.0, 0.15), (float("inf"), 0.4))
 
@@ -64,10 +68,11 @@ def reload(timeout=RELOAD_TIMEOUT):
 
         salt pve1 corosync.reload
     """
-    result = ring_children.run(["corosync-cfgtool", "-R"], timeout=float(timeout))
+    timeout = _seconds(timeout, "timeout")
+    result = ring_children.run(["corosync-cfgtool", "-R"], timeout=timeout)
     answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
     if result["late"]:
-        return dict(answer, text=f"corosync-cfgtool -R did not end within {float(timeout):g} s")
+        return dict(answer, text=f"corosync-cfgtool -R did not end within {timeout:g} s")
     told = ring_output.reload_result(
         ring_children.text(result), ring_children.text(result, "err"), result["rc"]
     )
@@ -121,18 +126,20 @@ def wait(
     """
     wanted = _wanted(version, connected, gone, quorate, writable)
     start = time.monotonic()
-    end = start + min(float(deadline), MAX_DEADLINE)
+    end = start + min(_seconds(deadline, "deadline"), MAX_DEADLINE)
     first = {}
     versioned = wanted["version"] is None
     while True:
         last = time.monotonic() >= end
-        seen = _look(everything=versioned or last)
+        seen = _look(everything=versioned or last, writable=wanted["writable"])
         if not versioned and seen["version"] == wanted["version"]:
             # the rest is worth its processes only now
-            versioned, seen = True, dict(_look(everything=True))
+            versioned, seen = True, _look(everything=True, writable=wanted["writable"])
         passed = time.monotonic() - start
         missing = _missing(wanted, seen, first, passed)
         if not missing or last:
+            if seen["writable"] is None:
+                seen["writable"] = _writable(ring_children.run(_local_link(), timeout=EVIDENCE_TIMEOUT))
             return {
                 "ok": not missing,
                 "seen": seen,
@@ -142,6 +149,13 @@ def wait(
         time.sleep(
             min(next(pause for limit, pause in PAUSES if passed < limit), max(0.0, end - time.monotonic()))
         )
+
+
+def _seconds(value, what):
+    try:
+        return ring_store.checked_seconds(value, what)
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
 
 
 def _wanted(version, connected, gone, quorate, writable):
@@ -159,16 +173,19 @@ def _wanted(version, connected, gone, quorate, writable):
         ) from None
 
 
-def _look(everything):
+def _look(everything, writable):
     """
     Look at the daemon once. Without ``everything`` only the version is read: one short process.
+
+    ``writable`` asks ``/etc/pve`` too, whose answer may take all of the time: a look for quorum does not wait
+    for it where nobody wants to know.
     """
     commands = {"cmap": ["corosync-cmapctl", "totem.config_version", "nodelist.", "runtime.votequorum."]}
     if everything:
-        link = ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{ring_pmxcfs.BASE}/local")
         commands["stats"] = ["corosync-cmapctl", "-m", "stats", "stats.knet."]
         commands["quorum"] = ["corosync-quorumtool", "-siH"]
-        commands["pve"] = ["stat", "--cached=never", "-c", "%f", link]
+        if writable:
+            commands["pve"] = _local_link()
     results = ring_children.run_all(commands, timeout=LOOK_TIMEOUT)
     said = {key: ring_children.text(result) for key, result in results.items()}
     cmap = _parsed(ring_output.cmap, said["cmap"]) or {}
@@ -182,8 +199,21 @@ def _look(everything):
             seen["connected"].setdefault(number, {})[peer] = bool(state["connected"])
     quorum = _parsed(ring_output.quorum, said["quorum"]) or {}
     seen.update(quorate=quorum.get("quorate"), ring_id=quorum.get("ring_id"))
-    seen["writable"] = results["pve"]["rc"] == 0 and ring_pmxcfs.is_writable(int(said["pve"], 16))
+    if writable:
+        seen["writable"] = _writable(results["pve"])
     return seen
+
+
+def _local_link():
+    """
+    Return the command that reads the link whose mode tells whether ``/etc/pve`` is writable, past the cache.
+    """
+    root = (__opts__.get("pve_corosync") or {}).get("root")
+    return ["stat", "--cached=never", "-c", "%f", ring_files.under(root, f"{ring_pmxcfs.BASE}/local")]
+
+
+def _writable(result):
+    return result["rc"] == 0 and ring_pmxcfs.is_writable(int(result["out"], 16))
 
 
 def _parsed(parse, text):

@@ -156,7 +156,7 @@ def wait_writable(timeout=10.0):
         salt 'pve*' pmxcfs.wait_writable 20
     """
     start = time.monotonic()
-    end = start + min(float(timeout), 600.0)
+    end = start + min(_seconds(timeout, "timeout"), 600.0)
     while True:
         now = _state()
         if now and now["writable"]:
@@ -193,7 +193,7 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
 
         salt-call pmxcfs.write_conf "$(cat /root/corosync.conf.new)"
     """
-    data = _bytes(conf)
+    data, wait = _bytes(conf), _seconds(wait, "wait")
     told = _described(conf)
     if told["version"] is None:
         raise CommandExecutionError(
@@ -239,6 +239,13 @@ def _may_be_read(name):
         and not {"", ".", "..", "priv"} & set(parts)
         and not parts[-1].endswith(".key")
     )
+
+
+def _seconds(value, what):
+    try:
+        return ring_store.checked_seconds(value, what)
+    except ring_store.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
 
 
 def _bytes(text):

@@ -2,6 +2,7 @@ import os
 import time
 
 import pytest
+import ring_args
 from _corosync_world import PUBLIC, VRACK, Node, conf
 from salt.exceptions import SaltInvocationError
 
@@ -88,12 +89,20 @@ def test_hanging_tools_and_a_hanging_etc_pve_cost_one_deadline(node):
     node.cluster.unlink()
     os.mkfifo(node.cluster)  # a reader of it blocks as one of a hung pmxcfs does
     start = time.monotonic()
-    told = node.salt["corosync.facts"]()
+    told = node.salt["corosync.facts"](timeout="1.5")
     assert time.monotonic() - start < 12
+    assert "/etc/pve did not answer within 1.5 s: journalctl -u pve-cluster" in told["problems"]
     assert told["runtime"] is None and told["cluster_file"] is None
     assert told["local"]["version"] == 5, "what can be read is there"
     text = "; ".join(told["problems"])
     assert "/etc/pve did not answer" in text and "corosync-cmapctl: no answer in time" in text
+
+
+def test_the_facts_of_a_node_with_a_hung_tool_are_on_their_way_before_the_runner_gives_up():
+    wait = ring_args.settings(None)["gather_timeout"]
+    assert ring_args.facts_timeout(wait) == ring_args.FACTS_S <= wait - ring_args.FACTS_MARGIN_S
+    assert ring_args.facts_timeout(4) == 2 and ring_args.facts_timeout(1) == 0.5
+    assert ring_args.facts_timeout(60) == ring_args.FACTS_S, "a healthy node needs no more"
 
 
 def test_ha_is_configured_and_armed(node):

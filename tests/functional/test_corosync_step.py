@@ -76,6 +76,54 @@ def test_another_run_is_refused_until_its_lock_is_void(staged):
     assert staged.salt["corosync.stage"]("run2", [local()])["ok"]
 
 
+def test_the_lock_of_a_dead_run_is_taken_over(staged):
+    again = local(2)
+    assert staged.salt["corosync.stage"]("run2", [again], takes_over=["run1", "run0"])["ok"]
+    assert staged.salt["corosync.busy"]()["txn"] == "run2"
+    with pytest.raises(CommandExecutionError, match="run2"):
+        staged.salt["corosync.step"]("run1", local())  # a call of the dead run that comes late
+    with pytest.raises(CommandExecutionError, match="run2"):
+        staged.salt["corosync.stage"]("run3", [again], takes_over=["run1"])
+    assert staged.salt["corosync.step"]("run2", again)["ok"]
+
+
+def test_a_step_of_a_dead_run_is_waited_for_before_its_lock_is_taken(staged):
+    staged.daemon(dead_links=[2])
+    told = []
+    thread = threading.Thread(target=lambda: told.append(staged.salt["corosync.step"]("run1", local())))
+    staged.salt["corosync.busy"]()
+    thread.start()
+    while not staged.calls("corosync-cfgtool"):
+        time.sleep(0.02)
+    timer = threading.Timer(0.5, lambda: staged.daemon(dead_links=[]))
+    timer.start()
+    assert staged.salt["corosync.stage"]("run2", [local(2)], takes_over=["run1"])["ok"]
+    thread.join(10)
+    timer.join(10)
+    assert told and told[0]["ok"], "it ended, and wrote no more after the lock was taken"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda salt: salt["corosync.stage"]("r", None), "steps None: a list"),
+        (lambda salt: salt["corosync.stage"]("r", [local()], ttl="long"), "ttl 'long': seconds"),
+        (lambda salt: salt["corosync.stage"]("r", [local()], takes_over="run1"), "takes_over 'run1': a list"),
+        (lambda salt: salt["corosync.step"]("r", local(deadline_s="x")), "deadline_s 'x': seconds"),
+        (lambda salt: salt["corosync.wait"](deadline="abc"), "deadline 'abc': seconds"),
+        (lambda salt: salt["corosync.wait"](gone=3), "corosync.wait"),
+        (lambda salt: salt["corosync.reload"]("abc"), "timeout 'abc': seconds"),
+        (lambda salt: salt["corosync.facts"](timeout="abc"), "timeout 'abc': seconds"),
+        (lambda salt: salt["pmxcfs.wait_writable"]("abc"), "timeout 'abc': seconds"),
+        (lambda salt: salt["pmxcfs.write_conf"](BOTH, wait="abc"), "wait 'abc': seconds"),
+    ],
+)
+def test_bad_numbers_and_lists_are_named(node, call, words):
+    with pytest.raises(SaltInvocationError, match=words):
+        call(node.salt)
+    assert node.calls() == [] and node.local.read_text() == conf(5)
+
+
 @pytest.mark.parametrize(
     ("txn", "entry", "words"),
     [
@@ -364,6 +412,23 @@ def test_a_daemon_that_exits_after_the_restart_is_found(staged):
     )
     assert told["ok"] is False and "corosync is inactive after the restart" in told["error"]
     assert told["missing"][0] == "runtime not running, version 6 wanted"
+
+
+def test_etc_pve_is_looked_at_once_where_nobody_waits_for_it(node):
+    node.daemon(quorate=False)
+    told = node.salt["corosync.wait"](quorate=True, deadline=1)
+    assert told["missing"] == ["not quorate"] and told["seen"]["writable"] is True
+    assert len(node.calls("corosync-quorumtool")) > 1
+    assert len(node.calls("stat ")) == 1
+    assert node.salt["corosync.wait"](writable=True, deadline=1)["ok"]
+    assert len(node.calls("stat ")) == 2
+
+
+def test_a_hung_etc_pve_does_not_hide_quorum(node):
+    node.tool("stat", "exec sleep 60")
+    told = node.salt["corosync.wait"](version=5, quorate=True, deadline=10)
+    assert told["ok"] and told["seen"]["writable"] is False
+    assert told["seconds"]["quorate"] < 3
 
 
 def test_wait_and_reload_by_hand(node):
