@@ -33,7 +33,8 @@ def __virtual__():
 
 def stage(txn, steps, by="", ttl=900, takes_over=()):
     """
-    Check the configurations of all steps on this node and take the node's run lock; nothing else is written.
+    Check the configurations of all steps on this node, keep the local file's bytes, and take the node's run
+    lock; nothing else is written.
 
     txn
         The name of the run: letters, digits, ``.``, ``_``, ``-``, at most 64.
@@ -85,6 +86,7 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
             locks.enter_context(ring_store.locked(_root(), "run", 10.0))
             ring_store.refuse_other(_root(), txn, dead)
             if ok:
+                _back_up()
                 ring_store.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
     except ring_store.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
@@ -148,6 +150,23 @@ def outcome(txn, number, phase=""):
         _valid(ring_store.checked_number, number),
         _valid(ring_store.checked_phase, phase),
     )
+
+
+def _back_up():
+    """
+    Keep the local file as it is before the run: in a ``cluster`` step pmxcfs may replace it before the step
+    begins here.
+    """
+    path = ring_files.under(_root(), ring_files.LOCAL_CONF)
+    try:
+        now = ring_files.read(path)
+        if now is not None:
+            folder = ring_files.under(_root(), f"{ring_files.STATE_DIR}/backups")
+            ring_files.keep_backup(folder, "corosync.conf.local", now)
+    except OSError as exc:
+        raise CommandExecutionError(
+            f"no backup of {path} could be kept, so nothing is changed: {exc}"
+        ) from exc
 
 
 def _listed(value, what):

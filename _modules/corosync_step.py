@@ -39,7 +39,12 @@ __virtualname__ = "corosync"
 #: pmxcfs writes the local files and has the partition reloaded 1 s later; after this long it did not happen
 #: here.
 RELOAD_OVERDUE = 2.5
-RESTART_TIMEOUT = 100.0
+#: how long beyond the step's deadline a write or a restart under way is waited for. The runner asks for the
+#: outcome for 33 s after the deadline (``ring_args``: step_margin, outcome_patience), and what follows, the
+#: last looks and the journal of a failed step, takes up to AFTER_S of them. What is late goes on, and the
+#: outcome says so.
+LATE_S = 15.0
+AFTER_S = 14.0
 
 
 def __virtual__():
@@ -90,7 +95,7 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
         raise SaltInvocationError("act restart: phase 'files' or 'restart' is needed")
     budget = min(float(step.get("deadline_s") or 20.0), 600.0)
     try:
-        with ring_store.locked(_root(), "step", budget + RESTART_TIMEOUT):
+        with ring_store.locked(_root(), "step", budget + LATE_S):
             # a repeated call waits for the first one, and then finds its outcome
             stored = ring_store.outcome(_root(), txn, number, phase)
             if stored is not None:
@@ -256,8 +261,14 @@ class _Work:
                 f"{_local_conf()} does not hold version {self.version} of this step: run phase files on every"
                 " node first; a daemon that starts with an older file than its peers exits"
             )
-        result = ring_children.run(["systemctl", "restart", "corosync"], timeout=RESTART_TIMEOUT)
+        limit = self.left() + self.late()
+        result = ring_children.run(["systemctl", "restart", "corosync"], timeout=limit)
         self.note_time("restart")
+        if result["late"]:
+            raise CommandExecutionError(
+                f"systemctl restart corosync did not end within {limit:.0f} s, and goes on: see journalctl -u"
+                " corosync"
+            )
         if result["rc"]:
             raise CommandExecutionError(f"systemctl restart corosync: {ring_children.complaint(result)}")
         self.end = max(self.end, time.monotonic() + 1.0)
@@ -305,7 +316,9 @@ class _Work:
         """
         Replace the cluster file as PVE does; its own bytes are kept too.
         """
-        told = __salt__["pmxcfs.write_conf"](self.step["conf"], wait=max(0.0, self.left()))
+        told = __salt__["pmxcfs.write_conf"](
+            self.step["conf"], wait=max(0.0, self.left()), timeout=self.left() + self.late()
+        )
         self.note_time("write")
         if told["backup"]:
             self.outcome["backups"].append(told["backup"])
@@ -351,7 +364,7 @@ class _Work:
             self.fail(f"{text}; there was no local file before, so the refused one stays: plan again")
             return
         ring_files.replace(_local_conf(), before)
-        told = __salt__["corosync.reload"](timeout=30.0)
+        told = __salt__["corosync.reload"](timeout=max(1.0, self.left()) + self.late())
         self.note_time("taken_back")
         self.look()
         has = ring_store.version_of(before.decode("latin-1"))
@@ -414,6 +427,12 @@ class _Work:
 
     def left(self):
         return self.end - time.monotonic()
+
+    def late(self):
+        """
+        Return how long beyond the deadline something under way is waited for: less in a short step.
+        """
+        return min(LATE_S, 2.0 + self.end - self.clock)
 
     def note_time(self, part):
         self.outcome["seconds"].setdefault(part, round(self.passed(), 3))

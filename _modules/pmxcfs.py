@@ -166,7 +166,7 @@ def wait_writable(timeout=10.0):
         time.sleep(0.1)
 
 
-def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
+def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer-name
     """
     Replace ``/etc/pve/corosync.conf`` the way PVE does, and return what was seen.
 
@@ -176,6 +176,10 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
 
     wait
         Seconds to wait for ``/etc/pve`` to become writable first.
+
+    timeout
+        Seconds from the call until the write has to be done, the waiting and both locks in it; default 60 for
+        the write itself. It may still happen when they are over, which the error says.
 
     Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the
     old bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and
@@ -194,6 +198,8 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
         salt-call pmxcfs.write_conf "$(cat /root/corosync.conf.new)"
     """
     data, wait = _bytes(conf), _seconds(wait, "wait")
+    timeout = wait + WRITE_TIMEOUT if timeout is None else _seconds(timeout, "timeout")
+    end = time.monotonic() + timeout
     told = _described(conf)
     if told["version"] is None:
         raise CommandExecutionError(
@@ -214,14 +220,17 @@ def write_conf(conf, wait=0.0):  # pylint: disable=redefined-outer-name
         wait_writable(wait)
     if now is not None:
         answer["backup"] = _backup(now)
+    left = max(1.0, end - time.monotonic())
     done = _request(
         {
             "do": "write",
             "data": base64.b64encode(data).decode(),
             "expected": None if now is None else base64.b64encode(_bytes(now)).decode(),
             "lock_file": _path(ring_pmxcfs.PVECM_LOCK),
+            # so that a lock that is held is named before the whole write is late
+            "lock_wait": min(10.0, left / 3),
         },
-        WRITE_TIMEOUT,
+        left,
     )
     log.info("cluster file replaced: version %s, sha256 %s", told["version"], told["sha256"])
     answer.update(changed=done["changed"], seconds=done["seconds"])

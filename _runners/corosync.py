@@ -74,13 +74,14 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
         The cluster's name; needed only if the master has several.
 
     skip
-        Nodes that are not waited for: a list, or names with commas between.
+        Nodes that are not waited for, beside those that the pillar skips: a list, or names with commas
+        between.
 
     brief
         Return the text instead of the data, for an orchestration's output.
 
-    Exit code 0 if every node is quorate with a writable ``/etc/pve`` and no finding is an error, 1 if not,
-    2 if the cluster or an argument is wrong.
+    Exit code 0 if every node that is not skipped is quorate with a writable ``/etc/pve`` and no finding is an
+    error, 1 if not, 2 if the cluster or an argument is wrong.
 
     CLI Example:
 
@@ -238,7 +239,14 @@ FUNCTIONS = {
 
 def _status(cluster, skip):
     site = ring_site.Site(_master(), cluster, skip)
+    try:
+        loaded, broken = ring_layout.load(site.pillar), []
+    except ring_layout.LayoutError as exc:
+        loaded, broken = None, exc.findings
+    else:
+        site.skip = list(dict.fromkeys([*site.skip, *(loaded.get("skip") or ())]))
     observed, findings = site.gather()
+    findings += broken
     rows = {
         "cluster": site.name,
         "state": ring_run.state_now(observed),
@@ -246,11 +254,7 @@ def _status(cluster, skip):
         "in_force": [],
         "observed": ring_run.without_texts(observed),
     }
-    try:
-        loaded = ring_layout.load(site.pillar)
-    except ring_layout.LayoutError as exc:
-        findings += exc.findings
-    else:
+    if loaded:
         layouts = {name: ring_layout.resolve(loaded, name) for name in loaded["layouts"]}
         rows["in_force"] = ring_run.in_force(layouts, observed)
         rows["wanted"] = loaded["layout"]
@@ -261,7 +265,7 @@ def _status(cluster, skip):
         )
         findings += ring_rules.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
-    bad = bool(errors(findings)) or ring_run.sick(rows["state"])
+    bad = bool(errors(findings)) or ring_run.sick(rows["state"], site.skip)
     return rows | {
         "findings": findings,
         "result": "errors" if bad else "ok",
@@ -312,11 +316,11 @@ def _order(layout, strategy, skip, force, cluster):
 
 
 def _journal(jid, last):
-    runs, findings = [], []
+    runs, findings, last = [], [], ring_run.count(last, "last")
     for path in sorted(_journals(), key=os.path.basename, reverse=True):
         if jid is not None and os.path.basename(path) != f"{jid}.jsonl":
             continue
-        if len(runs) >= int(last):
+        if len(runs) >= last:
             break
         with salt.utils.files.fopen(path) as file:
             rows = [json.loads(line) for line in file if line.endswith("\n")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 try:
@@ -133,6 +134,23 @@ def choice(value, what: str, allowed: tuple):
             )
         )
     return value
+
+
+def count(value, what: str) -> int:
+    """Return a number that an operator typed, 1 or more.
+
+    :raises RunError: it is none.
+    """
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}; allowed: a number, 1 or more",
+                data={"argument": what, "value": str(value)},
+                remedy=f"write {what}=10",
+            )
+        )
+    return int(value)
 
 
 def unknown_arguments(function: str, given, allowed) -> None:

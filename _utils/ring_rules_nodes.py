@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 try:
     import ring_addr
@@ -169,13 +170,20 @@ def busy(context):
             yield finding(
                 "run-busy",
                 f"{node}: run {lock.get('txn')} by {lock.get('by') or 'unknown'} since "
-                f"{lock.get('since')} is under way",
+                f"{_when(lock.get('since'))} is under way",
                 data={"node": node} | dict(lock),
                 remedy=(
                     f"wait for it; if it is dead: salt {facts.get('minion', node)} corosync.finish "
                     f"{lock.get('txn')}"
                 ),
             )
+
+
+def _when(since):
+    """Return a time of the epoch as a local time; anything else as it is."""
+    if isinstance(since, (int, float)) and not isinstance(since, bool):
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(since))
+    return since
 
 
 def keys(context):

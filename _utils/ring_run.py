@@ -10,10 +10,11 @@ import time
 
 try:
     import ring_args
+    import ring_conf
     from ring_addr import canonical
     from ring_finding import finding
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_args
+    from saltext.pve_corosync.utils import ring_args, ring_conf
     from saltext.pve_corosync.utils.ring_addr import canonical
     from saltext.pve_corosync.utils.ring_finding import finding
 
@@ -21,6 +22,7 @@ except ImportError:  # installed as a Salt extension
 OK, FAILED, USAGE = ring_args.OK, ring_args.FAILED, ring_args.USAGE
 TAKE_OVER_S, facts_timeout = ring_args.TAKE_OVER_S, ring_args.facts_timeout
 SETTINGS, RunError = ring_args.SETTINGS, ring_args.RunError
+count = ring_args.count
 names, choice, unknown_arguments = ring_args.names, ring_args.choice, ring_args.unknown_arguments
 settings, members, choose_cluster = ring_args.settings, ring_args.members, ring_args.choose_cluster
 
@@ -167,12 +169,13 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
     ], findings
 
 
-def sick(state: list[dict]) -> bool:
+def sick(state: list[dict], skip=()) -> bool:
     """Tell whether a node does not answer, has no quorum, or no writable /etc/pve.
 
-    :param state: what :func:`state_now` returned.
+    :param state: what :func:`state_now` returned. :param skip: nodes that do not count.
     """
-    return not all(row["answers"] and row["quorate"] and row["writable"] for row in state)
+    rows = [row for row in state if row["node"] not in skip]
+    return not all(row["answers"] and row["quorate"] and row["writable"] for row in rows)
 
 
 def choose_writer(candidates, latest: dict) -> str:
@@ -326,13 +329,14 @@ def unmet(name: str, step: dict, outcome: dict, phase: str = "") -> list[str]:
     return list(dict.fromkeys(lacking))
 
 
-def judge(step: dict, outcomes: dict, expected, phase: str = "") -> list[dict]:
+def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "") -> list[dict]:
     """Return the findings on a step that was carried out; none if every node shows what it demands.
 
     :param step: the step of the plan.
     :param outcomes: ``{node: outcome or an error's text}``.
     :param expected: the nodes that take part.
     :param phase: of a restart step, ``files`` or ``restart``.
+    :param layout: the name of the layout, for the command that finds a filtered port.
     """
     findings = []
     title = f"step {step['number']} ({step['text']})"
@@ -363,19 +367,29 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "") -> list[dict]:
                         "step-failed",
                         f"{title}: {name}: {'; '.join(lacking)}",
                         data={"node": name, "number": step["number"], "missing": lacking},
-                        remedy=_probe_remedy(step, lacking),
+                        remedy=_probe_remedy(step, lacking, layout),
                     )
                 )
     return findings
 
 
-def _probe_remedy(step, lacking):
+def _probe_remedy(step, lacking, layout):
     """Return what to ask when a link that the step adds does not connect: its port may be filtered."""
     added = [number for number in step.get("add", ()) if any(f"link {number} " in text for text in lacking)]
     if not added:
         return ""
-    ports = ", ".join(f"UDP {5405 + int(number)}" for number in added)
-    return f"look whether {ports} is filtered: salt-run corosync.probe LAYOUT names the rule to add"
+    ports = ", ".join(f"UDP {_port(step, number)}" for number in added)
+    return f"look whether {ports} is filtered: {command('probe', layout)} names the rule to add"
+
+
+def _port(step, number):
+    """Return the port of a link: what the file of the step says, else what knet takes."""
+    try:
+        links = ring_conf.parse(step.get("conf") or "").links()
+    except ring_conf.ConfError:
+        links = {}
+    own = ((links.get(int(number)) or {}).get("options") or {}).get("mcastport")
+    return own or 5405 + int(number)
 
 
 def stage_problems(answers: dict, minions: dict) -> list[dict]:
@@ -499,7 +513,7 @@ def without_texts(observed: dict) -> dict:
 
 def command(function: str, layout: str, skip=(), force=(), strategy: str = "live", cluster=None) -> str:
     """Return the command line that does the same again."""
-    words = ["salt-run", f"corosync.{function}", layout]
+    words = ["salt-run", f"corosync.{function}", *([layout] if layout else [])]
     words += [f"skip={','.join(skip)}"] if skip else []
     words += [f"force={','.join(force)}"] if force else []
     words += [f"strategy={strategy}"] if strategy != "live" else []
@@ -514,7 +528,7 @@ def next_commands(layout: str, in_force_before, **how) -> list[str]:
     :param in_force_before: layouts that were in force when the run started.
     :param how: ``skip``, ``force``, ``strategy``, ``cluster`` as :func:`command` takes them.
     """
-    look = command("status", "", cluster=how.get("cluster")).replace("  ", " ").strip()
+    look = command("status", "", cluster=how.get("cluster"))
     lines = [f"go on:   {command('apply', layout, **how)}", f"look:    {look}"]
     back = [name for name in in_force_before if name != layout]
     return lines + ([f"go back: {command('apply', back[0], **how)}"] if back else [])

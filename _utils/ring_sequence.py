@@ -301,7 +301,7 @@ class Run:
                 self.unarmed += guard.after()
             finally:
                 self._give_back()
-        if ring_run.sick(ring_run.state_now(self.observed)):
+        if ring_run.sick(ring_run.state_now(self.observed), self.order.skip):
             self.report["seconds"] |= ring_run.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
         if self.unarmed:
@@ -337,7 +337,7 @@ class Run:
         ]
 
     def _give_back(self):
-        """Give the nodes' locks back; the next run takes over one that stays, or it is void after its time."""
+        """Give the nodes' locks back; one that stays is taken over by the next run."""
         call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
         try:
             self.ports.ask(self.order.nodes, "corosync.finish", call, wait)
@@ -396,7 +396,7 @@ class Run:
             text=step["text"],
         )
         outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
-        failed = ring_run.judge(step, outcomes, nodes, phase)
+        failed = ring_run.judge(step, outcomes, nodes, phase, self.order.layout["name"])
         bad = {item["data"]["node"]: item["text"] for item in failed}
         row = {
             "number": number,

@@ -1,10 +1,14 @@
+import ast
+import fcntl
 import json
 import stat
 import threading
 import time
 
 import pytest
+import ring_args
 from _corosync_world import PUBLIC, VRACK, Node, conf, step
+from _pve_world import REPO
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 BOTH = conf(6, {0: VRACK, 2: PUBLIC})
@@ -285,8 +289,9 @@ def test_a_version_that_is_not_above_the_local_file_is_refused(staged, version):
 
 def test_a_file_that_is_there_already_is_reloaded_and_not_backed_up(staged):
     staged.local.write_text(BOTH)
+    backups = staged.backups
     assert staged.salt["corosync.step"]("run1", local())["ok"]
-    assert staged.backups == []
+    assert staged.backups == backups
 
 
 def test_only_the_last_twenty_backups_stay(node):
@@ -327,6 +332,52 @@ def test_cluster_the_writer_replaces_the_cluster_file(staged):
         not (staged.pve / "corosync.conf.new").exists()
         and not (staged.pve / "priv/lock/file-corosync_conf").exists()
     )
+
+
+def test_cluster_the_file_that_pmxcfs_was_faster_to_replace_is_kept(staged):
+    staged.local.write_text(BOTH)
+    staged.cluster.write_text(BOTH)
+    assert staged.salt["corosync.step"]("run1", step(1, "cluster", BOTH, 6, [2]), "pve2")["ok"]
+    assert [backup.read_text() for backup in staged.backups] == [conf(5)]
+
+
+def test_stage_keeps_the_local_file_once_or_refuses(node):
+    for txn in ("run1", "run1"):
+        assert node.salt["corosync.stage"](txn, [local()])["ok"]
+    assert [backup.read_text() for backup in node.backups] == [conf(5)]
+    node.salt["corosync.finish"]("run1")
+    node.local.write_text(conf(4))
+    for backup in node.backups:
+        backup.unlink()
+    folder = node.root / "var/lib/pve-corosync/backups"
+    folder.rmdir()
+    folder.write_text("in the way")
+    with pytest.raises(CommandExecutionError, match="no backup of .* could be kept"):
+        node.salt["corosync.stage"]("run2", [local()])
+    assert node.salt["corosync.busy"]() is None
+
+
+def test_what_is_late_is_told_before_the_runner_gives_up(staged):
+    step_file = ast.parse((REPO / "_modules/corosync_step.py").read_text())
+    bound = {
+        node.targets[0].id: node.value.value
+        for node in step_file.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    times = ring_args.settings(None)
+    assert bound["LATE_S"] + bound["AFTER_S"] < times["step_margin"] + times["outcome_patience"]
+
+    with open(staged.root / "var/lock/pvecm.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = staged.salt["corosync.step"]("run1", step(1, "publish", BOTH, 6, deadline_s=1), "pve1")
+    assert told["ok"] is False and "pvecm.lock is held" in told["error"], told
+
+    staged.local.write_text(BOTH)
+    staged.tool("systemctl", 'if [ "$1" = restart ]; then exec sleep 60; fi; echo ActiveState=active')
+    told = staged.salt["corosync.step"](
+        "run1", step(2, "restart", BOTH, 6, deadline_s=1), "pve1", phase="restart"
+    )
+    assert told["ok"] is False and "did not end within 4 s, and goes on" in told["error"], told
 
 
 def test_cluster_the_others_wait_for_it(staged):

@@ -5,6 +5,8 @@ import copy
 import fcntl
 import json
 import pathlib
+import signal
+import subprocess
 import time
 
 import conftest
@@ -262,6 +264,60 @@ def first_phase(cluster, orchestration):
     if not first["result"]:
         assert ret.returncode == 1 and len(states) == 1, ret
     return first["result"], first["changes"]["return"]["result"]
+
+
+def test_status_leaves_out_whom_the_pillar_or_the_operator_skips(cluster):
+    cluster.fault("pve2", facts_delay=7, off=True)
+    ret = cluster.run("corosync.status")
+    assert ret.returncode == 1 and "node-silent" in codes(ret), ret
+    for words, skip in ((("skip=pve2",), []), ((), ["pve2"])):
+        conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"skip": skip})
+        begun = time.monotonic()
+        ret = cluster.run("corosync.status", *words)
+        assert "node-silent" not in codes(ret) and "node-skipped" in codes(ret), ret
+        errors = [item["code"] for item in ret.data["findings"] if item["severity"] == "error"]
+        quorate = {row["node"]: row["quorate"] for row in ret.data["state"]}["pve1"]
+        assert ret.returncode == (1 if errors or not quorate else 0), ret
+        assert time.monotonic() - begun < 7
+
+
+def test_a_run_that_was_killed_is_gone_on_with(cluster):
+    cluster.cut(conftest.VRACK)
+    cluster.fault("pve1", step_delay={"1": 4})
+    killed = subprocess.Popen(
+        [cluster.cli.get_script_path(), "-c", cluster.master.config_dir, "corosync.apply", "degraded"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    cluster.wait_for(lambda: cluster.state()["nodes"]["pve1"].get("calls"), 60)
+    killed.kill()
+    killed.wait(10)
+    held = cluster.state()["nodes"]["pve1"]["lock"]
+    assert held
+    cluster.change(lambda state: [row["faults"].clear() for row in state["nodes"].values()])
+    ret = cluster.run("corosync.apply", "degraded")
+    assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
+    (row,) = [item for item in ret.data["before"] if item["code"] == "run-dead"]
+    assert held in row["text"]
+    assert all(row["lock"] is None for row in cluster.state()["nodes"].values())
+
+
+def test_a_hangup_does_not_end_a_run(cluster):
+    cluster.fault("pve1", step_delay={"1": 2})
+    command = [cluster.cli.get_script_path(), "-c", cluster.master.config_dir, "corosync.apply", "degraded"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        cluster.wait_for(lambda: cluster.state()["nodes"]["pve1"].get("calls"), 60)
+        running.stderr.close()
+        running.send_signal(signal.SIGHUP)
+        running.stdout.read()
+        assert running.wait(60) == 0
+    runs = cluster.run("corosync.journal", "last=1").data["runs"]
+    assert runs[0]["result"] == "reached"
+
+
+def test_a_bad_number_of_runs_is_named(cluster):
+    ret = cluster.run("corosync.journal", "last=abc")
+    assert ret.returncode == 2 and codes(ret) == ["argument-bad"], ret
 
 
 def test_the_journal_keeps_every_run(cluster):

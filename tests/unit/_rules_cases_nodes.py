@@ -1,5 +1,7 @@
 """Faults of the nodes, each broken once."""
 
+import time
+
 from _rules_cases import breaks
 from _rules_world import PUBLIC, VRACK, conf, facts, file_facts
 
@@ -104,9 +106,16 @@ def pve_read_only_with_quorum(goal, world):
     world["nodes"]["pve2"]["pmxcfs"]["writable"] = False
 
 
-@breaks("error run-busy", said="corosync.finish t1")
+BUSY_SINCE = 1763900000.25
+
+
+@breaks(
+    "error run-busy",
+    said=f"since {time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(BUSY_SINCE))} is under way"
+    " -> wait for it; if it is dead: salt pve2 corosync.finish t1",
+)
 def another_run(goal, world):
-    world["nodes"]["pve2"]["busy"] = {"txn": "t1", "by": "master", "since": "2026-11-23T12:00:00Z"}
+    world["nodes"]["pve2"]["busy"] = {"txn": "t1", "by": "master", "since": BUSY_SINCE}
 
 
 @breaks("error authkey-missing", said="authkey")

@@ -77,6 +77,13 @@ def test_choice_does_not_take_numbers_for_truth():
         ring_run.choice(1, "test", (False, True))
 
 
+@pytest.mark.parametrize("value", ["abc", 0, -1, None, True, 1.5, "1e3", ""])
+def test_count_names_what_is_allowed(value):
+    with pytest.raises(RunError, match="last=.* allowed: a number, 1 or more"):
+        ring_run.count(value, "last")
+    assert ring_run.count("7", "last") == ring_run.count(7, "last") == 7
+
+
 def test_unknown_arguments_are_all_named_and_salts_own_are_not():
     ring_run.unknown_arguments("corosync.apply", {"__pub_jid": 1}, ("layout",))
     with pytest.raises(RunError) as caught:
@@ -261,7 +268,11 @@ def test_the_evidence_counts_and_not_ok_alone(bad, words):
 
 def test_a_new_link_that_does_not_connect_may_be_filtered_on_the_way():
     (item,) = ring_run.judge(STEP | {"add": [2]}, {"pve1": outcome(connected=False)}, ["pve1"])
-    assert "UDP 5407" in item["remedy"] and "corosync.probe" in item["remedy"]
+    assert "UDP 5407" in item["remedy"] and "corosync.probe " in item["remedy"]
+    own = "totem {\n  config_version: 6\n  interface {\n    linknumber: 2\n    mcastport: 6000\n  }\n}\n"
+    added = STEP | {"add": [2], "conf": own}
+    (item,) = ring_run.judge(added, {"pve1": outcome(connected=False)}, ["pve1"], layout="degraded")
+    assert "UDP 6000 " in item["remedy"] and "salt-run corosync.probe degraded names" in item["remedy"]
     (item,) = ring_run.judge(STEP | {"add": []}, {"pve1": outcome(connected=False)}, ["pve1"])
     assert item["remedy"] == ""
 
@@ -384,6 +395,7 @@ def test_state_now_and_sick():
         ("pve2", False, None, None),
     ]
     assert ring_run.sick(rows)
+    assert not ring_run.sick(rows, [row["node"] for row in rows[1:]])
     assert not ring_run.sick(rows[:1])
     assert ring_run.sick(
         ring_run.state_now({"nodes": {"pve1": facts(pmxcfs={"writable": False})}, "silent": []})
