@@ -15,6 +15,7 @@ minion configuration puts every path of this module below
 
 import logging
 import os
+import socket
 import time
 
 import salt.utils.path
@@ -46,6 +47,8 @@ RESOURCES = "ha/resources.cfg"
 
 MODES = ("freeze", "ignore")
 STATUS_TIMEOUT = 15.0
+#: the same among the facts, which have to arrive while the runner waits for them.
+FACTS_STATUS_TIMEOUT = 5.0
 #: a crm-command only puts a line into a queue; it waits up to 10 s for the cluster-wide lock.
 COMMAND_TIMEOUT = 30.0
 MAX_WAIT = 600.0
@@ -61,12 +64,15 @@ def __virtual__():
 
 def facts():
     """
-    Return the HA facts of this node, without the slow ``ha-manager`` itself.
+    Return the HA facts of this node; the slow ``ha-manager`` itself is asked only where nothing faster says
+    that the node is armed.
 
-    Returns ``{"configured": bool|None, "armed": bool, "lrm": text, "crm": text, "watchdog": bool,
-    "disarm_supported": bool, "state": text}``: ``configured`` is None when ``/etc/pve`` could not be read;
-    ``lrm`` and ``crm`` are systemd's ActiveState (``active``, ``inactive``, ``failed``, …, ``not-found``);
-    ``watchdog`` is whether any client of watchdog-mux holds it open, which is what ``armed`` goes by.
+    Returns ``{"configured": bool|None, "armed": bool, "witnesses": [text], "lrm": text, "crm": text,
+    "watchdog": bool, "disarm_supported": bool, "state": text}``: ``configured`` is None when ``/etc/pve``
+    could not be read; ``lrm`` and ``crm`` are systemd's ActiveState (``active``, ``inactive``, ``failed``, …,
+    ``not-found``); ``watchdog`` is whether any client of watchdog-mux holds it open. A node is ``armed`` if
+    one of three witnesses says so: the watchdog, the LRM's own status in ``/etc/pve`` (LRM.pm), or the text
+    of ``ha-manager status``, old or new; ``witnesses`` names them.
 
     CLI Example:
 
@@ -76,9 +82,12 @@ def facts():
     """
     units = _units()
     watchdog = _watchdog()
+    configured, lrm_status = _cluster_files()
+    witnesses = _witnesses(watchdog, lrm_status, configured, units)
     found = {
-        "configured": _configured(),
-        "armed": watchdog,
+        "configured": configured,
+        "armed": bool(witnesses),
+        "witnesses": witnesses,
         "lrm": units[LRM],
         "crm": units[CRM],
         "watchdog": watchdog,
@@ -241,12 +250,42 @@ def _units():
     }
 
 
-def _configured():
+def _cluster_files():
+    """
+    Return whether a resource is configured, None if that is unknown, and the text of this node's LRM status.
+    """
+    status_file = f"nodes/{_own_name()}/lrm_status"
     try:
-        return bool(ring_ha.resources(__salt__["pmxcfs.files"](RESOURCES)[RESOURCES] or ""))
+        told = __salt__["pmxcfs.files"](RESOURCES, status_file)
     except CommandExecutionError as exc:
         log.info("HA resources unknown: %s", exc)
-        return None
+        return None, None
+    return bool(ring_ha.resources(told[RESOURCES] or "")), told[status_file]
+
+
+def _own_name():
+    return socket.gethostname().split(".")[0]
+
+
+def _witnesses(watchdog, lrm_status, configured, units):
+    """
+    Return what says that this node is armed.
+    """
+    found = [f"the watchdog is open ({ACTIVE})"] if watchdog else []
+    if ring_ha.lrm_active(lrm_status, time.time()):
+        found.append("the LRM status in /etc/pve is active")
+    # nothing can be armed where no service runs, or none has ever had anything to do
+    if found or configured is False or not {"active", "activating", "deactivating"} & set(units.values()):
+        return found
+    result = ring_children.run(["ha-manager", "status"], timeout=FACTS_STATUS_TIMEOUT)
+    try:
+        told = ring_output.ha_status(
+            ring_children.text(result), "", 1 if result["rc"] is None else result["rc"]
+        )
+    except ring_output.OutputError as exc:
+        log.info("ha-manager status: %s", exc)
+        return found
+    return [f"ha-manager status: {text}" for text in ring_ha.holders(told, _own_name())]
 
 
 def _disarm_supported():

@@ -10,12 +10,15 @@ let go without quorum.
 
 from __future__ import annotations
 
+import json
 import re
 
 #: seconds without quorum after which an armed node may reset itself.
 FENCE_AFTER = 60
 #: what is left of it in the worst case: a renewal may be 10 s old, and 5 s are kept in reserve.
 SAFE_LOSS = 45
+#: seconds after which a status in /etc/pve counts as old (Status.pm).
+STALE_AFTER = 30
 DISARM_SINCE = (5, 1, 3)
 
 #: the two resource types that PVE has (PVE/HA/Resources/PVE{VM,CT}.pm).
@@ -51,13 +54,43 @@ def resources(text: str) -> dict[str, str]:
     return {name: state for name, state in found.items() if state != "ignored"}
 
 
+def lrm_active(text: str | None, now: float) -> bool:
+    """Tell whether an LRM says of itself that it is active, which is when it holds a watchdog.
+
+    :param text: its ``/etc/pve/nodes/NODE/lrm_status``, JSON with ``state`` and ``timestamp``; None without.
+    :param now: the time; a status that is older than 30 s tells nothing (Status.pm).
+    """
+    try:
+        told = json.loads(text or "{}")
+        fresh = abs(now - float(told.get("timestamp") or 0)) <= STALE_AFTER
+        return told.get("state") in ("active", "lost_agent_lock") and fresh
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def holders(status: dict, node: str) -> list[str]:
+    """Return what ``ha-manager status`` says of a node's watchdog being open, as texts.
+
+    :param status: what ``ring_output.ha_status`` returned: before 5.1.3 it names no watchdog, and the state
+        of an LRM or of the master decides. :param node: the node.
+    """
+    found, lrm, master = [], status["lrms"].get(node), status["master"]
+    if lrm and (lrm["watchdog"] or lrm["status"]) == "active":
+        found.append(f"LRM of {node} active")
+    if master and (master["node"], master["status"]) == (node, "active"):
+        if status["fencing"] in (None, "armed", "disarming"):
+            found.append(f"CRM of {node} is the active master")
+    return found
+
+
 def describe(facts: dict) -> str:
     """Return one line about HA on one node.
 
     :param facts: ``{"configured", "armed", "lrm", "crm", "watchdog", …}`` of ``ha_manager.facts``.
     """
     if facts["armed"]:
-        return f"armed: the watchdog is open (LRM {facts['lrm']}, CRM {facts['crm']})"
+        told = "; ".join(facts.get("witnesses") or ["the watchdog is open"])
+        return f"armed: {told} (LRM {facts['lrm']}, CRM {facts['crm']})"
     if facts["configured"]:
         return (
             f"standby: resources are configured, the watchdog is closed (LRM {facts['lrm']}, CRM"

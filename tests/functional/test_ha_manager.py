@@ -1,4 +1,6 @@
+import json
 import pathlib
+import time
 
 import pytest
 from _pve_world import World
@@ -63,11 +65,12 @@ def test_facts_of_an_armed_node_need_no_perl(node):
     assert node.salt["ha_manager.facts"]() == {
         "configured": True,
         "armed": True,
+        "witnesses": ["the watchdog is open (/run/watchdog-mux.active)"],
         "lrm": "active",
         "crm": "active",
         "watchdog": True,
         "disarm_supported": True,
-        "state": "armed: the watchdog is open (LRM active, CRM active)",
+        "state": "armed: the watchdog is open (/run/watchdog-mux.active) (LRM active, CRM active)",
     }
     assert node.calls("ha-manager") == []
 
@@ -84,6 +87,56 @@ def test_facts_follow_the_machine(node):
         "inactive",
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ARMED, ["LRM of pve1 active", "CRM of pve1 is the active master"]),
+        (OLD, ["LRM of pve1 active", "CRM of pve1 is the active master"]),
+        (DISARMED, []),
+        (
+            ARMED.replace("pve1 (active, watchdog active", "pve1 (old timestamp - dead?, watchdog standby"),
+            None,
+        ),
+    ],
+)
+def test_the_status_speaks_where_the_watchdog_does_not(node, text, words):
+    node.watchdog.rmdir()
+    (node.path / "now").write_text(text)
+    facts = node.salt["ha_manager.facts"]()
+    words = ["CRM of pve1 is the active master"] if words is None else words
+    assert facts["witnesses"] == [f"ha-manager status: {word}" for word in words]
+    assert (facts["armed"], facts["watchdog"]) == (bool(words), False)
+    assert all(word in facts["state"] for word in words)
+    assert len(node.calls("ha-manager status")) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "armed"), [("active", 5, True), ("active", 90, False), ("wait_for_agent_lock", 5, False)]
+)
+def test_the_lrms_own_status_speaks_too(node, state, age, armed):
+    node.watchdog.rmdir()
+    (node.path / "now").write_text(DISARMED)
+    node.file(
+        "etc/pve/nodes/pve1/lrm_status", json.dumps({"state": state, "timestamp": int(time.time()) - age})
+    )
+    facts = node.salt["ha_manager.facts"]()
+    assert facts["armed"] is armed
+    assert facts["witnesses"] == (["the LRM status in /etc/pve is active"] if armed else [])
+
+
+def test_a_status_that_fails_leaves_what_the_machine_says(node):
+    node.watchdog.rmdir()
+    node.tool("ha-manager", "echo 'Connection refused' >&2; exit 111")
+    assert node.salt["ha_manager.facts"]()["armed"] is False
+
+
+def test_unused_ha_costs_no_perl(node):
+    node.watchdog.rmdir()
+    node.file("etc/pve/ha/resources.cfg", "")
+    assert node.salt["ha_manager.facts"]()["armed"] is False
+    assert node.calls("ha-manager") == []
 
 
 def test_facts_without_pmxcfs_say_so(node):

@@ -272,13 +272,11 @@ def test_status_leaves_out_whom_the_pillar_or_the_operator_skips(cluster):
     assert ret.returncode == 1 and "node-silent" in codes(ret), ret
     for words, skip in ((("skip=pve2",), []), ((), ["pve2"])):
         conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"skip": skip})
-        begun = time.monotonic()
         ret = cluster.run("corosync.status", *words)
         assert "node-silent" not in codes(ret) and "node-skipped" in codes(ret), ret
         errors = [item["code"] for item in ret.data["findings"] if item["severity"] == "error"]
         quorate = {row["node"]: row["quorate"] for row in ret.data["state"]}["pve1"]
         assert ret.returncode == (1 if errors or not quorate else 0), ret
-        assert time.monotonic() - begun < 7
 
 
 def test_a_run_that_was_killed_is_gone_on_with(cluster):
