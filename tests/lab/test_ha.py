@@ -105,3 +105,26 @@ def test_ha_is_in_service_again_after_a_restart_that_failed(cluster):
     assert last in seen, seen
     code, report = run(cluster, "corosync.verify")
     assert "HA" not in failing(report), report
+
+
+@pytest.mark.parametrize("cluster", ["old"], indirect=True)
+def test_one_crm_that_does_not_start_again_leaves_no_lrm_stopped(cluster):
+    drop_in = "/run/systemd/system/pve-ha-crm.service.d/refused.conf"
+    cluster.exec("pve2", ["mkdir", "-p", drop_in.rpartition("/")[0]], check=True)
+    cluster.write("pve2", drop_in, "[Service]\nExecStartPre=/bin/false\nRestart=no\n")
+    cluster.exec("pve2", ["systemctl", "daemon-reload"], check=True)
+    try:
+        code, report = run(cluster, "corosync.restart")
+    finally:
+        cluster.exec("pve2", ["rm", "-f", drop_in])
+        cluster.exec("pve2", ["systemctl", "daemon-reload"])
+    assert (code, report["result"]) == (1, "failed"), report
+    (row,) = [item for item in report["findings"] if item["code"] == "ha-not-in-service"]
+    assert row["remedy"] == "salt -L pve2 ha_manager.start_crm", row
+    for node in cluster.nodes:
+        lrm = cluster.exec(node, ["systemctl", "is-active", "pve-ha-lrm"]).stdout.strip()
+        assert lrm == "active", (node, report)
+    assert not [text for text in events(cluster) if "FENCE" in text]
+    # the command that the finding names does the rest
+    cluster.exec("pve2", ["systemctl", "reset-failed", "pve-ha-crm"])
+    cluster.exec("pve2", ["systemctl", "start", "pve-ha-crm"], check=True)
