@@ -4,7 +4,7 @@ take.
 
 ``pvesr`` prints no address when it succeeds, has no time limit (a dead address blocks it for 2 minutes), and
 its exit code means little without ``--id``. So a job is run one by one, after a short test of the same ssh,
-and the sockets of its ssh processes are looked at while it runs.
+and the sockets of its own ssh processes are looked at while it runs.
 
 :depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node :configuration: ``pve_corosync: {root:
 /some/dir}`` in the minion configuration puts every path of this module below
@@ -16,7 +16,6 @@ and the sockets of its ssh processes are looked at while it runs.
 import logging
 import os
 import re
-import threading
 import time
 
 import salt.utils.path
@@ -26,6 +25,7 @@ try:
     import ring_children
     import ring_datacenter
     import ring_files
+    import ring_job
     import ring_output
     import ring_replication
 except ImportError:  # installed as a Salt extension
@@ -33,6 +33,7 @@ except ImportError:  # installed as a Salt extension
         ring_children,
         ring_datacenter,
         ring_files,
+        ring_job,
         ring_output,
         ring_replication,
     )
@@ -47,8 +48,8 @@ LOG_FOLDER = "/var/log/pve/replicate"
 LIST_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5
 MAX_WAIT = 3600.0
-#: between two looks at the processes: one ssh of a job lives for 0.2 s and more.
-LOOK_PAUSE = 0.05
+#: a job whose log is younger is at work.
+LOG_FRESH = 30.0
 LOG_LINES = 60
 
 
@@ -195,18 +196,19 @@ def run(job, timeout=150, check=True):
         Its id, e.g. ``100-0``. Its guest must be on this node. Quorum is not needed.
 
     timeout
-        Seconds, at most 3600. A job that is not done by then is ended here and reported as late; a dead
-        address alone takes 2 minutes.
+        Seconds to wait, at most 3600. A job that is not done by then is left running, and reported so, while
+        its ssh is connected or it writes its log; else it is ended, with all that it started, and reported as
+        late. A dead address alone takes 2 minutes.
 
     check
         Try the same ssh first (``pvesr.probe``), which tells within 5 s that the address is dead, and then
         leave the job alone.
 
-    Returns ``{"job", "target", "ok": bool, "late": bool, "error": text, "seconds", "path": …, "probe": …,
-    "seen": {"addresses": [ip], "sockets": [{"local", "remote", "remote_port", "state"}]}, "log": [lines]}``:
-    ``path`` is where PVE's ssh should go, taken before; ``seen`` are the connections of the ssh processes
-    towards that node while the job ran; ``log`` is the job's log afterwards. It does not raise when the job
-    fails.
+    Returns ``{"job", "target", "ok": bool, "running": bool, "late": bool, "error": text, "seconds", "path":
+    …, "probe": …, "seen": {"addresses": [ip], "sockets": [{"local", "remote", "remote_port", "state"}]},
+    "log": [lines]}``: ``path`` is where PVE's ssh should go, taken before; ``seen`` are the connections of
+    the job's own ssh processes while it ran; ``log`` is the job's log afterwards. It does not raise when the
+    job fails.
 
     CLI Example:
 
@@ -224,6 +226,7 @@ def run(job, timeout=150, check=True):
         "job": job,
         "target": target,
         "ok": False,
+        "running": False,
         "late": False,
         "error": "",
         "seconds": 0.0,
@@ -240,8 +243,13 @@ def run(job, timeout=150, check=True):
             )
             return answer
     before = _log_stamp(job)
-    result, seen = _run_watched(["pvesr", "run", "--id", job, "--verbose"], _seconds(timeout), target)
-    answer.update(ok=result["rc"] == 0, late=result["late"], seconds=round(result["seconds"], 3))
+    result, seen = _run_watched(job, _seconds(timeout), target)
+    answer.update(
+        ok=result["rc"] == 0,
+        running=result["running"],
+        late=result["late"],
+        seconds=round(result["seconds"], 3),
+    )
     answer["seen"] = {"addresses": sorted({item["remote"] for item in seen}), "sockets": seen}
     if not answer["ok"]:
         answer["error"] = _why(result, answer)
@@ -258,14 +266,15 @@ def run_all(targets=None, timeout=150, budget=900):
         Only jobs to these nodes; default all.
 
     timeout
-        Seconds for one job.
+        Seconds to wait for one job.
 
     budget
-        Seconds for all; jobs that were not begun by then are named in ``skipped``.
+        Seconds for all; jobs that were not begun by then are named in ``failed``.
 
     Needs quorum, because only ``pvesr status`` tells which jobs run here. After a failed ssh to a node its
-    other jobs are not tried. Returns ``{"ok": bool, "jobs": {job: as pvesr.run}, "failed": {job: error},
-    "skipped": {job: why}}``.
+    other jobs are not tried. After a job that is left running none is begun, as PVE runs one at a time; its
+    scheduler does them next. Returns ``{"ok": bool, "jobs": {job: as pvesr.run}, "failed": {job: error},
+    "running": {job: text}, "skipped": {job: why}}``.
 
     CLI Example:
 
@@ -274,12 +283,14 @@ def run_all(targets=None, timeout=150, budget=900):
         salt 'pve*' pvesr.run_all
     """
     end = time.monotonic() + _seconds(budget)
-    done, failed, skipped, dead = {}, {}, {}, {}
+    done, failed, running, skipped, dead = {}, {}, {}, {}, {}
     for job, told in sorted(status().items()):
         if targets is not None and told["target"] not in targets:
             skipped[job] = f"its target {told['target']} is not asked for"
         elif not told["enabled"]:
             skipped[job] = "disabled"
+        elif running:
+            running[job] = f"not begun, as job {next(iter(running))} still runs; PVE's scheduler runs it next"
         elif time.monotonic() >= end:
             failed[job] = f"not begun: the {_seconds(budget):g} s for all jobs are over"
         elif told["target"] in dead:
@@ -287,10 +298,10 @@ def run_all(targets=None, timeout=150, budget=900):
         else:
             done[job] = run(job, timeout=min(_seconds(timeout), max(1.0, end - time.monotonic())))
             if not done[job]["ok"]:
-                failed[job] = done[job]["error"]
+                (running if done[job]["running"] else failed)[job] = done[job]["error"]
             if done[job]["probe"] and not done[job]["probe"]["ok"]:
                 dead[told["target"]] = done[job]["error"]
-    return {"ok": not failed, "jobs": done, "failed": failed, "skipped": skipped}
+    return {"ok": not failed, "jobs": done, "failed": failed, "running": running, "skipped": skipped}
 
 
 def accepted(since, source=None, user="root"):
@@ -355,63 +366,67 @@ def _parsed(parser, *arguments):
         raise CommandExecutionError(str(exc)) from exc
 
 
-def _run_watched(command, timeout, target):
+def _run_watched(job, timeout, target):
     """
-    Run a command in a thread, and meanwhile note the connections of PVE's ssh processes towards ``target``.
+    Run a job in a session of its own, and meanwhile note the connections of its ssh towards ``target``.
+
+    A job that is not done when the wait ends is left running while it works: the first sync after an outage
+    takes as long as it takes. One that does not is ended with all that it started.
     """
-    result, seen = {}, {}
-    worker = threading.Thread(
-        target=lambda: result.update(ring_children.run(command, timeout=timeout)), daemon=True
-    )
-    worker.start()
-    while worker.is_alive():
-        for item in _ssh_sockets(target):
+    before, seen = _log_stamp(job), {}
+    work = ring_job.Job(["pvesr", "run", "--id", job, "--verbose"], _path("/proc"))
+
+    def look():
+        for item in work.sockets(target):
+            item = {key: value for key, value in item.items() if key not in ("pid", "node")}
             seen[item["local"], item["local_port"], item["remote"], item["state"]] = item
-        worker.join(LOOK_PAUSE)
+
+    running = late = False
+    if not work.watch(timeout, look):
+        running = _works(work, target, job, before)
+        late = not running
+    if late:
+        work.end()
+    result = work.result() | {"running": running, "late": late, "pid": work.pid}
     return result, sorted(seen.values(), key=lambda item: (item["local_port"], item["state"]))
 
 
-def _ssh_sockets(target):
-    found = []
-    for pid in os.listdir(_path("/proc")):
-        if not pid.isdigit():
-            continue
-        base = os.path.join(_path("/proc"), pid)
-        try:
-            with open(f"{base}/cmdline", "rb") as file:
-                told = ring_replication.ssh_target(file.read())
-            if told and told["node"] == target:
-                found += _sockets_of(base)
-        except OSError:  # it ended meanwhile
-            continue
-    return found
-
-
-def _sockets_of(base):
-    inodes = set()
-    for number in os.listdir(f"{base}/fd"):
-        link = os.readlink(f"{base}/fd/{number}")
-        if link.startswith("socket:["):
-            inodes.add(link[len("socket:[") : -1])
-    found = []
-    for table in ("tcp", "tcp6"):
-        data = ring_files.read(f"{base}/net/{table}") or b""
-        found += [
-            item for item in ring_replication.sockets(data.decode("latin-1")) if item["inode"] in inodes
-        ]
-    return [{key: value for key, value in item.items() if key != "inode"} for item in found]
+def _works(work, target, job, before):
+    """
+    Tell whether a job that is not done goes on: its ssh is connected, or it has just written its log.
+    """
+    if any(item["state"] == "ESTABLISHED" for item in work.sockets(target)):
+        return True
+    stamp = _log_stamp(job)
+    return stamp not in (None, before) and time.time() - stamp / 1e9 < LOG_FRESH
 
 
 def _why(result, answer):
-    if not result["late"]:
-        return ring_replication.reason(
-            ring_children.text(result), ring_children.text(result, "err"), result["rc"]
-        )
     ways = (
         ", ".join(sorted({f"{s['remote']} ({s['state']})" for s in answer["seen"]["sockets"]}))
         or "no connection seen"
     )
-    return f"not done after {answer['seconds']:.0f} s, ended; PVE's ssh was at {ways}"
+    if result["running"]:
+        return f"still running after {answer['seconds']:.0f} s, as process {result['pid']}; its ssh: {ways}"
+    if result["late"]:
+        return f"not done after {answer['seconds']:.0f} s and at a standstill, ended; its ssh: {ways}"
+    said = ring_replication.reason(
+        ring_children.text(result), ring_children.text(result, "err"), result["rc"]
+    )
+    return said + _lock_holder() if ring_replication.locked(said) else said
+
+
+def _lock_holder():
+    """
+    Return what another pvesr, which holds the lock of all replication of this node, waits for, in words.
+    """
+    found = [
+        f"; the lock is held by another replication, whose ssh (process {row['pid']}) is at {row['remote']}"
+        f" ({row['state']}) towards {row['node']}; on a dead address it ends by itself after 2 minutes, or:"
+        f" kill {row['pid']}"
+        for row in ring_job.replication_ssh(_path("/proc"))
+    ]
+    return "".join(dict.fromkeys(found))
 
 
 def _log_stamp(job):

@@ -14,6 +14,7 @@ replication need quorum, and are refused at once without.
           phase_timeout: 20
           certs_timeout: 100
           services_timeout: 120
+          replication_timeout: 150
           replication_budget: 580
           ha_timeout: 200
 
@@ -139,7 +140,7 @@ def reload_services(
 
 
 def replicate(
-    layout=None, timeout=150, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
+    layout=None, timeout=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs
 ):
     """
     Run every enabled replication job of the cluster now, and prove which address each took.
@@ -151,7 +152,8 @@ def replicate(
         The layout whose primary addresses the jobs must take; default the one that the pillar wants.
 
     timeout
-        Seconds for one job.
+        Seconds to wait for one job, at most 3600; default the setting ``replication_timeout``. A job that is
+        at work then is left running and reported so; that is no failure of this phase.
 
     skip, force, cluster, progress, brief
         As for ``corosync.apply``.
@@ -251,6 +253,8 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  #
         for name in ("test", "services", "always"):
             if name in ours:
                 ring_run.choice(ours[name], name, (False, True))
+        if ours.get("timeout") is not None:
+            ours["timeout"] = ring_run.seconds(ours["timeout"], "timeout", 3600)
         site, order = ring_site.order(_master(), layout, "live", skip, force, cluster)
         with site.lock():
             ports = ring_site.Ports(site, bool(progress))

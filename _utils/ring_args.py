@@ -31,6 +31,10 @@ SETTINGS = {
     "phase_timeout": (20, "how long the nodes may take for one question of the phases after the links"),
     "certs_timeout": (100, "how long the nodes may take to make certificates"),
     "services_timeout": (120, "how long the nodes may take to reload their services"),
+    "replication_timeout": (
+        150,
+        "how long one replication job is waited for; one that is at work then is left running",
+    ),
     "replication_budget": (580, "how long all replication jobs of a node together may take"),
     "ha_timeout": (200, "how long HA may take to be released, or to be in service again"),
 }
@@ -151,6 +155,29 @@ def count(value, what: str) -> int:
             )
         )
     return int(value)
+
+
+def seconds(value, what: str, most: int):
+    """Return a time that an operator typed.
+
+    :param value: a number, or its text. :param what: the argument's name, for the error.
+    :param most: the highest value allowed.
+    :raises RunError: no number, or out of range.
+    """
+    try:
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not 0 < number <= most:
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}; allowed: seconds, above 0 to {most}",
+                data={"argument": what, "value": str(value)},
+                remedy=f"write {what}=150",
+            )
+        )
+    return number
 
 
 def unknown_arguments(function: str, given, allowed) -> None:

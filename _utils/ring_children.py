@@ -81,6 +81,15 @@ def run_all(commands, timeout=5.0, data=None):
     return results
 
 
+def start(argv, out, err):
+    """
+    Start one command in a session of its own, with its output in open files, and return its Popen object.
+
+    Nobody waits for it here, and it lives on when this process ends. Raises OSError if it cannot be started.
+    """
+    return _start(argv, environment(), None, out, err)
+
+
 def text(result, stream="out"):
     """
     Return a stream of a result as str, one character per byte.
@@ -98,12 +107,12 @@ def complaint(result):
     return "; ".join(line.strip() for line in said.splitlines() if line.strip())
 
 
-def _start(argv, env, data):
+def _start(argv, env, data, out=subprocess.PIPE, err=subprocess.PIPE):
     child = subprocess.Popen(  # pylint: disable=consider-using-with
         argv,
         stdin=subprocess.PIPE if data else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=out,
+        stderr=err,
         env=env,
         executable=_program(argv[0], env),
         start_new_session=True,

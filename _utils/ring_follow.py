@@ -345,54 +345,81 @@ def update_certs(order, ports, settings, force=None) -> dict:
     return phase.run(work)
 
 
-def replicate(order, ports, settings, timeout=150) -> dict:
+def replicate(order, ports, settings, timeout=None) -> dict:
     """Run every replication job of the cluster, with the proof of where its data went.
 
-    :param timeout: seconds for one job.
+    :param timeout: seconds to wait for one job; default the setting ``replication_timeout``.
     """
     phase = Phase("replicate", order, ports, settings)
+    return phase.run(
+        lambda: _replicate(phase, settings["replication_timeout"] if timeout is None else timeout)
+    )
+
+
+def _replicate(phase, timeout):
+    order, settings = phase.order, phase.settings
     primary = ring_phases.wanted_primary(order.layout)
-
-    def work():
-        observed, findings = ports.gather()
-        if phase.refused(findings):
-            return "refused", "refused, nothing was run"
-        budget = settings["replication_budget"]
-        good, bad = phase.call(
-            "replication jobs",
-            order.nodes,
-            "pvesr.run_all",
-            {"targets": order.nodes, "timeout": timeout, "budget": budget},
-            budget + 15,
+    observed, findings = phase.ports.gather()
+    if phase.refused(findings):
+        return "refused", "refused, nothing was run"
+    budget = max(settings["replication_budget"], timeout)
+    good, bad = phase.call(
+        "replication jobs",
+        order.nodes,
+        "pvesr.run_all",
+        {"targets": order.nodes, "timeout": timeout, "budget": budget},
+        budget + 15,
+    )
+    jobs = {(node, name): job for node, row in good.items() for name, job in row["jobs"].items()}
+    dedicated = _dedicated(phase, {job["path"]["network"] for job in jobs.values()} - {None})
+    logins = _logins(phase, observed, sorted({job["target"] for job in jobs.values()}))
+    rows = [
+        ring_phases.job_row(
+            node, name, job, logins.get(job["target"], []), dedicated.get(job["path"]["network"])
         )
-        jobs = {(node, name): job for node, row in good.items() for name, job in row["jobs"].items()}
-        logins = _logins(phase, observed, sorted({job["target"] for job in jobs.values()}))
-        phase.report["jobs"] = [
-            ring_phases.job_row(node, name, job, logins.get(job["target"], []))
-            for (node, name), job in sorted(jobs.items())
-        ]
-        for node, row in sorted(good.items()):
-            _job_findings(phase, primary, node, row)
-        for row in phase.report["jobs"]:
-            if row["ok"] and not row["logins"]:
-                phase.report["findings"].append(
-                    finding(
-                        "replication-unproven",
-                        f"job {row['job']}: sshd of {row['target']} logged no login from {row['from']}",
-                        data={"job": row["job"]},
-                        remedy="journalctl -t sshd -t sshd-session there",
-                    )
-                )
-        if bad or errors(phase.report["findings"]):
-            return "failed", "replication is open"
-        if not jobs:
-            return "already", "there is no replication job to run"
-        return "done", "; ".join(
-            f"{row['job']} {row['source']} -> {row['target']} over {row['members']}"
-            for row in phase.report["jobs"]
-        )
+        for (node, name), job in sorted(jobs.items())
+    ]
+    phase.report["jobs"] = rows
+    for node, told in sorted(good.items()):
+        _job_findings(phase, primary, node, told, dedicated)
+    phase.report["findings"] += [_unproven(row) for row in rows if ring_phases.unproven(row)]
+    if bad or errors(phase.report["findings"]):
+        return "failed", "replication is open"
+    if not jobs:
+        return "already", "there is no replication job to run"
+    return "done", "; ".join(
+        f"{row['job']} {row['source']} -> {row['target']} over {row['data']}"
+        + (", still running" if row["running"] else "")
+        for row in rows
+    )
 
-    return phase.run(work)
+
+def _dedicated(phase, networks):
+    """Return each node's address in the networks that datacenter.cfg has: ``{network: {node: address}}``."""
+    if not networks:
+        return {}
+    answers = phase.ports.ask(
+        phase.order.nodes, "pve_node.migration_network", {}, phase.settings["phase_timeout"]
+    )
+    told = ring_phases.values(phase.minions, phase.order.nodes, answers)[0]
+    return {
+        network: {
+            node: row["networks"][network]["addresses"][0]
+            for node, row in told.items()
+            if len((row["networks"].get(network) or {}).get("addresses") or ()) == 1
+        }
+        for network in networks
+    }
+
+
+def _unproven(row):
+    return finding(
+        "replication-unproven",
+        f"job {row['job']}: sshd of {row['target']} logged no login of it from {row['from']}, and no"
+        " connection of its ssh was seen",
+        data={"job": row["job"]},
+        remedy="journalctl -t sshd -t sshd-session there",
+    )
 
 
 def _logins(phase, observed, targets):
@@ -407,7 +434,7 @@ def _logins(phase, observed, targets):
     return found
 
 
-def _job_findings(phase, primary, node, told):
+def _job_findings(phase, primary, node, told, dedicated):
     for name, text in sorted(told["failed"].items()):
         phase.report["findings"].append(
             finding(
@@ -417,8 +444,19 @@ def _job_findings(phase, primary, node, told):
                 remedy=f"salt {phase.minions[node]} pvesr.run {name}",
             )
         )
+    for name, text in sorted((told.get("running") or {}).items()):
+        phase.report["findings"].append(
+            finding(
+                "replication-running",
+                f"job {name} on {node}: {text}",
+                data={"job": name, "node": node},
+                remedy=f"salt {phase.minions[node]} pvesr.status; when it has ended:"
+                f" {phase.order.again('verify')}",
+            )
+        )
     for name, job in sorted(told["jobs"].items()):
-        for text in ring_phases.job_problems(primary, job):
+        addresses = dedicated.get(job["path"]["network"]) or {}
+        for text in ring_phases.job_problems(primary, job, addresses.get(job["target"])):
             phase.report["findings"].append(
                 finding(
                     "replication-astray",

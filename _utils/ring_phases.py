@@ -41,16 +41,22 @@ CODES = {
         "PVE/SSHInfo.pm: HostKeyAlias and the node's own ssh_known_hosts",
     ),
     "replication-failed": ("error", False, "A replication job failed.", "PVE/CLI/pvesr.pm"),
+    "replication-running": (
+        "warning",
+        False,
+        "A replication job is still at work, or waits for one that is.",
+        "PVE/CLI/pvesr.pm",
+    ),
     "replication-astray": (
         "error",
         False,
-        "Replication does not go to the primary network.",
+        "Replication does not go to the primary network, nor to the one of datacenter.cfg.",
         "PVE/SSHInfo.pm get_ssh_info",
     ),
     "replication-unproven": (
         "warning",
         False,
-        "The peer's sshd logged no login from where replication came.",
+        "A job succeeded, and neither its login in the peer's sshd log nor its ssh's connection was seen.",
         "sshd auth.c",
     ),
     "ha-not-in-service": (
@@ -209,10 +215,12 @@ def services_due(units: dict) -> str:
     return "pve-firewall runs since before the last start of pve-cluster, with the addresses of then"
 
 
-def job_problems(primary: dict[str, str], job: dict) -> list[str]:
-    """Return what speaks against a replication job having gone to the primary address, in words.
+def job_problems(primary: dict[str, str], job: dict, dedicated: str | None = None) -> list[str]:
+    """Return what speaks against a replication job having gone where it should, in words.
 
     :param primary: ``{node: address}``. :param job: what ``pvesr.run`` returned.
+    :param dedicated: the target's address in the replication network of datacenter.cfg: PVE's first ssh goes
+        to the primary address even then, the rest and the data to this one.
     """
     target, way, probe = job["target"], job.get("path") or {}, job.get("probe") or {}
     wanted, wrong = primary.get(target), []
@@ -223,32 +231,58 @@ def job_problems(primary: dict[str, str], job: dict) -> list[str]:
     arrived = (probe.get("connection") or {}).get("to")
     if arrived and arrived != wanted:
         wrong.append(f"{target} took the ssh at {arrived}, not at {wanted}")
-    if not way.get("network"):
-        others = sorted(set((job.get("seen") or {}).get("addresses") or ()) - {wanted})
-        if others:
-            wrong.append(f"while it ran, its ssh was connected to {', '.join(others)}")
+    allowed = {wanted, dedicated} - {None}
+    others = sorted(set((job.get("seen") or {}).get("addresses") or ()) - allowed)
+    if others and (dedicated or not way.get("network")):
+        meant = " or ".join(sorted(allowed))
+        wrong.append(f"while it ran, its ssh was connected to {', '.join(others)}, not to {meant}")
+    if others and way.get("network") and not dedicated:
+        wrong.append(
+            f"datacenter.cfg leads it into {way['network']}, and {target} did not tell its one address there:"
+            f" its ssh was connected to {', '.join(others)}"
+        )
     return wrong
 
 
-def job_row(node: str, name: str, job: dict, logins: list[dict]) -> dict:
+def job_row(node: str, name: str, job: dict, logins: list[dict], dedicated: dict | None = None) -> dict:
     """Return the proof of one job in short: what went where, by three witnesses.
 
+    The login of the test before it is not the job's.
+
     :param logins: what the target's sshd accepted since before the job.
+    :param dedicated: ``{node: address}`` in the replication network of datacenter.cfg, if it has one.
     """
-    source = ((job.get("probe") or {}).get("connection") or {}).get("from")
+    tested = (job.get("probe") or {}).get("connection") or {}
+    sources = {tested.get("from"), (dedicated or {}).get(node)} - {None}
+    seen = job.get("seen") or {}
     return {
         "job": name,
         "source": node,
         "target": job["target"],
         "ok": job["ok"],
+        "running": bool(job.get("running")),
         "error": job["error"],
         "seconds": job["seconds"],
         "members": (job.get("path") or {}).get("address"),
-        "sockets": (job.get("seen") or {}).get("addresses") or [],
-        "from": source,
-        "logins": sum(login["from"] == source for login in logins) if source else 0,
+        "network": (job.get("path") or {}).get("network"),
+        "data": (dedicated or {}).get(job["target"]) or (job.get("path") or {}).get("address"),
+        "sockets": seen.get("addresses") or [],
+        "from": tested.get("from"),
+        "logins": sum(
+            login["from"] in sources
+            and (login["from"], login.get("port")) != (tested.get("from"), tested.get("from_port"))
+            for login in logins
+        ),
         "log": (job.get("log") or [])[-1:],
     }
+
+
+def unproven(row: dict) -> bool:
+    """Tell whether a job that succeeded left no trace of where it went.
+
+    :param row: what :func:`job_row` returned.
+    """
+    return row["ok"] and not row["logins"] and not row["sockets"]
 
 
 def after(do: str) -> list[str]:

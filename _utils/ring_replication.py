@@ -22,6 +22,7 @@ _REASON = re.compile(
     r"Connection closed by .+|kex_exchange_identification: .+|client_loop: .+|can't lock file .+)$"
 )
 _LOCKED = re.compile(r"^trying to acquire ")
+_LOCK_FAILED = re.compile(r"can't lock file '[^']*/pvesr\.lck'")
 
 
 def ssh_command(
@@ -134,6 +135,14 @@ def connection(text: str) -> dict | None:
     if len(parts) != 4 or not (parts[1].isdigit() and parts[3].isdigit()):
         return None
     return {"from": parts[0], "from_port": int(parts[1]), "to": parts[2], "to_port": int(parts[3])}
+
+
+def locked(said: str) -> bool:
+    """Tell whether a job failed because another run holds the lock of all replication of this node.
+
+    :param said: what :func:`reason` returned.
+    """
+    return bool(_LOCK_FAILED.search(said))
 
 
 def reason(stdout: str, stderr: str, rc: int | None) -> str:

@@ -24,6 +24,7 @@ TAKE_OVER_S, facts_timeout = ring_args.TAKE_OVER_S, ring_args.facts_timeout
 SETTINGS, RunError = ring_args.SETTINGS, ring_args.RunError
 count = ring_args.count
 names, choice, unknown_arguments = ring_args.names, ring_args.choice, ring_args.unknown_arguments
+seconds = ring_args.seconds
 settings, members, choose_cluster = ring_args.settings, ring_args.members, ring_args.choose_cluster
 
 

@@ -77,14 +77,19 @@ def ssh(world):
 
 
 def replication(world):
-    """Every enabled job has run, and its last run was well."""
+    """Every enabled job has run, and its last run was well; one that runs now after failures is open."""
 
     def judge(_, jobs):
         wrong = []
         for job, row in sorted(jobs.items()):
             if not row["enabled"]:
                 continue
-            if row["state"] not in ("OK", "SYNCING"):
+            if row["state"] == "SYNCING" and row["fail_count"]:
+                wrong.append(
+                    f"job {job} to {row['target']} is still running, after {row['fail_count']} failures: look"
+                    " again when it has ended"
+                )
+            elif row["state"] not in ("OK", "SYNCING"):
                 wrong.append(f"job {job} to {row['target']}: {row['state'].strip().splitlines()[-1][:200]}")
             elif row["fail_count"]:
                 wrong.append(f"job {job} to {row['target']} failed {row['fail_count']} times")
@@ -92,7 +97,16 @@ def replication(world):
                 wrong.append(f"job {job} to {row['target']} has never run")
         return "; ".join(wrong)
 
-    return _each(world, "jobs", "every enabled job ran well", judge)
+    result = _each(world, "jobs", "every enabled job ran well", judge)
+    busy = sorted(
+        f"job {job} from {name} to {row['target']}"
+        for name, facts in world.nodes.items()
+        for job, row in ((facts.get("exit") or {}).get("jobs") or {}).items()
+        if row["enabled"] and row["state"] == "SYNCING"
+    )
+    if result and result[0] and busy:
+        return True, f"still running: {', '.join(busy)}", result[2]
+    return result
 
 
 def certificates(world):

@@ -1,6 +1,7 @@
 {#- To the layout `degraded`, quorum first:  salt-run state.orchestrate orch.failover
 
-    Pillar, all optional: layout, skip, force, strategy, cluster. Example:
+    Pillar, all optional: layout, skip, force, strategy, cluster, and replication_timeout, the
+    seconds to wait for one replication job (one at work then is left running). Example:
       salt-run state.orchestrate orch.failover pillar='{"skip": ["pve3"]}'
     Run again, it does only what is still open. A dry run is  salt-run corosync.plan degraded  (test=True does not run
     runners). #}

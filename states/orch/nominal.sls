@@ -1,6 +1,6 @@
 {#- Back to the layout that the pillar of the nodes wants:  salt-run state.orchestrate orch.nominal
 
-    Pillar, all optional: layout, skip, force, strategy, cluster. Refused while the network to return to is not
+    Pillar, all optional: layout, skip, force, strategy, cluster, replication_timeout. Refused while the network to return to is not
     healthy on every pair of nodes; the output shows which. A dry run is  salt-run corosync.plan #}
 {%- from 'orch/phases.jinja' import phases with context %}
 {{ phases(salt['pillar.get']('layout', none)) }}

@@ -1,5 +1,9 @@
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -128,9 +132,8 @@ def test_run_returns_the_log_that_the_job_wrote(node):
     assert node.calls("pvesr run") == ["pvesr run --id 100-0 --verbose"]
 
 
-def test_run_sees_the_socket_of_a_real_ssh_process(node):
-    (node.root / "proc").rmdir()
-    (node.root / "proc").symlink_to("/proc")
+def test_run_sees_the_socket_of_a_real_ssh_process(real_proc):
+    node = real_proc
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         job = node.path / "job"
@@ -154,13 +157,143 @@ def test_run_does_not_start_a_job_towards_a_dead_address(node):
     assert node.calls("pvesr run") == []
 
 
-def test_run_is_bounded(node):
-    (node.path / "job").write_text("#!/bin/sh\nexec sleep 20\n")
-    (node.path / "job").chmod(0o755)
-    start = time.monotonic()
-    told = node.salt["pvesr.run"]("100-0", timeout=0.5)
-    assert time.monotonic() - start < 5
-    assert told["late"] and not told["ok"] and "not done after" in told["error"]
+#: what a job starts: a process whose command line is that of PVE's ssh, and that holds a connection.
+SSH = (
+    "import socket, sys, time; "
+    "s = socket.create_connection((sys.argv[1], int(sys.argv[2]))) if sys.argv[2] != '0' else None; "
+    "open(sys.argv[3], 'w').write('up'); time.sleep(60)"
+)
+
+
+def ssh_child(port, mark):
+    return (
+        f"exec -a ssh '{sys.executable}' -c \"{SSH}\" 127.0.0.1 {port} '{mark}' -o HostKeyAlias=pve2"
+        " root@127.0.0.1"
+    )
+
+
+def pids(node):
+    return [int(text) for text in (node.path / "pids").read_text().split()]
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def until(what):
+    end = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def real_proc(node):
+    """Let the node see the processes of this machine; end those of its jobs afterwards."""
+    (node.root / "proc").rmdir()
+    (node.root / "proc").symlink_to("/proc")
+    yield node
+    if (node.path / "pids").exists():
+        for pid in filter(alive, pids(node)):
+            os.kill(pid, signal.SIGKILL)
+
+
+def long_job(node, port, traps=""):
+    """A pvesr that waits for its children: an ssh with a connection to that port, or with none for 0."""
+    job = node.path / "job"
+    child = ssh_child(port, node.path / "up")
+    job.write_text(
+        f"#!/bin/bash\n{traps}\n({child}) &\necho $$ $! >'{node.path}/pids'\n"
+        "wait $!; wait $!\necho 'end replication job'\n"
+    )
+    job.chmod(0o755)
+
+
+def test_a_job_that_works_when_the_wait_ends_is_left_running_with_all_that_it_started(real_proc):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        long_job(real_proc, port)
+        told = real_proc.salt["pvesr.run"]("100-0", timeout=2, check=False)
+        assert (told["ok"], told["running"], told["late"]) == (False, True, False), told
+        job, ssh = pids(real_proc)
+        assert alive(job) and alive(ssh)
+        assert os.getsid(job) == os.getsid(ssh) == job != os.getsid(0)
+        assert told["error"].startswith(f"still running after 2 s, as process {job}")
+        assert "127.0.0.1 (ESTABLISHED)" in told["error"] and told["seen"]["addresses"] == ["127.0.0.1"]
+        # its output goes to a file that stays: no broken pipe ends it
+        for number in (1, 2):
+            assert "pipe" not in os.readlink(f"/proc/{job}/fd/{number}")
+
+
+def test_a_job_at_a_standstill_is_ended_with_all_that_it_started(real_proc):
+    long_job(real_proc, 0)
+    told = real_proc.salt["pvesr.run"]("100-0", timeout=1.5, check=False)
+    assert (told["ok"], told["running"], told["late"]) == (False, False, True), told
+    assert "at a standstill" in told["error"] and "no connection seen" in told["error"]
+    assert not any(map(alive, pids(real_proc)))
+
+
+def test_what_does_not_heed_the_first_signal_gets_the_second(real_proc, monkeypatch):
+    import ring_job
+
+    monkeypatch.setattr(ring_job, "TERM_WAIT", 0.5)
+    long_job(real_proc, 0, traps="trap '' TERM")
+    told = real_proc.salt["pvesr.run"]("100-0", timeout=1.5, check=False)
+    assert told["late"] and not any(map(alive, pids(real_proc)))
+
+
+def test_a_job_that_writes_its_log_is_at_work(real_proc):
+    long_job(real_proc, 0)
+    text = (real_proc.path / "job").read_text()
+    log = real_proc.root / "var/log/pve/replicate/100-0"
+    (real_proc.path / "job").write_text(text.replace("wait $!;", f"echo more >'{log}'; wait $!;"))
+    told = real_proc.salt["pvesr.run"]("100-0", timeout=1.5, check=False)
+    assert told["running"] and all(map(alive, pids(real_proc)))
+
+
+def test_the_ssh_of_others_is_no_witness(real_proc):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, mark = server.getsockname()[1], real_proc.path / "other-up"
+        with subprocess.Popen(["bash", "-c", ssh_child(port, mark)], start_new_session=True) as other:
+            try:
+                until(mark.exists)
+                told = real_proc.salt["pvesr.run"]("100-0", check=False)
+            finally:
+                other.kill()
+    assert told["ok"] and told["seen"] == {"addresses": [], "sockets": []}, told
+
+
+def test_who_holds_the_lock_is_named(real_proc):
+    (real_proc.path / "job").write_text(
+        "#!/bin/sh\necho \"can't lock file '/var/lock/pvesr.lck' - got timeout\" >&2\nexit 255\n"
+    )
+    (real_proc.path / "job").chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, mark = server.getsockname()[1], real_proc.path / "other-up"
+        script = real_proc.path / "pvesr"
+        script.write_text(f"({ssh_child(port, mark)}) & echo $! >'{real_proc.path}/pids'; wait")
+        with subprocess.Popen(["bash", script], start_new_session=True) as other:
+            try:
+                until(mark.exists)
+                (pid,) = pids(real_proc)
+                told = real_proc.salt["pvesr.run"]("100-0", check=False)
+            finally:
+                os.killpg(other.pid, signal.SIGKILL)
+    assert f"ssh (process {pid}) is at 127.0.0.1 (ESTABLISHED) towards pve2" in told["error"], told
+    assert f"kill {pid}" in told["error"]
+
+
+def test_a_job_that_is_left_running_holds_up_the_others(real_proc):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        long_job(real_proc, server.getsockname()[1])
+        told = real_proc.salt["pvesr.run_all"](timeout=1.5)
+    assert told["ok"] and told["failed"] == {} and sorted(told["jobs"]) == ["100-0"], told
+    assert sorted(told["running"]) == ["100-0", "102-0"]
+    assert "job 100-0 still runs" in told["running"]["102-0"]
 
 
 def test_run_quotes_the_reason_of_ssh(node):

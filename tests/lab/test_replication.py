@@ -20,7 +20,7 @@ def replicated(lab, wanted, source):
     (job,) = report["jobs"]
     assert (job["job"], job["source"], job["target"], job["ok"]) == ("100-0", "pve1", "pve2", True)
     assert (job["members"], job["sockets"], job["from"]) == (wanted, [wanted], source)
-    assert job["logins"] >= 2  # the job's own, and the test of the way before it
+    assert job["logins"] >= 1  # the job's own; that of the test of the way before it does not count
     assert set(logins(lab, "pve2")[before:]) == {source}
     return report
 

@@ -25,6 +25,7 @@ class Nodes:
         self.published, self.hosts = dict(VRACK), {name: dict(VRACK) for name in NODES}
         self.due, self.errors, self.stale = set(), {}, set()
         self.links, self.datacenter, self.jobs = True, {}, {}
+        self.login_ports = [51000, 51002]  # that of the test before the job, and the job's own
 
     def passed(self):
         return self.clock
@@ -89,7 +90,7 @@ class Nodes:
 
     def pvesr_accepted(self, name, since):
         assert since == 100.0
-        return [{"from": PUBLIC["pve1"]}]
+        return [{"from": PUBLIC["pve1"], "port": port} for port in self.login_ports]
 
     def names(self):
         return [(function.split(".")[1], nodes) for function, nodes, _ in self.calls]
@@ -206,13 +207,17 @@ def job(**more):
         "seconds": 1.0,
         "log": [],
         "path": {"address": PUBLIC["pve2"], "source": "members", "network": None},
-        "probe": {"ok": True, "connection": {"from": PUBLIC["pve1"], "to": PUBLIC["pve2"]}},
+        "probe": {
+            "ok": True,
+            "connection": {"from": PUBLIC["pve1"], "from_port": 51000, "to": PUBLIC["pve2"]},
+        },
         "seen": {"addresses": [PUBLIC["pve2"]]},
     } | more
 
 
-def replicate(told):
+def replicate(told, **more):
     ports = Nodes()
+    vars(ports).update(more)
     ports.jobs["pve1"] = {"ok": True, "jobs": {}, "failed": {}, "skipped": {}} | told
     return ring_follow.replicate(ports.order, ports, SETTINGS)
 
@@ -233,12 +238,45 @@ def test_a_job_that_failed_is_named_with_its_error():
 
 
 def test_a_job_that_the_peers_sshd_knows_nothing_of_is_unproven():
-    told = job(probe={"ok": True, "connection": {"from": "192.0.2.1", "to": PUBLIC["pve2"]}})
-    report = replicate({"jobs": {"100-0": told}})
+    # the only login is that of the test before it
+    report = replicate({"jobs": {"100-0": job(seen={"addresses": []})}}, login_ports=[51000])
     assert [(row["code"], row["severity"]) for row in report["findings"]] == [
         ("replication-unproven", "warning")
     ]
     assert report["retcode"] == 0
+
+
+def test_a_job_at_work_is_no_failure_and_said_so():
+    told = job(ok=False, running=True, error="still running after 150 s, as process 7")
+    report = replicate({"jobs": {"100-0": told}, "running": {"100-0": told["error"]}})
+    assert (report["result"], report["retcode"]) == ("done", 0)
+    (row,) = report["findings"]
+    assert (row["code"], row["severity"]) == ("replication-running", "warning")
+    assert "corosync.verify degraded" in row["remedy"]
+    assert report["summary"] == f"100-0 pve1 -> pve2 over {PUBLIC['pve2']}, still running"
+
+
+def test_a_replication_network_is_a_witness_of_its_own():
+    way = {"address": PUBLIC["pve2"], "source": "members", "network": "10.66.0.0/24"}
+    datacenter = {
+        name: {"networks": {"10.66.0.0/24": {"addresses": [VRACK[name]]}}, "problems": []} for name in NODES
+    }
+    went = [PUBLIC["pve2"], VRACK["pve2"]]
+    report = replicate({"jobs": {"100-0": job(path=way, seen={"addresses": went})}}, datacenter=datacenter)
+    assert (report["result"], report["findings"]) == ("done", [])
+    assert report["summary"] == f"100-0 pve1 -> pve2 over {VRACK['pve2']}"
+    report = replicate(
+        {"jobs": {"100-0": job(path=way, seen={"addresses": [*went, "192.0.2.9"]})}}, datacenter=datacenter
+    )
+    assert [row["code"] for row in report["findings"]] == ["replication-astray"]
+
+
+def test_the_wait_for_a_job_is_a_setting_and_an_argument():
+    ports = Nodes()
+    ring_follow.replicate(ports.order, ports, ring_run.settings({"replication_timeout": 300}))
+    ring_follow.replicate(ports.order, ports, SETTINGS, timeout=900)
+    asked = [kwarg for function, _, kwarg in ports.calls if function == "pvesr.run_all"]
+    assert [(row["timeout"], row["budget"]) for row in asked] == [(300, 580), (900, 900)]
 
 
 def test_no_job_at_all_is_no_failure():

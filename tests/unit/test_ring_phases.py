@@ -91,7 +91,10 @@ def job(**more):
         "error": "",
         "seconds": 2.0,
         "path": {"address": "203.0.113.20", "source": "members", "network": None},
-        "probe": {"ok": True, "connection": {"from": "198.51.100.10", "to": "203.0.113.20"}},
+        "probe": {
+            "ok": True,
+            "connection": {"from": "198.51.100.10", "from_port": 51000, "to": "203.0.113.20"},
+        },
         "seen": {"addresses": ["203.0.113.20"], "sockets": []},
         "log": ["a", "end replication job"],
     } | more
@@ -120,13 +123,30 @@ def test_each_witness_that_speaks_against_it_is_named(more, words):
 
 def test_a_replication_network_may_lead_the_data_elsewhere():
     way = {"address": "203.0.113.20", "source": "members", "network": "10.66.0.0/24"}
-    assert ring_phases.job_problems(PRIMARY, job(path=way, seen={"addresses": ["10.66.0.2"]})) == []
+    there = job(path=way, seen={"addresses": ["10.66.0.2", "203.0.113.20"]})
+    assert ring_phases.job_problems(PRIMARY, there, "10.66.0.2") == []
+    row = ring_phases.job_row("pve1", "100-0", there, [], {"pve1": "10.66.0.1", "pve2": "10.66.0.2"})
+    assert (row["data"], row["network"]) == ("10.66.0.2", "10.66.0.0/24")
+    (text,) = ring_phases.job_problems(PRIMARY, there, "10.66.0.9")
+    assert "connected to 10.66.0.2, not to 10.66.0.9 or 203.0.113.20" in text
+    (text,) = ring_phases.job_problems(PRIMARY, there)
+    assert "pve2 did not tell its one address there" in text
 
 
 def test_the_proof_counts_the_logins_from_where_the_job_came():
-    logins = [{"from": "198.51.100.10"}, {"from": "10.66.0.1"}, {"from": "198.51.100.10"}]
+    logins = [
+        {"from": "198.51.100.10", "port": 51000},  # the test before it
+        {"from": "10.66.0.1", "port": 40000},
+        {"from": "198.51.100.10", "port": 51002},
+    ]
     row = ring_phases.job_row("pve1", "100-0", job(), logins)
-    assert (row["logins"], row["members"], row["sockets"]) == (2, "203.0.113.20", ["203.0.113.20"])
+    assert (row["logins"], row["members"], row["sockets"]) == (1, "203.0.113.20", ["203.0.113.20"])
+    row = ring_phases.job_row("pve1", "100-0", job(), logins, {"pve1": "10.66.0.1"})
+    assert row["logins"] == 2
+    row = ring_phases.job_row("pve1", "100-0", job(), logins[:1])
+    assert row["logins"] == 0 and not ring_phases.unproven(row)  # its connection was seen
+    row = ring_phases.job_row("pve1", "100-0", job(seen=None), logins[:1])
+    assert ring_phases.unproven(row)
     assert row["log"] == ["end replication job"]
     assert ring_phases.job_row("pve1", "100-0", job(probe=None), logins)["logins"] == 0
 

@@ -109,7 +109,18 @@ def test_each_item_is_found_when_it_is_broken(item, change, words):
 
 def test_a_job_that_is_disabled_or_runs_now_is_no_open_item():
     assert failing(table(put(False, "pve1", "jobs", "100-0", "enabled"))) == []
-    assert failing(table(put("SYNCING", "pve1", "jobs", "100-0", "state"))) == []
+    rows = table(put("SYNCING", "pve1", "jobs", "100-0", "state"))
+    assert failing(rows) == []
+    assert rows["replication"]["seen"] == "still running: job 100-0 from pve1 to pve2"
+
+
+def test_a_job_that_runs_after_failures_is_open():
+    def change(told):
+        told["pve1"]["jobs"]["100-0"] |= {"state": "SYNCING", "fail_count": 2}
+
+    rows = table(change)
+    assert failing(rows) == ["replication"]
+    assert "still running, after 2 failures" in rows["replication"]["seen"]
 
 
 def test_ha_without_resources_needs_no_daemons():
