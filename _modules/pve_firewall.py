@@ -29,9 +29,9 @@ try:
     import ring_firewall
     import ring_layout
     import ring_nft
+    import ring_options
     import ring_pmxcfs
     import ring_pmxcfs_file
-    import ring_replication
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
         ring_children,
@@ -39,9 +39,9 @@ except ImportError:  # installed as a Salt extension
         ring_firewall,
         ring_layout,
         ring_nft,
+        ring_options,
         ring_pmxcfs,
         ring_pmxcfs_file,
-        ring_replication,
     )
 
 log = logging.getLogger(__name__)
@@ -65,10 +65,12 @@ def state():
     """
     Return which firewall holds the node's ports and what it lets through now.
 
-    Returns ``{"backend": "pve-firewall"|"nftables", "cluster_fw": {"enabled", "policy_in", "ours"} | None,
+    Returns ``{"backend": "pve-firewall"|"nftables", "cluster_fw": {"enabled", "policy_in", "ours", …} | None,
     "service": text, "nft": {"peers", "management", "ssh", "ports"} | None, "dropped": {text: packets},
-    "persistent": bool, "notes": [text]}``: ``service`` is the state of pve-firewall, ``nft`` what the loaded
-    table of ours holds, ``dropped`` its counters, ``persistent`` whether it comes back at boot.
+    "persistent": bool, "findings": [finding]}``: ``cluster_fw`` is None if the file does not exist,
+    ``service`` the state of pve-firewall, ``nft`` what the loaded table of ours holds, ``dropped`` its
+    counters, ``persistent`` whether it comes back at boot. Raises CommandExecutionError if cluster.fw cannot
+    be read: whether PVE's firewall is on is not known then.
 
     CLI Example:
 
@@ -81,13 +83,6 @@ def state():
     found = _cluster_fw()
     told = ring_firewall.options(found or b"")
     listing = _nft_listing()
-    notes = []
-    if told["enabled"] and not service.get("active"):
-        notes.append("cluster.fw says enable: 1, but pve-firewall does not run, so it protects nothing")
-    if told["enabled"] and _host_uses_nft():
-        notes.append(
-            "proxmox-firewall (nftables: 1 in host.fw) accepts UDP 5405-5412 from everywhere by itself"
-        )
     return {
         "backend": "pve-firewall" if told["enabled"] and service.get("active") else "nftables",
         "cluster_fw": None if found is None else told,
@@ -95,34 +90,40 @@ def state():
         "nft": ring_nft.listed(listing),
         "dropped": ring_nft.counters(listing),
         "persistent": os.path.exists(_path(ring_nft.NFT_FILE)) and os.path.lexists(_wanted_link()),
-        "notes": notes,
+        "findings": ring_firewall.notes(
+            told, bool(service.get("active")), told["enabled"] and _host_uses_nft()
+        ),
     }
 
 
-def apply(networks=None, management=None, ssh=None, test=False):
+def apply(networks=None, management=None, ssh=None, test=False, ports=None):
     """
     Let the nodes' corosync and ssh in and everyone else's not, through the firewall that this node uses.
 
     networks
         ``{network: {node: IP address}}``: every network in use, also the one about to be used. Default: all
-        networks of the pillar ``corosync``, with its ``firewall: {management, ssh}`` as the default of the
-        other arguments.
+        networks of the pillar ``corosync``, with its ``firewall: {management, ssh}`` and the ports of its
+        layouts as the default of the other arguments.
 
     management
-        Addresses and CIDRs from which ssh stays possible. Default: those of the last time; the first time the
-        Salt master and the peers of ssh sessions that are open now.
+        Addresses and CIDRs from which ssh stays possible besides the nodes; ``[]`` for the nodes only.
+        Without it ssh from others is left alone, so that nobody is locked out.
 
     ssh
-        ``peers`` (default): ssh from the nodes, ``management`` and running sessions only. ``open``: ssh from
-        others is left alone. With PVE's firewall on, ssh from others is up to its rules, its policy and its
-        set ``management``.
+        ``peers`` (default): with ``management`` named, ssh from others than the nodes and these is dropped;
+        running sessions go on. ``open``: ssh from others is left alone. With PVE's firewall on, "left alone"
+        is up to its rules, its policy and its set ``management``.
 
     test
         Only tell what would change.
 
-    Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text]}``;
-    ``seen`` is what is in force afterwards, read back from the kernel or from cluster.fw. Raises
-    CommandExecutionError with nothing changed, if the rules do not pass their check.
+    ports
+        UDP ports of links besides 5405 to 5412.
+
+    Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text],
+    "findings": [finding]}``; ``seen`` is what is in force afterwards, read back from the kernel or from
+    cluster.fw. Raises CommandExecutionError with nothing changed, if the rules do not pass their check, or if
+    it cannot be told which firewall is in use.
 
     CLI Example:
 
@@ -132,26 +133,37 @@ def apply(networks=None, management=None, ssh=None, test=False):
         salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' '[192.0.2.0/24]'
     """
     if networks is None:
-        networks, given = _from_pillar()
+        networks, given, known = _from_pillar()
         management = given["management"] if management is None else management
-        ssh = ssh or given["ssh"]
-    ssh = ssh or "peers"
+        ssh, ports = ssh or given["ssh"], known if ports is None else ports
+    ssh, ports = ssh or "peers", ports or ()
     if not isinstance(networks, dict) or not all(isinstance(nodes, dict) for nodes in networks.values()):
         raise SaltInvocationError("networks: {network: {node: IP address}} is needed")
     now = state()
     try:
         if now["backend"] == "pve-firewall":
-            done = _apply_cluster_fw(networks, management or [], test)
-            done["ssh"] = f"policy {now['cluster_fw']['policy_in']} of cluster.fw"
+            closed = ssh == "peers" and management is not None
+            done = _apply_cluster_fw(networks, management or [], ports, closed, test)
+            done["ssh"] = "peers" if closed else f"policy {now['cluster_fw']['policy_in']} of cluster.fw"
+            if closed and now["cluster_fw"]["ssh"]:
+                done["notes"].append(
+                    "rules of cluster.fw that accept ssh stand behind the one that drops it, name their"
+                    f" sources in management: {'; '.join(now['cluster_fw']['ssh'])}"
+                )
             if now["nft"] and not test:
                 _remove_nft()
                 done["notes"].append("the table of nftables was removed: PVE's firewall is on now")
         else:
-            done = _apply_nft(networks, management, ssh, now, test)
+            done = _apply_nft(networks, management, ssh, ports, now, test)
     except ring_firewall.FirewallError as exc:
         raise SaltInvocationError(str(exc)) from exc
-    done["notes"] += now["notes"]
-    return dict(done, backend=now["backend"])
+    if ssh == "peers" and management is None:
+        done["notes"].append(
+            "ssh from others is left as it is: the pillar has no corosync: {firewall: {management: [CIDR]}};"
+            " [] there is for the nodes only"
+        )
+    done["notes"] += [item["text"] for item in now["findings"]]
+    return dict(done, backend=now["backend"], findings=now["findings"])
 
 
 def remove(test=False):
@@ -193,7 +205,12 @@ def _from_pillar():
         cluster = ring_layout.load(__pillar__.get("corosync"))
     except ring_layout.LayoutError as exc:
         raise SaltInvocationError(str(exc)) from exc
-    return ring_layout.networks_of(cluster), cluster["firewall"]
+    ports = {
+        ring_options.port(number, link["options"])
+        for layout in cluster["layouts"].values()
+        for number, link in layout["links"].items()
+    }
+    return ring_layout.networks_of(cluster), cluster["firewall"], sorted(ports)
 
 
 def _wanted_link():
@@ -201,20 +218,25 @@ def _wanted_link():
 
 
 def _cluster_fw():
-    try:
-        text = __salt__["pmxcfs.files"](CLUSTER_FW)[CLUSTER_FW]
-    except CommandExecutionError as exc:
-        log.info("cluster.fw could not be read: %s", exc)
-        return None
+    """
+    Return the bytes of cluster.fw, None if it does not exist; a file that cannot be read is neither.
+    """
+    text = _pve_file(CLUSTER_FW)
     return None if text is None else text.encode("latin-1")
 
 
-def _host_uses_nft():
-    name = f"nodes/{socket.gethostname().split('.')[0]}/host.fw"
+def _pve_file(name):
     try:
-        text = __salt__["pmxcfs.files"](name)[name] or ""
-    except CommandExecutionError:
-        return False
+        return __salt__["pmxcfs.files"](name)[name]
+    except CommandExecutionError as exc:
+        raise CommandExecutionError(
+            f"{name} of /etc/pve cannot be read, so it is not known whether PVE's firewall is on, and nothing"
+            f" was changed: {exc}; look with systemctl status pve-cluster, then run this again"
+        ) from exc
+
+
+def _host_uses_nft():
+    text = _pve_file(f"nodes/{socket.gethostname().split('.')[0]}/host.fw") or ""
     return any(line.split("#")[0].replace(" ", "").strip() == "nftables:1" for line in text.splitlines())
 
 
@@ -223,9 +245,9 @@ def _diff(old, new, name):
     return "\n".join(difflib.unified_diff(*pair, name, name, lineterm=""))
 
 
-def _apply_cluster_fw(networks, management, test):
+def _apply_cluster_fw(networks, management, ports, closed, test):
     old = _cluster_fw()
-    new = ring_firewall.cluster_fw(old or b"", networks, management)
+    new = ring_firewall.cluster_fw(old or b"", networks, management, ports, closed)
     done = {
         "changed": new != old,
         "diff": _diff(old, new, CLUSTER_FW),
@@ -282,19 +304,11 @@ def _nft_listing():
     return ring_children.text(result) if result["rc"] == 0 else ""
 
 
-def _apply_nft(networks, management, ssh, now, test):
+def _apply_nft(networks, management, ssh, ports, now, test):
     peers = [address for nodes in networks.values() for address in nodes.values()]
-    notes = []
-    if management is None and ssh == "peers":
-        management = (now["nft"] or {}).get("management") or _first_management(peers)
-        if not management:
-            ssh = "open"
-            notes.append(
-                "ssh from others stays open: neither a management network, nor the master's address, nor an"
-                " open ssh session is known; set firewall: {management: [CIDR]}"
-            )
-    wanted = ring_nft.wanted(peers, management or [], ssh)
-    text = ring_nft.text(peers, management or [], ssh).encode()
+    ssh = "open" if management is None and ssh == "peers" else ssh
+    wanted = ring_nft.wanted(peers, management or [], ssh, ports)
+    text = ring_nft.text(peers, management or [], ssh, ports).encode()
     path = _path(ring_nft.NFT_FILE)
     old = ring_files.read(path)
     done = {
@@ -303,7 +317,7 @@ def _apply_nft(networks, management, ssh, now, test):
         "management": wanted["management"],
         "ssh": ssh,
         "seen": None,
-        "notes": notes,
+        "notes": [],
     }
     if test:
         return done
@@ -313,21 +327,6 @@ def _apply_nft(networks, management, ssh, now, test):
     if done["seen"] != wanted:
         raise CommandExecutionError(f"nft holds {done['seen']} and not {wanted} after it was loaded")
     return done
-
-
-def _first_management(peers):
-    """
-    Return the addresses that must not be locked out: the master's, and those of the ssh sessions open now.
-    """
-    found = {str(__opts__.get("master_ip") or "")}
-    for table in ("tcp", "tcp6"):
-        data = ring_files.read(_path(f"/proc/net/{table}")) or b""
-        found |= {
-            item["remote"]
-            for item in ring_replication.sockets(data.decode("latin-1"))
-            if item["local_port"] == ring_nft.SSH and item["state"] == "ESTABLISHED"
-        }
-    return sorted(found - {"", "127.0.0.1", "::1"} - set(peers))
 
 
 def _load_nft(path, old, text):

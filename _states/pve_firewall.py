@@ -17,7 +17,7 @@ def __virtual__():
 
 def managed(name, networks=None, management=None, ssh=None):
     """
-    Hold corosync's UDP ports and ssh open to the peers and closed to everyone else.
+    Hold corosync's UDP ports and ssh open to the peers and closed to everyone else; ssh only with management.
 
     name
         Any text.
@@ -27,7 +27,8 @@ def managed(name, networks=None, management=None, ssh=None):
         its ``firewall: {management, ssh}`` with them.
 
     management
-        Addresses and CIDRs from which ssh stays possible; see ``pve_firewall.apply`` for the default.
+        Addresses and CIDRs from which ssh stays possible besides the nodes, ``[]`` for none. Without it ssh
+        from others is left as it is, and the comment says so.
 
     ssh
         ``peers`` or ``open``.

@@ -12,15 +12,45 @@ from __future__ import annotations
 import ipaddress
 import re
 
-#: one port a link (corosync totemconfig.c), as the firewall writes it.
-PORTS = "5405:5412"
+try:
+    import ring_finding
+    from ring_finding import finding
+except ImportError:  # installed as a Salt extension
+    from saltext.pve_corosync.utils import ring_finding
+    from saltext.pve_corosync.utils.ring_finding import finding
+
+#: one port a link (corosync totemconfig.c), lowest and highest.
+PORTS = (5405, 5412)
 SSH = 22
 SET = "pve-corosync"
+#: who may use ssh besides the nodes. The set ``management`` would not do: PVE puts the whole network in which
+#: the node's name lies into it (PVE/Firewall.pm local_network).
+SSH_SET = "pve-corosync-ssh"
 MARK = "# pve-corosync"
+
+#: code -> (what it says, source)
+CODES = {
+    "firewall-idle": (
+        "PVE's firewall is enabled in cluster.fw and does not run.",
+        "PVE/Service/pve_firewall.pm",
+    ),
+    "firewall-accepts-everyone": (
+        "proxmox-firewall accepts corosync's ports from everywhere, before any rule.",
+        "proxmox-firewall.nft",
+    ),
+    "firewall-local-network": (
+        "PVE's firewall counts the whole network in which a node's name lies as management.",
+        "PVE/Firewall.pm local_network",
+    ),
+}
+for _code, (_title, _source) in CODES.items():
+    ring_finding.register(_code, "warning", _title, _source, subject="Firewall")
 
 _MARKED = re.compile(r"#\s*pve-corosync(:.*)?\s*$")
 _HEADER = re.compile(r"^\s*\[(\w+)(?:\s+(\S+))?\]\s*(?:#.*)?$")
 _OPTION = re.compile(r"^\s*(\w+):\s*(\S+)\s*$")
+_ALIAS = re.compile(r"^\s*local_network\s+(\S+)", re.IGNORECASE)
+_ACCEPTS_SSH = re.compile(r"^\s*IN\s+(SSH\(ACCEPT\)|ACCEPT\s.*-dport\s+(22|ssh)\b)", re.IGNORECASE)
 _SECTION_NOTE = f"{MARK}: made the next section\n"
 
 
@@ -28,16 +58,18 @@ class FirewallError(ValueError):
     """A text that cannot be edited safely, or an argument that cannot be written into it."""
 
 
-def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
-    """Return the file with the nodes let in: UDP 5405:5412 and ssh; that UDP dropped for everyone else.
+def cluster_fw(data: bytes, networks: dict, management=(), ports=(), close_ssh: bool = False) -> bytes:
+    """Return the file with the nodes let in: corosync's UDP ports and ssh; that UDP dropped for all others.
 
     Everything that was there stays, byte for byte; entries of ours that are out of date go. Doing it twice
-    changes nothing. Ssh from others is left to the file's own rules and policy, which drops it unless told
-    otherwise.
+    changes nothing.
 
     :param data: the present file, ``b""`` if there is none.
     :param networks: ``{network: {node: IP}}``, every network in use.
     :param management: further addresses or CIDRs for the set ``management``.
+    :param ports: UDP ports of links besides 5405 to 5412.
+    :param close_ssh: drop ssh from everyone but the nodes and ``management``, ahead of the file's own rules;
+        else it is left to those and to the policy.
     :raises FirewallError: text before the first section; a bad address.
     """
     lines = _lines(remove(data))
@@ -50,7 +82,7 @@ def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
         )
     entries = _entries(networks)
     extra = {_network(item): "management" for item in management}
-    lines = _into_rules(lines)
+    lines = _into_rules(lines, rules(ports, close_ssh, bool(extra)))
     have = _present(lines, "management")
     wanted = [
         f"{item} {MARK}: {why}\n" for item, why in {**entries, **extra}.items() if not _covered(item, have)
@@ -58,6 +90,8 @@ def cluster_fw(data: bytes, networks: dict, management=()) -> bytes:
     if wanted:
         lines = _into_set(lines, "management", wanted)
     lines = _into_set(lines, SET, [f"{item} {MARK}: {why}\n" for item, why in entries.items()])
+    if close_ssh and extra:
+        lines = _into_set(lines, SSH_SET, [f"{item} {MARK}: {why}\n" for item, why in extra.items()])
     return "".join(lines).encode("latin-1")
 
 
@@ -87,14 +121,21 @@ def remove(data: bytes) -> bytes:
 
 
 def options(data: bytes) -> dict:
-    """Return ``{"enabled": bool, "policy_in": text, "ours": bool}`` of the file.
+    """Return ``{"enabled": bool, "policy_in": text, "ours": bool, "local_network": text | None, "ssh":
+    [rule]}`` of the file.
 
-    ``ours`` is whether anything of ours is in it. PVE's defaults are disabled and DROP.
+    ``ours`` is whether anything of ours is in it, ``local_network`` the alias that bounds what PVE counts as
+    management, ``ssh`` others' rules that accept ssh. PVE's defaults are disabled and DROP.
     """
-    section, found, ours = "", {}, False
+    section, found, ours, alias, accepts = "", {}, False, None, []
     for line in _lines(data):
         header = _HEADER.match(line)
         section = header[1].lower() if header else section
+        named = _ALIAS.match(line)
+        if named and section == "aliases":
+            alias = named[1]
+        if section == "rules" and _ACCEPTS_SSH.match(line) and not _MARKED.search(line):
+            accepts.append(line.strip())
         option = _OPTION.match(line)
         if option and section == "options":
             found[option[1].lower()] = option[2]
@@ -103,16 +144,71 @@ def options(data: bytes) -> dict:
         "enabled": found.get("enable", "0") not in ("0", ""),
         "policy_in": found.get("policy_in", "DROP").upper(),
         "ours": ours,
+        "local_network": alias,
+        "ssh": accepts,
     }
 
 
-def rules() -> list[str]:
-    """Return the rules as they stand in ``[RULES]``, without the mark."""
+def rules(ports=(), close_ssh: bool = False, admins: bool = False) -> list[str]:
+    """Return the rules as they stand in ``[RULES]``, without the mark; what is let in stands first.
+
+    :param ports: UDP ports of links besides 5405 to 5412.
+    :param close_ssh: with a rule that drops ssh from others.
+    :param admins: whether the set of those who may use ssh besides the nodes is there.
+    """
+    low, high = PORTS
+    udp = ",".join([f"{low}:{high}", *map(str, more_ports(ports))])
     return [
-        f"IN ACCEPT -source +{SET} -p udp -dport {PORTS} -log nolog",
+        f"IN ACCEPT -source +{SET} -p udp -dport {udp} -log nolog",
         f"IN ACCEPT -source +{SET} -p tcp -dport {SSH} -log nolog",
-        f"IN DROP -p udp -dport {PORTS} -log nolog",
+        *[f"IN ACCEPT -source +{SSH_SET} -p tcp -dport {SSH} -log nolog"] * (close_ssh and admins),
+        f"IN DROP -p udp -dport {udp} -log nolog",
+        *[f"IN DROP -p tcp -dport {SSH} -log nolog"] * close_ssh,
     ]
+
+
+def more_ports(ports) -> list[int]:
+    """Return those of the ports that the range of PVE does not have, in order, once each."""
+    return sorted({int(port) for port in ports if not PORTS[0] <= int(port) <= PORTS[1]})
+
+
+def notes(told: dict, running: bool, nftables: bool) -> list[dict]:
+    """Return findings on what PVE's firewall does by itself.
+
+    :param told: what :func:`options` returned. :param running: whether pve-firewall runs.
+    :param nftables: whether the node's host.fw has ``nftables: 1``.
+    """
+    if not told["enabled"]:
+        return []
+    found = []
+    bound = "in [ALIASES] of /etc/pve/firewall/cluster.fw: local_network CIDR of the machines that may"
+    if not running:
+        found.append(
+            finding(
+                "firewall-idle",
+                "cluster.fw says enable: 1, but pve-firewall does not run, so it protects nothing",
+                remedy="systemctl start pve-firewall, or enable: 0",
+            )
+        )
+    if nftables:
+        found.append(
+            finding(
+                "firewall-accepts-everyone",
+                "proxmox-firewall (nftables: 1 in host.fw) accepts UDP 5405-5412 from everywhere, and ssh"
+                " from its management set, ahead of every rule",
+                remedy="nftables: 0 in host.fw; or have the provider's firewall drop them",
+            )
+        )
+    if not told["local_network"]:
+        found.append(
+            finding(
+                "firewall-local-network",
+                "cluster.fw has no alias local_network, so PVE counts the network of each node's name as"
+                " management (8006, 3128, 5900-5999, 60000-60050): of a public one, all neighbours",
+                remedy=bound,
+            )
+        )
+    return found
 
 
 def _lines(data):
@@ -192,8 +288,8 @@ def _into_set(lines, name, entries):
     return lines[:at] + [f"[IPSET {name}] {MARK}\n", *entries, "\n"] + lines[at:]
 
 
-def _into_rules(lines):
-    ours = [f"{rule} {MARK}\n" for rule in rules()]
+def _into_rules(lines, wanted):
+    ours = [f"{rule} {MARK}\n" for rule in wanted]
     section = _section(lines, "rules")
     if section:
         return lines[: section[0] + 1] + ours + lines[section[0] + 1 :]

@@ -11,13 +11,12 @@ import ipaddress
 import json
 
 try:
-    from ring_firewall import FirewallError
+    from ring_firewall import PORTS, FirewallError, more_ports
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils.ring_firewall import FirewallError
+    from saltext.pve_corosync.utils.ring_firewall import PORTS, FirewallError, more_ports
 
 FAMILY = "inet"
 TABLE = "pve_corosync"
-PORTS = (5405, 5412)
 SSH = 22
 #: before the filter chains of others (0), so that counters of ours see what arrives.
 PRIORITY = -10
@@ -27,15 +26,16 @@ NFT_FILE = "/etc/pve-corosync/firewall.nft"
 UNIT = "pve-corosync-firewall.service"
 
 
-def text(peers, management=(), ssh: str = "peers") -> str:
+def text(peers, management=(), ssh: str = "peers", ports=()) -> str:
     """Return the file for ``nft -f`` that makes the table, or replaces it.
 
     :param peers: addresses of all nodes on every network in use.
-    :param management: addresses and CIDRs whose ssh stays possible; needed for ``ssh="peers"``.
+    :param management: addresses and CIDRs whose ssh stays possible.
     :param ssh: one of :data:`SSH_MODES`.
-    :raises FirewallError: a bad address; no peer; ssh to be closed without a management network.
+    :param ports: UDP ports of links besides 5405 to 5412.
+    :raises FirewallError: a bad address; no peer.
     """
-    sets = wanted(peers, management, ssh)
+    sets = wanted(peers, management, ssh, ports)
     lines = [
         "# written by pve-corosync; edit the pillar instead",
         f"table {FAMILY} {TABLE}",
@@ -46,14 +46,14 @@ def text(peers, management=(), ssh: str = "peers") -> str:
         for version in (4, 6):
             members = [item for item in sets[name] if ipaddress.ip_network(item).version == version]
             lines += _set(f"{name}{version}", version, members)
-    low, high = PORTS
+    udp = ", ".join(f"{low}-{high}" if low != high else str(low) for low, high in sets["ports"])
     lines += [
         "    chain input {",
         f"        type filter hook input priority {PRIORITY}; policy accept;",
         '        iifname "lo" accept',
-        f"        udp dport {low}-{high} ip saddr @peers4 counter accept",
-        f"        udp dport {low}-{high} ip6 saddr @peers6 counter accept",
-        f'        udp dport {low}-{high} counter drop comment "corosync from strangers"',
+        f"        udp dport {{ {udp} }} ip saddr @peers4 counter accept",
+        f"        udp dport {{ {udp} }} ip6 saddr @peers6 counter accept",
+        f'        udp dport {{ {udp} }} counter drop comment "corosync from strangers"',
         f"        tcp dport {SSH} ip saddr @peers4 counter accept",
         f"        tcp dport {SSH} ip6 saddr @peers6 counter accept",
     ]
@@ -77,7 +77,7 @@ def removal() -> str:
     return f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 
 
-def wanted(peers, management=(), ssh: str = "peers") -> dict:
+def wanted(peers, management=(), ssh: str = "peers", ports=()) -> dict:
     """Return what the table is to hold, in the shape of :func:`listed`, after checking it.
 
     Arguments and errors as for :func:`text`.
@@ -88,20 +88,16 @@ def wanted(peers, management=(), ssh: str = "peers") -> dict:
         "peers": _networks(peers),
         "management": _networks(management) if ssh == "peers" else [],
         "ssh": ssh,
-        "ports": list(PORTS),
+        "ports": _merged([list(PORTS), *[[port, port] for port in more_ports(ports)]]),
     }
     if not found["peers"]:
         raise FirewallError("no address of any node: the nodes would lock each other out")
-    if ssh == "peers" and not found["management"]:
-        raise FirewallError(
-            "ssh would be closed for everyone but the nodes: name the management networks, or ssh: open"
-        )
     return found
 
 
 def listed(output: str) -> dict | None:
-    """Return what the loaded table holds: ``{"peers": [ip], "management": [cidr], "ssh", "ports": [low,
-    high]}``.
+    """Return what the loaded table holds: ``{"peers": [ip], "management": [cidr], "ssh", "ports":
+    [[low, high]]}``.
 
     :param output: of ``nft -j list table inet pve_corosync``; None is returned if it holds no table with our
     chain.
@@ -112,7 +108,7 @@ def listed(output: str) -> dict | None:
     if not any(chain.get("hook") == "input" for chain in chains):
         return None
     dropped = [port for row in rows if "rule" in row and _drops(row["rule"]) for port in [_port(row["rule"])]]
-    udp = next((port["range"] for port in dropped if isinstance(port, dict) and "range" in port), None)
+    udp = next((_ranges(port) for port in dropped if port != SSH), None)
     return {
         "peers": _elements(sets.get("peers4", []) + sets.get("peers6", [])),
         "management": _elements(sets.get("management4", []) + sets.get("management6", [])),
@@ -210,6 +206,29 @@ def _elements(elements):
             low, high = (ipaddress.ip_address(part) for part in element["range"])
             found += ipaddress.summarize_address_range(low, high)
     return _networks(found)
+
+
+def _ranges(port):
+    """
+    Return the port ranges that a rule is about, lowest first.
+    """
+    parts = port.get("set", [port]) if isinstance(port, dict) else [port]
+    return _merged(
+        list(part["range"]) if isinstance(part, dict) and "range" in part else [part, part] for part in parts
+    )
+
+
+def _merged(ranges):
+    """
+    Return ranges in order, those that touch as one, as nft lists them.
+    """
+    found = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1] + 1:
+            found[-1][1] = max(found[-1][1], high)
+        else:
+            found.append([low, high])
+    return found
 
 
 def _drops(rule):

@@ -445,12 +445,10 @@ def _firewall(out: Problems, given) -> dict:
 
 
 def _management(out: Problems, place: str, given) -> list[str]:
-    allowed = "a list of addresses and CIDRs from which ssh stays possible"
+    allowed = "a list of addresses and CIDRs from which ssh stays possible; [] for the nodes only"
     if not isinstance(given, list):
         out.add("pillar-type", place, f"{given!r} is no list", allowed, f"write [{given}]")
         return []
-    if not given:
-        out.add("pillar-missing", place, "is empty", allowed, f"name a network, or drop {place}")
     good = []
     for number, item in enumerate(given):
         try:

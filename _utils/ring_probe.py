@@ -280,10 +280,11 @@ def _way(link, port, addresses, results, one, two):
 def rule_to_add(node: str, source: str, port: int) -> str:
     """Return how to let a peer's packets in on a node, for each kind of firewall."""
     version = "ip6" if ":" in source else "ip"
+    ports = f"{BASE_PORT}:{BASE_PORT + 7}" if BASE_PORT <= port <= BASE_PORT + 7 else port
     return (
         f"on {node}, allow it: salt {node} state.apply corosync.firewall; or by hand with PVE's firewall: in"
         f" [RULES] of /etc/pve/firewall/cluster.fw the line 'IN ACCEPT -source {source} -p udp -dport"
-        f" 5405:5412'; with nftables: '{version} saddr {source} udp dport {port} accept' in the chain that"
+        f" {ports}'; with nftables: '{version} saddr {source} udp dport {port} accept' in the chain that"
         " drops it; and ask the provider's firewall"
     )
 

@@ -3,6 +3,7 @@ include:
   - corosync.nodes
   - corosync.nominal
   - corosync.degraded
+  - corosync.firewall
 
 corosync:
   cluster_name: prod

@@ -1,6 +1,6 @@
 # Corosync's UDP ports and ssh: open between the nodes on every network of the pillar, closed to everyone else; through
 # cluster.fw where PVE's firewall is on, else by a table of nftables of our own.
 # Optional in the pillar: corosync:firewall: {management: [CIDR, …], ssh: peers|open}. `management` is from where ssh
-# stays possible; without it, that is the Salt master and who has a session open at the first run.
+# stays possible besides the nodes, [] for them alone; without it, ssh from others is left as it is.
 corosync-firewall:
   pve_firewall.managed: []

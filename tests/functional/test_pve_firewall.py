@@ -26,7 +26,6 @@ def node(tmp_path, monkeypatch):
     world.mount()
     world.units(pve_firewall="inactive")
     world.file("etc/systemd/system/multi-user.target.wants/x", "")
-    world.file("proc/net/tcp", "")
     systemctl = world.bin / "systemctl"
     systemctl.rename(world.bin / "systemctl.units")
     world.tool(
@@ -96,22 +95,35 @@ def test_rules_that_nft_refuses_leave_the_old_ones(node):
     assert "10.67.0.1" not in (node.root / "etc/pve-corosync/firewall.nft").read_text()
 
 
-def test_the_administrator_is_not_locked_out(node):
-    # nobody known: ssh is left open, and the answer says so
+def test_nobody_is_locked_out_who_was_not_meant_to_be(node):
     done = apply(node, management=None)
-    assert done["ssh"] == "open" and done["seen"]["ssh"] == "open" and "stays open" in done["notes"][0]
-    # a session from 192.0.2.55 to port 22 is open
-    node.file("proc/net/tcp", "  1: 0A6433C6:0016 370200C0:D431 01 0:0 0:0 0 0 0 4242 1\n")
+    assert done["ssh"] == "open" and done["seen"]["ssh"] == "open" and "left as it is" in done["notes"][0]
+    # what was once named is not remembered: only the pillar closes ssh
+    assert apply(node)["seen"]["ssh"] == "peers"
+    subprocess.run([node.bin / "nft", "flush", "ruleset"], check=True)
     done = apply(node, management=None)
-    assert done["ssh"] == "peers" and done["management"] == ["192.0.2.55"]
-    # it is kept when the session is over
-    node.file("proc/net/tcp", "")
-    again = apply(node, management=None)
-    assert not again["changed"] and again["management"] == ["192.0.2.55"]
-    # and the master's address is one of them
-    apply(node, ssh="open")
-    node.salt["pve_firewall.apply"].__globals__["__opts__"]["master_ip"] = "192.0.2.9"
-    assert apply(node, management=None)["management"] == ["192.0.2.9"]
+    assert done["changed"] and done["seen"]["ssh"] == "open" and done["seen"]["management"] == []
+
+
+@pytest.mark.parametrize("fault", ["unmounted", "unreadable"])
+def test_a_cluster_fw_that_cannot_be_read_changes_nothing(node, fault):
+    apply(node)
+    before = node.salt["pve_firewall.state"]()["nft"]
+    if fault == "unmounted":
+        (node.pve / "local").unlink()
+    else:
+        (node.pve / "firewall/cluster.fw").mkdir(parents=True)
+    with pytest.raises(CommandExecutionError, match="cannot be read, so it is not known.*pve-cluster"):
+        apply(node, ssh="open")
+    with pytest.raises(CommandExecutionError, match="nothing was changed"):
+        node.salt["pve_firewall.remove"]()
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert ret["result"] is False and ret["changes"] == {} and "nothing was changed" in ret["comment"]
+    listing = subprocess.run(
+        [node.bin / "nft", "-j", "list", "table", "inet", ring_nft.TABLE], capture_output=True, text=True
+    )
+    assert ring_nft.listed(listing.stdout) == before
+    assert (node.root / "etc/pve-corosync/firewall.nft").exists()
 
 
 def test_cluster_fw_is_used_where_pve_firewall_runs(node):
@@ -125,11 +137,14 @@ def test_cluster_fw_is_used_where_pve_firewall_runs(node):
         and "IN SSH(ACCEPT) -source 192.0.2.7 # mine" in text
     )
     assert "192.0.2.0/24 # pve-corosync: management" in text and "-dport 5405:5412" in text
-    assert done["seen"] == {
-        "cluster_fw": {"enabled": True, "policy_in": "DROP", "ours": True},
-        "service": "Status: enabled/running",
-    }
+    assert done["seen"]["service"] == "Status: enabled/running" and done["seen"]["cluster_fw"]["ours"]
+    assert done["ssh"] == "peers" and "IN DROP -p tcp -dport 22" in text
+    assert any("IN SSH(ACCEPT) -source 192.0.2.7" in note for note in done["notes"]), done["notes"]
     assert apply(node)["changed"] is False
+    # without management ssh is up to the file's own rules and its policy
+    done = apply(node, management=None)
+    assert done["ssh"] == "policy DROP of cluster.fw" and "left as it is" in done["notes"][0]
+    assert "IN DROP -p tcp" not in (node.pve / "firewall/cluster.fw").read_text()
     assert os.listdir(node.pve / "firewall") == ["cluster.fw"] and os.listdir(node.pve / "priv/lock") == []
     assert node.salt["pve_firewall.remove"](test=True)["removed"] == ["firewall/cluster.fw"]
     node.salt["pve_firewall.remove"]()
@@ -140,13 +155,16 @@ def test_cluster_fw_is_used_where_pve_firewall_runs(node):
 def test_turning_pve_firewall_on_takes_the_table_out(node):
     apply(node)
     node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
-    assert "protects nothing" in node.salt["pve_firewall.state"]()["notes"][0]
+    assert [item["code"] for item in node.salt["pve_firewall.state"]()["findings"]] == [
+        "firewall-idle",
+        "firewall-local-network",
+    ]
     (node.path_units / "pve-firewall").write_text("active")
     node.file("etc/pve/nodes/pve1/host.fw", "[OPTIONS]\nnftables: 1\n")
     done = apply(node)
-    assert any("was removed" in note for note in done["notes"]) and any(
-        "proxmox-firewall" in note for note in done["notes"]
-    )
+    assert any("was removed" in note for note in done["notes"])
+    assert "firewall-accepts-everyone" in [item["code"] for item in done["findings"]]
+    assert any("proxmox-firewall" in note for note in done["notes"])
     assert (
         node.salt["pve_firewall.state"]()["nft"] is None
         and not (node.root / "etc/pve-corosync/firewall.nft").exists()
@@ -192,7 +210,7 @@ def test_state_tells_then_changes_then_has_nothing_to_do(node):
     assert states(node)["pve_firewall.absent"]("x")["changes"] == {}
 
 
-def give_pillar(node, firewall):
+def give_pillar(node, firewall, **options):
     """Give the node a pillar with what the operator wrote below ``firewall``."""
     pillar = {
         "cluster_name": "prod",
@@ -200,7 +218,7 @@ def give_pillar(node, firewall):
             name: {"nodeid": number, "addresses": {network: row[name] for network, row in NETWORKS.items()}}
             for number, name in enumerate(("pve1", "pve2"), 1)
         },
-        "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"}},
+        "layouts": {"nominal": {"links": {0: {"network": "vrack", **options}}, "primary": "vrack"}},
         "layout": "nominal",
         "firewall": firewall,
     }
@@ -224,6 +242,27 @@ def test_the_sls_takes_networks_and_firewall_from_the_pillar(node):
     give_pillar(node, {"ssh": "open"})
     assert run_sls(node)["result"] is True
     assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, ssh="open")
+
+
+def test_without_management_in_the_pillar_the_sls_leaves_ssh_alone_and_says_so(node):
+    give_pillar(node, {})
+    ret = run_sls(node)
+    assert ret["result"] is True and "ssh from others is left as it is" in ret["comment"], ret
+    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, ssh="open")
+    give_pillar(node, {"management": []})
+    ret = run_sls(node)
+    assert "left as it is" not in ret["comment"]
+    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, [])
+
+
+def test_the_port_of_a_link_of_the_pillar_is_open(node):
+    give_pillar(node, {"management": []}, port=6000)
+    run_sls(node)
+    assert node.salt["pve_firewall.state"]()["nft"]["ports"] == [[5405, 5412], [6000, 6000]]
+    node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    run_sls(node)
+    assert "-dport 5405:5412,6000 " in (node.pve / "firewall/cluster.fw").read_text()
 
 
 def test_a_pillar_with_an_error_changes_nothing(node):

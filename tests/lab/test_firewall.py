@@ -148,7 +148,7 @@ def test_peers_get_through_and_strangers_do_not(cluster):
     assert told["dropped"]["corosync from strangers"] == len(PORTS)
     assert not ssh_opens(cluster, MASTER, STRANGER)
     assert ssh_opens(cluster, "pve2", PEERS["pve2"])
-    assert ssh_opens(cluster, MASTER, "198.51.100.10")  # the Salt master is never locked out
+    assert ssh_opens(cluster, MASTER, "198.51.100.10")  # the pillar names it in management
     whole(cluster)
     assert rings(cluster) == before
 
@@ -174,7 +174,13 @@ def test_pve_firewall_is_given_rules_and_keeps_those_of_others(cluster):
         assert any(line.startswith(f"{address} ") for line in management), management
     rules = lines[lines.index("[RULES]") + 1 :]
     assert rules[0].startswith("IN ACCEPT -source +pve-corosync -p udp -dport 5405:5412")
-    assert any(line.startswith("IN DROP -p udp -dport 5405:5412") for line in rules)
+    ours = [line.split(" -log")[0] for line in rules[:5]]
+    assert ours[2:] == [
+        "IN ACCEPT -source +pve-corosync-ssh -p tcp -dport 22",
+        "IN DROP -p udp -dport 5405:5412",
+        "IN DROP -p tcp -dport 22",
+    ]
+    assert lines[lines.index("[IPSET pve-corosync-ssh] # pve-corosync") + 1].startswith("198.51.100.10 ")
     assert rules[-1] == "IN SSH(ACCEPT) -source 192.0.2.7 # mine"
     assert cluster.exec("pve2", ["nft", "list", "ruleset"]).stdout == ""  # one firewall, not two
     again = apply_sls(cluster)

@@ -79,6 +79,43 @@ def test_others_lines_stay_in_place_and_their_set_is_used():
     ]
 
 
+def test_ssh_is_dropped_for_all_but_nodes_and_management_behind_what_lets_these_in():
+    text = fw.cluster_fw(THEIRS, NETWORKS, ["192.0.2.7"], close_ssh=True).decode()
+    lines = text.splitlines()
+    at = lines.index("[RULES]")
+    assert lines[at + 1 : at + 6] == [
+        *RULES[:2],
+        "IN ACCEPT -source +pve-corosync-ssh -p tcp -dport 22 -log nolog # pve-corosync",
+        RULES[2],
+        "IN DROP -p tcp -dport 22 -log nolog # pve-corosync",
+    ]
+    at = lines.index("[IPSET pve-corosync-ssh] # pve-corosync")
+    assert lines[at + 1 : at + 3] == ["192.0.2.7 # pve-corosync: management", ""]
+    assert fw.cluster_fw(text.encode(), NETWORKS, ["192.0.2.7"], close_ssh=True) == text.encode()
+    assert fw.remove(text.encode()) == THEIRS
+    # nobody but the nodes: no set, and no rule about one
+    text = fw.cluster_fw(THEIRS, NETWORKS, [], close_ssh=True).decode()
+    assert "pve-corosync-ssh" not in text and "IN DROP -p tcp -dport 22" in text
+
+
+def test_a_port_of_its_own_is_in_the_rules():
+    text = fw.cluster_fw(b"", NETWORKS, ports=[5405, 6000]).decode()
+    assert text.count("-dport 5405:5412,6000 ") == 2
+
+
+def test_what_pve_does_by_itself_is_told():
+    def codes(data, running=True, nftables=False):
+        return [item["code"] for item in fw.notes(fw.options(data), running, nftables)]
+
+    assert codes(b"") == []
+    assert codes(THEIRS) == ["firewall-local-network"]
+    named = THEIRS + b"[ALIASES]\n\nlocal_network 198.51.100.0/28\n"
+    assert codes(named) == [] and fw.options(named)["local_network"] == "198.51.100.0/28"
+    assert codes(named, running=False, nftables=True) == ["firewall-idle", "firewall-accepts-everyone"]
+    assert fw.options(THEIRS)["ssh"] == ["IN SSH(ACCEPT) -source 192.0.2.7 -log nolog # mine"]
+    assert fw.options(fw.cluster_fw(b"", NETWORKS))["ssh"] == []
+
+
 @pytest.mark.parametrize(
     "data", [b"", THEIRS, b"# only a comment\n", b"[RULES]\n", b"[OPTIONS]\nenable: 0\n\n\n", b"\n\n"]
 )

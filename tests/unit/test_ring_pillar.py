@@ -367,12 +367,6 @@ CASES = {
         "corosync:firewall:management",
         "[192.0.2.0/24]",
     ),
-    "firewall management empty": (
-        put(("firewall",), {"management": []}),
-        ["pillar-missing"],
-        "corosync:firewall:management",
-        "name a network",
-    ),
     "firewall management, all wrong at once": (
         put(("firewall",), {"management": ["192.0.2.0/33", 7, None, "::/0", "192.0.2.1"], "ssh": "closed"}),
         ["firewall-value"],
