@@ -61,8 +61,9 @@ def facts(address=None):
 
     Returns ``{"node", "address", "certificate": {"subject", "sans": [text], "not_after":
     "2027-11-18T10:00:00Z", "days_left": int, "fingerprint": "AA:BB:…", "covers_name": bool, "covers_address":
-    bool} | None, "host_key": {"type", "fingerprint"} | None, "known_hosts": {node: {"present", "ok",
-    "fingerprints", "why"}}, "problems": [text]}``. The fingerprint is the SHA-256 one that PVE shows. A
+    bool} | None, "damaged": text, "host_key": {"type", "fingerprint"} | None, "known_hosts": {node:
+    {"present", "ok", "fingerprints", "why"}}, "problems": [text]}``. ``damaged`` says why the file is no
+    certificate. The fingerprint is the SHA-256 one that PVE shows. A
     peer's file is compared with the key of its sshd on that peer, where ``known_hosts[<itself>]`` does it.
 
     CLI Example:
@@ -77,10 +78,12 @@ def facts(address=None):
     pem = f"nodes/{node}/pve-ssl.pem"
     files = __salt__["pmxcfs.files"](pem, *names.values())
     own = _host_key()
+    certificate, damaged = _certificate(files[pem], node, address)
     found = {
         "node": node,
         "address": address,
-        "certificate": None if files[pem] is None else _certificate(files[pem], node, address),
+        "certificate": certificate,
+        "damaged": damaged,
         "host_key": own,
         "known_hosts": {
             peer: ring_known_hosts.check(peer, files[name], own if peer == node else None)
@@ -96,9 +99,9 @@ def update(force=None):
     Have PVE write this node's certificate (where needed) and host key file, and read both back.
 
     force
-        Make a new certificate; default only when the present one has ended, or lacks the node's name or its
-        address in ``/etc/pve/.members``. A new one has a new fingerprint: pveproxy takes it with its next
-        reload (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts) must be
+        Make a new certificate; default only when the present one is damaged, has ended, or lacks the node's
+        name or its address in ``/etc/pve/.members``. A new one has a new fingerprint: pveproxy takes it with
+        its next reload (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts) must be
         told.
 
     Refused at once without quorum, where the tool would block for 80 s. Returns ``{"changed", "forced",
@@ -118,7 +121,7 @@ def update(force=None):
     before = facts()
     certificate = before["certificate"]
     if force is None:
-        force = bool(certificate) and not _good(certificate)
+        force = bool(before["damaged"]) or (bool(certificate) and not _good(certificate))
     __salt__["pvecm.updatecerts"](force=bool(force))
     after = facts()
     own = after["known_hosts"].get(after["node"])
@@ -153,11 +156,16 @@ def _host_key():
 
 
 def _certificate(text, node, address):
+    """
+    Return what a certificate's text says and "", or None and why it is none; both empty if there is no file.
+    """
+    if text is None:
+        return None, ""
     try:
         told = x509.load_pem_x509_certificate(text.encode("latin-1"))
         sans = _sans(told)
     except ValueError as exc:
-        raise CommandExecutionError(f"/etc/pve/nodes/{node}/pve-ssl.pem is no certificate: {exc}") from exc
+        return None, f"it is empty or damaged: {exc}"
     end = _not_after(told)
     return {
         "subject": told.subject.rfc4514_string(),
@@ -167,7 +175,7 @@ def _certificate(text, node, address):
         "fingerprint": told.fingerprint(hashes.SHA256()).hex(":").upper(),
         "covers_name": node in sans,
         "covers_address": address is not None and address in sans,
-    }
+    }, ""
 
 
 def _sans(certificate):
@@ -194,7 +202,9 @@ def _good(certificate):
 def _problems(found):
     problems = []
     certificate = found["certificate"]
-    if certificate is None:
+    if found["damaged"]:
+        problems.append(f"certificate: /etc/pve/nodes/{found['node']}/pve-ssl.pem: {found['damaged']}")
+    elif certificate is None:
         problems.append(f"certificate: /etc/pve/nodes/{found['node']}/pve-ssl.pem does not exist")
     else:
         if not certificate["covers_name"]:

@@ -106,10 +106,21 @@ def test_facts_name_every_fault_at_once(node):
     assert "host key" in text and "pve-ssl.pem does not exist" in text
 
 
-def test_a_file_that_is_no_certificate_is_an_error(node):
-    (node.pve / "nodes/pve1/pve-ssl.pem").write_text("oops")
-    with pytest.raises(CommandExecutionError, match="pve-ssl.pem is no certificate"):
-        node.salt["pve_certs.facts"]()
+@pytest.mark.parametrize(
+    "text", ["", "oops", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
+)
+@pytest.mark.parametrize("force", [None, True])
+def test_a_damaged_certificate_is_named_and_made_anew(node, text, force):
+    pem = node.pve / "nodes/pve1/pve-ssl.pem"
+    pem.write_text(text)
+    facts = node.salt["pve_certs.facts"]()
+    assert facts["certificate"] is None and facts["damaged"]
+    assert "pve-ssl.pem: it is empty or damaged" in facts["problems"][0]
+    with pytest.raises(CommandExecutionError, match="empty or damaged"):
+        node.salt["pve_certs.update"](force=False)
+    done = node.salt["pve_certs.update"](force=force)
+    assert done["changed"] and done["forced"] and done["before"] is None
+    assert done["facts"]["problems"] == []
 
 
 def test_update_forces_only_where_the_address_is_missing(node):
