@@ -10,20 +10,19 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 
 import contextvars
 import logging
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import salt.utils.path
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-try:
-    import ring_phases
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_phases
-
 log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
+
+#: what the loader says to lack when a module is not on this node.
+_FUNCTION = re.compile(r"(ha_manager|pmxcfs|pve_certs|pve_node|pvesr)\.[a-z_]+")
 
 
 def __virtual__():
@@ -60,9 +59,7 @@ def exit_facts(primary):
         "jobs": lambda: __salt__["pvesr.status"](),
         "ha": _ha,
         "migration": lambda: __salt__["pve_node.migration_network"](primary.get(node)),
-        "services": lambda: ring_phases.services_due(
-            __salt__["pve_node.units"](["pve-cluster", "pve-firewall"])
-        ),
+        "services": lambda: __salt__["pve_node.services_due"](),
     }
     parts |= {f"ssh to {peer}": (lambda peer=peer: __salt__["pvesr.probe"](peer)) for peer in peers}
     told, problems = {}, {}
@@ -122,7 +119,7 @@ def refresh_services(always=False):
 
         salt 'pve*' corosync.refresh_services
     """
-    due = ring_phases.services_due(__salt__["pve_node.units"](["pve-cluster", "pve-firewall"]))
+    due = __salt__["pve_node.services_due"]()
     if not due and not always:
         return {"due": "", "done": None}
     if not __salt__["pmxcfs.state"]()["writable"]:
@@ -142,7 +139,11 @@ def _read(part):
     try:
         return part(), ""
     except KeyError as exc:
-        return None, f"{exc.args[0]} is not available on this node"
+        name = str(exc.args[0] if exc.args else "")
+        if not _FUNCTION.fullmatch(name):
+            log.exception("a part of the exit checklist")
+            return None, f"a defect, see the minion's log: {exc!r}"
+        return None, f"{name} is not available on this node"
     except (CommandExecutionError, SaltInvocationError) as exc:
         return None, str(exc)
 

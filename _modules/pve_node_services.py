@@ -19,6 +19,7 @@ try:
     import ring_datacenter
     import ring_files
     import ring_output
+    import ring_phases
     import ring_units
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
@@ -27,13 +28,18 @@ except ImportError:  # installed as a Salt extension
         ring_datacenter,
         ring_files,
         ring_output,
+        ring_phases,
         ring_units,
     )
 
 __virtualname__ = "pve_node"
 
-#: memoises the local network in its process (PVE/Firewall.pm local_network); it has no tasks to lose.
-RESTARTED = ("pve-firewall",)
+#: memoises the local network in its process (PVE/Firewall.pm local_network). Its reload executes it anew and
+#: keeps the rules; its stop, so a restart too, takes them away (pve-firewall.service).
+FIREWALL = "pve-firewall"
+#: which start of pve-cluster pve-firewall has looked at since.
+STAMP = f"{ring_files.STATE_DIR}/services-looked.json"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 #: look .members up at each request by themselves; reloaded so that their open connections go too.
 RELOADED = ("pvestatd", "pvedaemon", "pveproxy")
 
@@ -48,7 +54,8 @@ def reload_services():
     """
     Have the services that hold on to addresses look again, and return what became of each.
 
-    pve-firewall is restarted always: it keeps the local network it found first. pvestatd, pvedaemon and
+    pve-firewall is reloaded always (restarted only where it cannot): it keeps the local network it found
+    first. Which start of pve-cluster that was for is noted. pvestatd, pvedaemon and
     pveproxy look the addresses up at each request, and are reloaded only to drop old connections, so only
     with quorum (a start of pveproxy blocks up to 80 s without) and only when they can reload: a restart would
     kill the tasks that run in them. Services that do not run are left alone.
@@ -63,17 +70,24 @@ def reload_services():
 
         salt 'pve*' pve_node.reload_services
     """
-    was = units(RESTARTED + RELOADED)
+    names = (FIREWALL, *RELOADED)
+    was = units(("pve-cluster", *names))
     writable = __salt__["pmxcfs.state"]()["writable"]
     before = tasks()
     report = {}
-    for name in RESTARTED + RELOADED:
+    for name in names:
         report[name] = _refresh(name, was.get(name), writable)
-    now = units(RESTARTED + RELOADED)
+    now = units(names)
     for name, entry in report.items():
         old, unit = was.get(name) or {}, now.get(name) or {}
         entry["active"] = bool(unit.get("active"))
         entry["pid_kept"] = bool(unit.get("pid")) and unit.get("pid") == old.get("pid")
+    if (
+        report[FIREWALL]["done"] != "left alone"
+        and report[FIREWALL]["active"]
+        and not report[FIREWALL]["why"]
+    ):
+        _stamp(was.get("pve-cluster") or {})
     after = tasks()
     return {
         "services": report,
@@ -82,6 +96,21 @@ def reload_services():
             name for name, e in report.items() if e["done"] != "left alone" and (e["why"] or not e["active"])
         ],
     }
+
+
+def services_due():
+    """
+    Return why the services that hold on to addresses must look again, "" if they need not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_node.services_due
+    """
+    told = ring_files.read_json(_path(STAMP)) or {}
+    looked = told.get("pve_cluster") if told.get("boot") == _boot() else None
+    return ring_phases.services_due(units(["pve-cluster", FIREWALL]), looked)
 
 
 def tasks():
@@ -187,6 +216,18 @@ def _path(path):
     return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
+def _boot():
+    return (ring_files.read(_path(BOOT_ID)) or b"").decode("latin-1").strip()
+
+
+def _stamp(cluster):
+    """
+    Note the start of pve-cluster that was looked at; systemd counts it from boot.
+    """
+    ring_files.ensure_folder(_path(ring_files.STATE_DIR))
+    ring_files.write_json(_path(STAMP), {"boot": _boot(), "pve_cluster": cluster.get("since", 0)})
+
+
 def _refresh(name, unit, writable):
     """
     Restart or reload one service if that is right for it now: ``{"done", "why"}``, ``why`` empty if it was
@@ -203,9 +244,9 @@ def _refresh(name, unit, writable):
         why = "cannot reload, and a restart would kill the tasks that run in it"
     if why:
         return {"done": "left alone", "why": why}
-    verb = "restart" if name in RESTARTED else "reload-or-restart"
-    result = ring_children.run(["systemctl", verb, ring_units.full_name(name)], timeout=60.0)
+    command = ["systemctl", "reload-or-restart", ring_units.full_name(name)]
+    result = ring_children.run(command, timeout=60.0)
     return {
-        "done": "restarted" if name in RESTARTED else "reloaded",
+        "done": "reloaded" if unit["can_reload"] else "restarted",
         "why": "" if result["rc"] == 0 else ring_children.complaint(result),
     }

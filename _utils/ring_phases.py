@@ -202,17 +202,19 @@ def host_key_problems(certificates: dict[str, dict]) -> dict[tuple[str, str], st
     return wrong
 
 
-def services_due(units: dict) -> str:
+def services_due(units: dict, looked: int | None = None) -> str:
     """Return why the services that hold on to addresses must look again, "" if they need not.
 
     :param units: ``{"pve-cluster": …, "pve-firewall": …}`` as ``pve_node.units`` returns them.
+    :param looked: the start of pve-cluster after which pve-firewall was last reloaded; a reload leaves the
+        time of its own start as it is.
     """
     cluster, firewall = units.get("pve-cluster") or {}, units.get("pve-firewall") or {}
     if not (cluster.get("active") and firewall.get("active")):
         return ""
-    if firewall["since"] >= cluster["since"]:
+    if firewall["since"] >= cluster["since"] or looked == cluster["since"]:
         return ""
-    return "pve-firewall runs since before the last start of pve-cluster, with the addresses of then"
+    return "pve-firewall has not looked since the last start of pve-cluster, it has the addresses of then"
 
 
 def job_problems(primary: dict[str, str], job: dict, dedicated: str | None = None) -> list[str]:

@@ -106,7 +106,9 @@ class World:
                 case $verb in
                     show) if [ -e "$file" ]; then
                               printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\n' "$unit" "$(cat "$file")"
-                              printf 'MainPID=77\\nCanReload=yes\\n\\n'
+                              printf 'MainPID=77\\nCanReload=yes\\n'
+                              since=$(cat "$WORLD/since-$name" 2>/dev/null)
+                              printf 'ActiveEnterTimestampMonotonic=%s\\n\\n' "${since:-0}"
                           else
                               printf 'Id=%s\\nLoadState=not-found\\n' "$unit"
                               printf 'ActiveState=inactive\\nMainPID=0\\n\\n'

@@ -196,17 +196,17 @@ def test_wait_members_tells_what_is_missing(node):
     assert node.salt["pve_node.members"]() == {"own": "pve1", "nodes": ADDRESSES, "quorate": True}
 
 
-def test_reload_services_restarts_one_and_reloads_three(node):
+def test_reload_services_reloads_and_restarts_nothing(node):
     told = node.salt["pve_node.reload_services"]()
     assert {name: entry["done"] for name, entry in told["services"].items()} == {
-        "pve-firewall": "restarted",
+        "pve-firewall": "reloaded",
         "pvestatd": "reloaded",
         "pvedaemon": "reloaded",
         "pveproxy": "reloaded",
     }
     assert told["failed"] == [] and all(e["active"] and e["pid_kept"] for e in told["services"].values())
     assert node.calls("systemctl re") == [
-        "systemctl restart pve-firewall.service",
+        "systemctl reload-or-restart pve-firewall.service",
         "systemctl reload-or-restart pvestatd.service",
         "systemctl reload-or-restart pvedaemon.service",
         "systemctl reload-or-restart pveproxy.service",
@@ -218,7 +218,7 @@ def test_reload_services_without_quorum_touches_the_firewall_only(node):
     node.units(pvestatd="inactive")
     (node.path / "units/pvedaemon").unlink()
     told = node.salt["pve_node.reload_services"]()["services"]
-    assert told["pve-firewall"]["done"] == "restarted"
+    assert told["pve-firewall"]["done"] == "reloaded"
     assert "no quorum" in told["pveproxy"]["why"] and told["pvestatd"]["why"] == "does not run (inactive)"
     assert told["pvedaemon"] == {
         "done": "left alone",
@@ -226,7 +226,36 @@ def test_reload_services_without_quorum_touches_the_firewall_only(node):
         "active": False,
         "pid_kept": False,
     }
-    assert node.calls("systemctl reload") == []
+    assert node.calls("systemctl reload") == ["systemctl reload-or-restart pve-firewall.service"]
+
+
+def started(node, **monotonic):
+    """Let systemd tell these times of start, in microseconds since boot."""
+    for name, since in monotonic.items():
+        (node.path / f"since-{name.replace('_', '-')}").write_text(str(since))
+
+
+def test_a_reload_of_pve_firewall_counts_as_a_look(node):
+    node.file("proc/sys/kernel/random/boot_id", "boot-1\n")
+    due = node.salt["pve_node.services_due"]
+    started(node, pve_firewall=5, pve_cluster=4)
+    assert due() == ""
+    started(node, pve_cluster=9)
+    assert "pve-firewall has not looked" in due()
+    node.salt["pve_node.reload_services"]()
+    assert due() == ""
+    started(node, pve_cluster=11)
+    assert due()
+    node.salt["pve_node.reload_services"]()
+    node.file("proc/sys/kernel/random/boot_id", "boot-2\n")  # the same number says nothing after a boot
+    assert due()
+
+
+def test_a_reload_that_failed_is_no_look(node):
+    started(node, pve_firewall=5, pve_cluster=9)
+    (node.path / "reload-or-restart-fails").write_text("no")
+    assert "pve-firewall" in node.salt["pve_node.reload_services"]()["failed"]
+    assert node.salt["pve_node.services_due"]()
 
 
 def test_reload_services_names_what_fails_and_the_tasks(node):
@@ -247,6 +276,13 @@ def test_reload_services_names_what_fails_and_the_tasks(node):
         "after": ["UPID:pve1:10:vzdump:100:root@pam:"],
         "gone": ["UPID:pve1:11:vzdump:100:root@pam:"],
     }
+
+
+def test_a_defect_is_not_taken_for_a_module_that_is_not_there(node):
+    read = node.salt["corosync.exit_facts"].__globals__["_read"]
+    assert "is not available" not in read(lambda: {}["ip"])[1] and "'ip'" in read(lambda: {}["ip"])[1]
+    lacks = {}  # what the loader has of a module that is not there
+    assert read(lambda: lacks["pvesr.status"]()) == (None, "pvesr.status is not available on this node")
 
 
 def test_migration_network_is_looked_up_as_pve_does(node):

@@ -84,6 +84,12 @@ def test_services_are_due_when_pve_firewall_is_older_than_pve_cluster(firewall, 
     assert bool(ring_phases.services_due({"pve-firewall": firewall, "pve-cluster": cluster})) is due
 
 
+def test_a_reload_after_the_last_start_of_pve_cluster_is_a_look():
+    units = {"pve-firewall": {"active": True, "since": 5}, "pve-cluster": {"active": True, "since": 9}}
+    assert ring_phases.services_due(units, 9) == ""
+    assert ring_phases.services_due(units, 7) != ""
+
+
 def job(**more):
     return {
         "target": "pve2",
