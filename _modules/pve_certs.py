@@ -101,8 +101,8 @@ def update(force=None):
     force
         Make a new certificate; default only when the present one is damaged, has ended, or lacks the node's
         name or its address in ``/etc/pve/.members``. A new one has a new fingerprint: pveproxy takes it with
-        its next reload (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts) must be
-        told.
+        its next reload (``pve_node.reload_services``), and clients that pin it (backup servers, API scripts)
+        must be told.
 
     Refused at once without quorum, where the tool would block for 80 s. Returns ``{"changed", "forced",
     "before": fingerprint|None, "after": fingerprint, "facts": …}``; raises CommandExecutionError if the files

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "pve_probe"
 
-MAX_SECONDS = 3.0
+MAX_SECONDS = 10.0
 #: ip(7), ipv6(7): set the Don't Fragment bit, and do not hold back what the known path MTU would not take.
 PMTUDISC_PROBE = 3
 IP_MTU_DISCOVER = getattr(socket, "IP_MTU_DISCOVER", 10)
@@ -38,7 +38,7 @@ def __virtual__():
     return __virtualname__
 
 
-def exchange(txn, local, peers, port, seconds=2.0):
+def exchange(txn, local, peers, port, seconds=ring_probe.WINDOW):
     """
     Exchange packets with the peers on one port, and return what arrived.
 
@@ -55,7 +55,8 @@ def exchange(txn, local, peers, port, seconds=2.0):
         The link's UDP port, 5405 + its number.
 
     seconds
-        At most 3. It ends earlier when everybody knows everything.
+        At most 10, default 4: longer than the exchange takes, as the others may begin later. It ends earlier
+        when everybody knows everything.
 
     Returns ``{"local", "port", "busy": text, "peers": {name: {"in": bool, "out": bool, "latency_us":
     int|None, "mtu": int|None, "answers": int}}, "interface_mtu": int, "seconds": float}``. ``busy`` names who
@@ -79,7 +80,7 @@ def exchange(txn, local, peers, port, seconds=2.0):
     return line.answer
 
 
-def links(txn, links, seconds=2.0):  # pylint: disable=redefined-outer-name
+def links(txn, links, seconds=ring_probe.WINDOW):  # pylint: disable=redefined-outer-name
     """
     Exchange packets on several links at once, with all other nodes of each.
 

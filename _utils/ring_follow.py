@@ -8,12 +8,19 @@ from __future__ import annotations
 
 try:
     import ring_phases
+    import ring_preflight
     import ring_probe_links
     import ring_run
     import ring_verify
     from ring_finding import errors, finding, ordered
 except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_phases, ring_probe_links, ring_run, ring_verify
+    from saltext.pve_corosync.utils import (
+        ring_phases,
+        ring_preflight,
+        ring_probe_links,
+        ring_run,
+        ring_verify,
+    )
     from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 
@@ -67,12 +74,14 @@ class Phase:
         how = {key: value for key, value in self.order.how().items() if key != "strategy"}
         return ring_run.command(self.do, self.order.layout["name"], **how)
 
-    def call(self, text, nodes, function, kwarg, wait):  # pylint: disable=too-many-arguments
+    def call(self, text, nodes, function, kwarg, wait, heard=None):  # pylint: disable=too-many-arguments
         """Call a function on nodes at once; return ``({node: value}, {node: error})``, errors as findings
         too."""
         begun = self.ports.passed()
         self.ports.say(f"{text}: {', '.join(nodes)}")
-        good, bad = ring_phases.values(self.minions, nodes, self.ports.ask(nodes, function, kwarg, wait))
+        good, bad = ring_phases.values(
+            self.minions, nodes, self.ports.ask(nodes, function, kwarg, wait, heard=heard)
+        )
         self.row(text, nodes, bad, begun)
         for node, said in bad.items():
             self.report["findings"].append(
@@ -482,22 +491,17 @@ def probe(order, ports, settings) -> dict:
         phase.report["links"] = links
         if not links:
             return "already", "the layout adds no link, there is nothing to test"
-        asked = {key: {"port": link["port"], "addresses": link["addresses"]} for key, link in links.items()}
+        heard = {}
         good, bad = phase.call(
             f"test {len(links)} links",
             order.nodes,
             "pve_probe.links",
-            {"txn": ports.jid, "links": asked},
+            {"txn": ports.jid, "links": ring_preflight.asked(links)},
             settings["phase_timeout"],
+            heard=lambda name, _event: heard.setdefault(name, ports.passed()),
         )
-        results = {
-            key: {
-                name: {"error": bad[name]} if name in bad else good[name]["links"].get(key)
-                for name in order.nodes
-            }
-            for key in links
-        }
-        verdict = ring_probe_links.judge(links, observed, results)
+        results = ring_preflight.results(links, order.nodes, good, bad)
+        verdict = ring_probe_links.judge(links, observed, results, heard)
         phase.report["findings"] += verdict["findings"]
         phase.report |= {"ways": verdict["ways"], "untested": verdict["untested"]}
         failed = verdict["untested"] or errors(phase.report["findings"], order.force)

@@ -40,6 +40,11 @@ _HEAD = struct.Struct("!4sBBHI8sQ")
 PING_EVERY = 0.1
 MTU_EVERY = 0.3
 MTU_ROUNDS = 3
+#: seconds that a node listens and asks at most. The nodes have no common clock and begin when the master's
+#: call reaches them, so it is much longer than the exchange takes, which ends when everybody knows all.
+WINDOW = 4.0
+#: seconds for which two nodes must have tested at the same time before silence means a filter.
+OVERLAP = 1.0
 #: still answering and telling after everything is known, for a peer that began later.
 LINGER = 0.15
 #: sizes of IP packets that links in use have; the interface's own MTU comes on top.

@@ -11,8 +11,10 @@ try:
     import ring_addr
     import ring_options
     import ring_probe
+    from ring_finding import finding
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_addr, ring_options, ring_probe
+    from saltext.pve_corosync.utils.ring_finding import finding
 
 
 def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str, dict]]:
@@ -25,6 +27,17 @@ def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str
     :param skip: nodes that take no part.
     """
     nodes = [name for name in layout["nodes"] if name not in skip]
+    found = {}
+    for key, link in of_layout(layout, skip, steps).items():
+        addresses, number = link["addresses"], link["link"]
+        if not all(_has(observed, name, number, addresses[name]) for name in nodes):
+            found[key] = link
+    return found
+
+
+def of_layout(layout: dict, skip=(), steps=()) -> dict[str, dict]:
+    """Return the links of a layout and of the steps to it; shape and parameters as of :func:`fresh`."""
+    nodes = [name for name in layout["nodes"] if name not in skip]
     wanted = {(int(number), link["network"]) for number, link in layout["links"].items()}
     for step in steps:
         wanted |= {(int(number), network) for number, network in (step.get("links") or {}).items()}
@@ -36,8 +49,6 @@ def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str
         ):  # a link that is in no layout: its end is all that is left
             continue
         addresses = {name: ring_addr.canonical(addresses[name]) for name in nodes}
-        if all(_has(observed, name, number, addresses[name]) for name in nodes):
-            continue
         own = layout["links"].get(number) or {}
         options = own.get("options", {}) if own.get("network") == network else {}
         found[f"{number} {network}"] = {
@@ -49,7 +60,7 @@ def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str
     return found
 
 
-def judge(links: dict, observed: dict, results: dict) -> dict:
+def judge(links: dict, observed: dict, results: dict, heard: dict | None = None) -> dict:
     """Return ``{"findings", "ways", "untested": [link], "summary": text}`` of a test.
 
     ``ways`` has a row for each direction: ``{"link", "port", "from", "to", "arrives": bool or None,
@@ -57,9 +68,12 @@ def judge(links: dict, observed: dict, results: dict) -> dict:
 
     :param links: what :func:`fresh` returned. :param observed: gathered facts.
     :param results: ``{link: {node: what pve_probe.links returned for it there, or None}}``.
+    :param heard: ``{node: seconds}``, when its answer came in: how long it tested is in the answer, so this
+        tells whether two nodes tested at the same time at all.
     """
+    results, findings = _at_the_same_time(links, results, heard or {})
     ways = [row for key, link in links.items() for row in _ways(key, link, results.get(key) or {})]
-    findings, untested = [], []
+    untested = []
     for key, link in links.items():
         for problem in ring_probe.problems(
             link["link"], link["port"], link["addresses"], results.get(key) or {}
@@ -74,6 +88,57 @@ def judge(links: dict, observed: dict, results: dict) -> dict:
         "untested": untested,
         "summary": "; ".join(_summary(key, ways) for key in links),
     }
+
+
+def _at_the_same_time(links, results, heard):
+    """
+    Return the results without those of nodes that tested one after the other, and a finding on each pair of
+    these. What arrived on any link shows that two nodes did test together.
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    together, pairs = set(), set()
+    for rows in results.values():
+        for node, row in rows.items():
+            if row and node in heard and row.get("seconds"):
+                spans[node] = (heard[node] - row["seconds"], heard[node])
+            for peer, told in ((row or {}).get("peers") or {}).items():
+                pairs.add(frozenset((node, peer)))
+                if told["in"] or told["out"]:
+                    together.add(frozenset((node, peer)))
+    apart = {
+        pair
+        for pair in pairs - together
+        if pair <= set(spans)
+        and min(spans[node][1] for node in pair) - max(spans[node][0] for node in pair) < ring_probe.OVERLAP
+    }
+    if not apart:
+        return results, []
+    kept = {
+        key: {
+            node: row
+            and row
+            | {
+                "peers": {
+                    peer: told
+                    for peer, told in (row.get("peers") or {}).items()
+                    if frozenset((node, peer)) not in apart
+                }
+            }
+            for node, row in rows.items()
+        }
+        for key, rows in results.items()
+    }
+    findings = [
+        finding(
+            "probe-silent",
+            f"{' and '.join(sorted(pair))} did not test at the same time, so nothing is known of the way"
+            " between them",
+            data={"nodes": sorted(pair)},
+            remedy="one of their minions began late: the same command again",
+        )
+        for pair in sorted(apart, key=sorted)
+    ]
+    return kept, findings
 
 
 def _borne(key, link, ways, observed, problem):

@@ -22,6 +22,7 @@ try:
     import ring_guard
     import ring_layout
     import ring_plan
+    import ring_preflight
     import ring_run
     import ring_show
     import ring_verify
@@ -31,6 +32,7 @@ except ImportError:  # installed as a Salt extension
         ring_guard,
         ring_layout,
         ring_plan,
+        ring_preflight,
         ring_run,
         ring_show,
         ring_verify,
@@ -290,6 +292,11 @@ class Run:
         self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
+        probed = ring_preflight.before(order, self.ports, self.settings, made, self.observed, self.jid)
+        self.report["findings"] = ordered(self.report["findings"] + probed)
+        if errors(probed, order.force):
+            self.report["summary"] = "a port of a new link is filtered, nothing was changed"
+            return "refused"
         guard = ring_guard.Guard(order, self.ports, self.settings, self.report)
         self.touched = True
         try:
@@ -460,6 +467,9 @@ class Run:
         if failed:
             self.ports.say("asking the nodes for the state now")
             self.observed = self.ports.gather()[0]
+            failed = failed + ring_preflight.after(
+                self.order, self.ports, self.settings, failed, self.observed, self.txn
+            )
         self.report["findings"] = ordered(failed + self.report["findings"])
         self.report["state"] = ring_run.state_now(self.observed)
         self.report["matrix"] = ring_run.matrix(self.observed)

@@ -133,3 +133,34 @@ def test_three_nodes_have_six_ways_a_link():
     assert lines[0].split() == ["link", "UDP", "from", "to", "arrives", "latency", "MTU"]
     (shut,) = [line for line in lines if "NO" in line.split()]
     assert shut.split()[:6] == ["0", "public", "5405", "pve3", "pve1", "NO"]
+
+
+def silence(links, *seconds):
+    """Answers of two nodes to which nothing came, each with how long it tested."""
+    results = told(links, shut=[(key, one, two) for key in links for one in NODES for two in NODES])
+    for rows in results.values():
+        for node, length in zip(NODES, seconds):
+            rows[node]["seconds"] = length
+    return results
+
+
+def test_nodes_that_did_not_test_at_the_same_time_are_untested_and_not_filtered():
+    links = fresh()
+    results = silence(links, 4.0, 4.0)
+    # pve2 began when pve1 had just ended
+    verdict = ring_probe_links.judge(links, observed(), results, {"pve1": 4.1, "pve2": 8.0})
+    assert [item["code"] for item in verdict["findings"]] == ["probe-silent"]
+    assert "pve1 and pve2 did not test at the same time" in verdict["findings"][0]["text"]
+    assert verdict["untested"] == list(links) and {way["arrives"] for way in verdict["ways"]} == {None}
+    # a second apart: silence is a filter
+    verdict = ring_probe_links.judge(links, observed(), results, {"pve1": 4.1, "pve2": 5.1})
+    assert {item["code"] for item in verdict["findings"]} == {"port-filtered"} and not verdict["untested"]
+
+
+def test_what_arrives_on_one_link_shows_that_both_tested():
+    links = fresh()
+    results = silence(links, 4.0, 4.0)
+    results["1 vrack"] = told(links)["1 vrack"]
+    verdict = ring_probe_links.judge(links, observed(), results, {"pve1": 4.1, "pve2": 9.0})
+    assert {item["code"] for item in verdict["findings"]} == {"port-filtered"}
+    assert {item["data"]["link"] for item in verdict["findings"]} == {0}

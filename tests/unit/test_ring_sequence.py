@@ -44,6 +44,7 @@ class World:
         self.txn, self.dies_in_step = None, None
         self.over, self.busy, self.taken_over = frozenset(), {}, []
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
+        self.shut = set()  # (link, from, to) where nothing arrives
 
     def passed(self):
         return round(self.clock, 2)
@@ -103,6 +104,18 @@ class World:
         if not said:
             self.locks.add(name)
         return {"ok": not said, "checks": [{"ok": not said, "text": said}]}
+
+    def _links(self, name, txn, links):
+        found = {}
+        for key, link in links.items():
+            peers = {}
+            for peer in link["addresses"]:
+                if peer != name:
+                    here, there = (key, peer, name) not in self.shut, (key, name, peer) not in self.shut
+                    both = here and there
+                    peers[peer] = {"in": here, "out": both, "latency_us": 300, "mtu": 1500, "answers": 3}
+            found[key] = {"busy": "", "peers": peers, "seconds": 4.0 if self.shut else 0.3}
+        return {"links": found}
 
     def _finish(self, name, txn):
         self.locks.discard(name)
