@@ -55,13 +55,19 @@ CODES = (
     ("stage-failed", "A node refused the files of the steps before anything was written."),
     ("step-failed", "A node did not reach what the step demands."),
     ("step-unanswered", "A node gave no outcome of the step within its deadline."),
-    ("link-dead", "A link of the layout that no pair depends on is not connected."),
     ("layout-not-in-force", "A restart that keeps the layout, and no layout of the pillar is in force."),
     ("run-broken", "The run was broken off by an error of the master."),
     ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
 )
 for _code, _title in CODES:
     ring_finding.register(_code, "error", _title, "this project", subject="Run")
+ring_finding.register(
+    "link-dead",
+    "warning",
+    "A link of the layout that no pair depends on is not connected.",
+    "this project",
+    subject="Run",
+)
 
 ring_finding.register(
     "run-dead",

@@ -18,16 +18,17 @@ except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_finding
     from saltext.pve_corosync.utils.ring_finding import finding
 
-#: code -> (severity, what it says, source)
+#: code -> (severity, what it says, source). None refuses the move of the primary network: a failing job is no
+#: reason to leave the names where they are. But for the last, each leaves the exit checklist open.
 CODES = {
-    "datacenter-network-bad": ("error", "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
+    "datacenter-network-bad": ("warning", "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
     "datacenter-network-none": (
-        "error",
+        "warning",
         "A network in datacenter.cfg that matches no address of a node.",
         "PVE/CLI/pvecm.pm mtunnel",
     ),
     "datacenter-network-several": (
-        "error",
+        "warning",
         "A network in datacenter.cfg that matches two addresses of a node.",
         "PVE/CLI/pvecm.pm mtunnel",
     ),

@@ -205,13 +205,22 @@ def _links_ready(order, observed, settings, ports):
 
 def _datacenter(phase, wanted):
     findings = []
-    told, _bad = ring_phases.values(
+    told, bad = ring_phases.values(
         phase.minions,
         phase.order.nodes,
         phase.ports.ask(
             phase.order.nodes, "pve_node.migration_network", {}, phase.settings["gather_timeout"]
         ),
     )
+    findings += [
+        finding(
+            "datacenter-unread",
+            f"{node}: where the networks of datacenter.cfg lead is not known: {said}",
+            data={"node": node, "error": said},
+            remedy=f"salt {phase.minions[node]} pve_node.migration_network",
+        )
+        for node, said in bad.items()
+    ]
     elsewhere = {}
     for node, row in told.items():
         for network, entry in row["networks"].items():
@@ -229,8 +238,7 @@ def _datacenter(phase, wanted):
                 remedy="if that network is not meant: Datacenter > Options, or take the key out",
             )
         )
-    # a job that fails is no reason to leave the names where they are
-    return findings + [item | {"severity": "warning"} for item in ring_phases.datacenter_findings(told)]
+    return findings + ring_phases.datacenter_findings(told)
 
 
 def _restart_pve_cluster(phase, node, address):

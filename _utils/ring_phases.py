@@ -71,18 +71,29 @@ CODES = {
         "A watchdog is armed and cannot be released before quorum may be lost.",
         "pve-ha-manager watchdog-mux.c",
     ),
-    "datacenter-network-bad": ("error", False, "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
+    "datacenter-network-bad": (
+        "warning",
+        False,
+        "A network in datacenter.cfg that is none.",
+        "PVE/Network.pm",
+    ),
     "datacenter-network-none": (
-        "error",
+        "warning",
         False,
         "A network in datacenter.cfg that matches no address of a node.",
         "PVE/CLI/pvecm.pm mtunnel",
     ),
     "datacenter-network-several": (
-        "error",
+        "warning",
         False,
         "A network in datacenter.cfg that matches two addresses of a node.",
         "PVE/CLI/pvecm.pm mtunnel",
+    ),
+    "datacenter-unread": (
+        "warning",
+        False,
+        "A node did not tell where the networks of datacenter.cfg lead.",
+        "this project",
     ),
     "datacenter-network-elsewhere": (
         "warning",

@@ -199,6 +199,16 @@ def test_a_network_in_datacenter_cfg_warns_and_does_not_stop():
     assert f"pve1 {VRACK['pve1']}, pve2 {VRACK['pve2']}" in row["text"]
 
 
+def test_a_node_that_does_not_tell_of_datacenter_cfg_is_named():
+    ports = Nodes()
+    ports.errors["pve_node.migration_network", "pve2"] = "ERROR: /etc/pve is not mounted"
+    report = move(ports)
+    assert (report["result"], report["retcode"]) == ("done", 0)
+    (row,) = report["findings"]
+    assert (row["code"], row["severity"], row["data"]["node"]) == ("datacenter-unread", "warning", "pve2")
+    assert "/etc/pve is not mounted" in row["text"]
+
+
 def job(**more):
     return {
         "target": "pve2",

@@ -93,7 +93,12 @@ BROKEN = [
     ("HA", put("disarmed", "pve1", "ha", "status", "fencing"), "fencing disarmed"),
     (
         "migration network",
-        put([{"severity": "error", "text": "192.0.2.0/24 matches none"}], "pve1", "migration", "problems"),
+        put(
+            [{"code": "datacenter-network-none", "text": "192.0.2.0/24 matches none"}],
+            "pve1",
+            "migration",
+            "problems",
+        ),
         "192.0.2.0/24",
     ),
     ("services", put("pve-firewall is older", "pve1", "services"), "pve1: pve-firewall is older"),
