@@ -69,8 +69,7 @@ class Job:
         """
         Return the connections that PVE's ssh processes of this job have towards a node now.
         """
-        mine = set(self.members())
-        return [row for row in ssh_sockets(self.proc, target) if row["pid"] in mine]
+        return ssh_sockets(self.proc, target, self.members())
 
     def members(self):
         """
@@ -126,24 +125,27 @@ def processes(proc="/proc"):
     return found
 
 
-def ssh_sockets(proc="/proc", target=None):
+def ssh_sockets(proc="/proc", target=None, pids=None):
     """
     Return the connections of PVE's ssh processes: ``[{"pid", "node", "local", "local_port", "remote",
     "remote_port", "state"}]``.
 
     target : str
         Only those towards this node.
+
+    pids : list
+        Only of these processes; default all.
     """
     found = []
-    for name in os.listdir(proc):
-        told = ring_replication.ssh_target(_cmdline(proc, name)) if name.isdigit() else None
+    for pid in processes(proc) if pids is None else pids:
+        told = ring_replication.ssh_target(_cmdline(proc, pid))
         if not told or target not in (None, told["node"]):
             continue
         try:
-            rows = _sockets_of(f"{proc}/{name}")
+            rows = _sockets_of(f"{proc}/{pid}")
         except OSError:  # it ended meanwhile
             continue
-        found += [{"pid": int(name), "node": told["node"], **row} for row in rows]
+        found += [{"pid": pid, "node": told["node"], **row} for row in rows]
     return found
 
 
