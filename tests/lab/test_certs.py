@@ -100,9 +100,9 @@ def test_a_falsified_host_key_of_a_peer_is_found_and_repaired(cluster):
     finally:
         cluster.exec("pve2", ["mv", f"{tool}.real", tool], check=True)
     assert (code, report["result"]) == (1, "failed"), report
-    (found,) = [item for item in report["findings"] if item["code"] == "host-key-differs"]
-    assert found["data"] == {"node": "pve1", "peer": "pve2"}
-    assert "pvecm updatecerts" in found["remedy"]
+    found = [item for item in report["findings"] if item["code"] == "host-key-differs"]
+    assert [item["data"] for item in found] == [{"node": name, "peer": "pve2"} for name in cluster.nodes]
+    assert all("on pve2: pvecm updatecerts" in item["remedy"] for item in found)
 
     code, report = run(cluster, "corosync.update_certs")
     assert code == 0, report
