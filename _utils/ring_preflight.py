@@ -34,6 +34,8 @@ ring_finding.register(
     subject="Phases",
 )
 
+#: seconds in which Corosync notices that a node is gone whose link is down (token and consensus).
+NOTICE = 10.0
 _LINK = re.compile(r"\blink (\d+) to \S+ not connected")
 
 
@@ -56,12 +58,11 @@ def results(links: dict, nodes: list[str], good: dict, bad: dict) -> dict:
     }
 
 
-def measure(order, ports, settings, links: dict, observed: dict, jid: str) -> dict:
-    """Have all nodes test links at once, and return what ``ring_probe_links.judge`` says of it.
+def measure(order, ports, settings, links: dict, jid: str) -> tuple[dict, dict]:
+    """Have all nodes test links at once, and return ``results`` and ``heard`` of ``ring_probe_links.judge``.
 
     :param order: a ``ring_sequence.Order``; :param ports: see there. :param settings: the master's.
-    :param links: what ``ring_probe_links.fresh`` returned. :param observed: gathered facts.
-    :param jid: the name of the run.
+    :param links: what ``ring_probe_links.fresh`` returned. :param jid: the name of the run.
     """
     heard: dict[str, float] = {}
     answers = ports.ask(
@@ -72,27 +73,56 @@ def measure(order, ports, settings, links: dict, observed: dict, jid: str) -> di
         heard=lambda name, _event: heard.setdefault(name, ports.passed()),
     )
     good, bad = ring_phases.values(order.minions, order.nodes, answers)
-    return ring_probe_links.judge(links, observed, results(links, order.nodes, good, bad), heard)
+    return results(links, order.nodes, good, bad), heard
 
 
-def before(order, ports, settings, made: dict, observed: dict, jid: str) -> list[dict]:
-    """Test the links that a plan adds, if all nodes see each other; return the findings.
+def before(order, ports, settings, made: dict, observed: dict, jid: str) -> tuple[list[dict], dict | None]:
+    """Test the links that a plan adds, if all nodes see each other.
+
+    Returns the findings, and the facts gathered afterwards if something did not arrive: a network that has
+    just died looks like a filter, until Corosync notices.
 
     :param made: the plan. The other parameters as for :func:`measure`.
     """
     if made["path"] != "planned":
-        return []
+        return [], None
     links = ring_probe_links.fresh(order.layout, observed, made["steps"], order.skip)
     if not links:
-        return []
+        return [], None
     ports.say(f"testing the ports of {len(links)} new links: {', '.join(links)}")
-    verdict = measure(order, ports, settings, links, observed, jid)
+    told, later = measure(order, ports, settings, links, jid), None
+    verdict = ring_probe_links.judge(links, observed, *told)
+    if errors(verdict["findings"], order.force):
+        later = _after_silence(order, ports)
+        verdict = ring_probe_links.judge(links, later, *told)
     ports.note("probed", summary=verdict["summary"], ways=verdict["ways"])
     ports.say(verdict["summary"])
     for item in verdict["findings"]:
         if item["severity"] == "error" and not errors([item], order.force):
             item["data"]["forced"] = True
-    return [*verdict["findings"], finding("link-probed", verdict["summary"], data={"links": list(links)})]
+    return [
+        *verdict["findings"],
+        finding("link-probed", verdict["summary"], data={"links": list(links)}),
+    ], later
+
+
+def _after_silence(order, ports):
+    """
+    Return the facts after packets did not arrive; while a running link is down, wait for what becomes of the
+    membership.
+    """
+    end = ports.passed() + NOTICE
+    while True:
+        observed = ports.gather()[0]
+        connected = [
+            link.get("connected")
+            for facts in observed["nodes"].values()
+            for rows in (facts.get("links") or {}).values()
+            for link in rows.values()
+        ]
+        if all(connected) or order.plan(observed, [])[0]["path"] == "degraded" or ports.passed() >= end:
+            return observed
+        ports.sleep(0.5)
 
 
 def after(order, ports, settings, failed: list[dict], observed: dict, jid: str) -> list[dict]:
@@ -110,7 +140,8 @@ def after(order, ports, settings, failed: list[dict], observed: dict, jid: str) 
     found = []
     if links:
         ports.say(f"testing the ports of {', '.join(links)}")
-        found += measure(order, ports, settings, links, observed, jid)["findings"]
+        told = measure(order, ports, settings, links, jid)
+        found += ring_probe_links.judge(links, observed, *told)["findings"]
     tested = {link["link"] for link in links.values()}
     for key, link in ring_probe_links.of_layout(order.layout, order.skip).items():
         if link["link"] in numbers - tested:

@@ -292,8 +292,12 @@ class Run:
         self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
-        probed = ring_preflight.before(order, self.ports, self.settings, made, self.observed, self.jid)
+        probed, later = ring_preflight.before(order, self.ports, self.settings, made, self.observed, self.jid)
         self.report["findings"] = ordered(self.report["findings"] + probed)
+        self.observed = later or self.observed
+        if later and self._fell_apart():
+            self.report["summary"] = "a network died before anything was changed"
+            return "failed"
         if errors(probed, order.force):
             self.report["summary"] = "a port of a new link is filtered, nothing was changed"
             return "refused"

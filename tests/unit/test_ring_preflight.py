@@ -49,6 +49,21 @@ def test_nodes_that_do_not_tell_do_not_hold_up_the_run():
     assert "probe-silent" in [item["code"] for item in report["before"]]
 
 
+def test_a_network_that_dies_meanwhile_is_no_filter_and_the_run_goes_on():
+    ports = world(dead=())
+    arrives = ports._links
+
+    def dying(name, txn, links):
+        ports.sim.dead, ports.shut = {"vrack"}, {("1 vrack", "pve1", "pve2"), ("1 vrack", "pve2", "pve1")}
+        return arrives(name, txn, links)
+
+    ports._links = dying
+    report = run(ports)
+    assert (report["result"], report["retcode"], report["path"]) == ("reached", 0, "degraded"), report
+    assert "port-filtered" in [item["code"] for item in report["first"]["findings"]]
+    assert len(probes(ports)) == 1
+
+
 def test_no_time_is_lost_before_quorum():
     ports = world()
     assert run(ports)["result"] == "reached"
