@@ -52,6 +52,12 @@ def test_a_side_that_begins_late_is_waited_for():
     assert all(side["in"] and side["out"] for side in told.values()) and max(net.ended.values()) < 1.6
 
 
+def test_a_minion_that_begins_seconds_later_is_still_within_the_window():
+    net = Net(late=2.5)
+    told = net.run(ring_probe.WINDOW)
+    assert all(side["in"] and side["out"] for side in told.values())
+
+
 def test_one_closed_direction_is_told_from_the_other():
     net = Net(closed=[("a", "b")])
     told = net.run()
@@ -118,3 +124,8 @@ def test_busy_silent_and_small():
     assert codes(None, told()) == ["probe-silent"]
     assert codes(told(mtu=576), told()) == ["path-mtu-low"]
     assert "ip6 saddr" in ring_probe.rule_to_add("pve1", "2001:db8::1", 5406)
+
+
+def test_the_rule_to_add_names_the_range_or_the_ports_own():
+    assert "-dport 5405:5412'" in ring_probe.rule_to_add("pve2", "198.51.100.10", 5407)
+    assert "-dport 6000'" in ring_probe.rule_to_add("pve2", "198.51.100.10", 6000)
