@@ -218,11 +218,11 @@ def _lines(path):
 def _children(pid):
     """Return the pids of the children of a process (not every kernel has /proc/PID/task/TID/children)."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat") if pid else ():
+    for name in filter(str.isdigit, os.listdir("/proc") if pid else ()):
         try:
-            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            stat = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
+        if int(stat.rpartition(")")[2].split()[1]) == pid:
+            found.append(int(name))
     return found

@@ -26,7 +26,7 @@ def pair(tmp_path, monkeypatch):
 
 
 def due(monkeypatch, text):
-    monkeypatch.setattr(ring_phases, "services_due", lambda units: text)
+    monkeypatch.setattr(ring_phases, "services_due", lambda units, looked: text)
 
 
 @pytest.fixture

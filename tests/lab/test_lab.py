@@ -31,9 +31,9 @@ def leftovers(name):
     ]
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         found += [line for line in mounts if f"{host.HOME}/{name}/" in line or prefix in line]
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
+            words = Path("/proc", pid, "cmdline").read_bytes().decode(errors="replace").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
         found += [words for word in words if word.startswith(f"--machine={prefix}-")]
