@@ -24,7 +24,6 @@ try:
     import ring_files
     import ring_hold
     import ring_layout
-    import ring_phases
     import ring_run
 except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import (
@@ -32,7 +31,6 @@ except ImportError:  # installed as a Salt extension
         ring_files,
         ring_hold,
         ring_layout,
-        ring_phases,
         ring_run,
     )
 
@@ -87,7 +85,7 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     changes = {"hosts": told["diff"]} if told["changed"] else {}
     if seen != wanted:
         changes["members"] = {"old": seen, "new": wanted}
-    due = ring_phases.services_due(__salt__["pve_node.units"](["pve-cluster", "pve-firewall"]))
+    due = __salt__["pve_node.services_due"]()
     if due and "members" not in changes:  # a restart has them refreshed anyway
         changes["services"] = {"old": due, "new": REFRESHED}
     answer = {"changes": changes, "notes": list(told["notes"]), "failed": ""}
