@@ -8,14 +8,9 @@ import time
 import pytest
 
 from lab.cluster import wait_for
+from lab.host import REPO
 
-PILLAR_FILES = (
-    "top.sls",
-    "corosync/init.sls",
-    "corosync/nodes.sls",
-    "corosync/nominal.sls",
-    "corosync/degraded.sls",
-)
+PILLAR_FILES = sorted(str(path.relative_to(REPO / "pillar")) for path in (REPO / "pillar").rglob("*.sls"))
 LINKS = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
 
 
