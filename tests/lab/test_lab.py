@@ -300,8 +300,10 @@ def test_a_cgroup_that_goes_by_itself_is_no_error(monkeypatch):
     cgroup = host.cgroup_root() / f"pcl-t{os.getpid()}-cgroup"
     (cgroup / "payload/one.service").mkdir(parents=True)
     (cgroup / "payload/two.service").mkdir()
-    monkeypatch.setattr("lab.node.os.rmdir", lambda path: (Path(path).rmdir(), Path(path).rmdir()))
+    remove = os.rmdir
+    monkeypatch.setattr(os, "rmdir", lambda path: (remove(path), remove(path)))
     kill_cgroup(cgroup)
+    monkeypatch.undo()
     assert not cgroup.exists()
     kill_cgroup(cgroup)
 
