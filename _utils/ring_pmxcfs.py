@@ -114,12 +114,13 @@ def replace_conf(data, expected, base=BASE, lock_file=PVECM_LOCK, lock_wait=10.0
     _require_writable(base)
     with open(lock_file, "ab") as lock:
         _flock(lock, lock_file, lock_wait)
-        folder = _take_cfs_lock(base, lock_wait)
+        folder = os.path.join(base, CFS_LOCK)
+        take_lock(folder, lock_wait)
         try:
             locked = time.monotonic() - start
             changed = _swap(data, expected, base)
         finally:
-            _rmdir(folder)
+            give_lock(folder)
     return {"changed": changed, "seconds": {"locked": locked, "renamed": time.monotonic() - start}}
 
 
@@ -184,24 +185,37 @@ def _flock(lock, name, wait):
             time.sleep(0.1)
 
 
-def _take_cfs_lock(base, wait):
+def take_lock(folder, wait):
     """
-    Make the directory that is PVE's cluster-wide lock; asking for expiry (utime 0) frees one left by a dead
-    owner.
+    Make the directory that is PVE's cluster-wide lock of one file, or raise :class:`Refused` after ``wait``
+    seconds.
+
+    Asking for expiry (utime 0) frees one left by a dead owner. pmxcfs answers that with EACCES, and without a
+    file name, as long as the lock has not expired (memdb.c, measured); only mkdir tells what is so.
     """
-    folder = os.path.join(base, CFS_LOCK)
     for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
         _mkdir(parent)
     end = time.monotonic() + wait
     while not _mkdir(folder):
         if time.monotonic() >= end:
-            raise Refused(f"{folder} is held: the cluster file is being edited on another node; wait for it")
+            raise Refused(f"{folder} is held: the file is being edited on another node; wait for it")
         try:
             os.utime(folder, (0, 0))
         except FileNotFoundError:
             continue
+        except PermissionError:
+            pass
         time.sleep(0.5)
-    return folder
+
+
+def give_lock(folder):
+    """
+    Give a lock back; one that cannot be removed expires by itself after 120 s (memdb.c).
+    """
+    try:
+        os.rmdir(folder)
+    except OSError as exc:
+        sys.stderr.write(f"{folder} could not be removed: {exc.strerror}\n")
 
 
 def _mkdir(path):
@@ -210,13 +224,6 @@ def _mkdir(path):
     except FileExistsError:
         return False
     return True
-
-
-def _rmdir(path):
-    try:
-        os.rmdir(path)
-    except OSError as exc:  # it expires by itself after 120 s (memdb.c)
-        sys.stderr.write(f"{path} could not be removed: {exc.strerror}\n")
 
 
 def _unlink(path):

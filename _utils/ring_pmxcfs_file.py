@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import sys
-import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -53,11 +52,11 @@ def replace(name, data, expected, lock, base=ring_pmxcfs.BASE, lock_wait=10.0):
         )
         raise ring_pmxcfs.Refused(f"{base} is {why}")
     path, folder = os.path.join(base, name), os.path.join(base, "priv/lock", lock)
-    _take(folder, lock_wait)
+    ring_pmxcfs.take_lock(folder, lock_wait)
     try:
         return _swap(path, data, expected)
     finally:
-        os.rmdir(folder)
+        ring_pmxcfs.give_lock(folder)
 
 
 def _swap(path, data, expected):
@@ -91,25 +90,6 @@ def _swap(path, data, expected):
             f"{path} does not read back as it was written: somebody else wrote it just now"
         )
     return True
-
-
-def _take(folder, wait):
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
-    end = time.monotonic() + wait
-    while True:
-        try:
-            os.mkdir(folder)
-            return
-        except FileExistsError:
-            if time.monotonic() >= end:
-                raise ring_pmxcfs.Refused(
-                    f"{folder} is held: the file is being edited elsewhere; wait for it"
-                ) from None
-        try:
-            os.utime(folder, (0, 0))  # asks pmxcfs to drop it, if its owner is dead
-        except FileNotFoundError:
-            continue
-        time.sleep(0.5)
 
 
 def _read(path):

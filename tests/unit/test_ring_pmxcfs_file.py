@@ -1,5 +1,7 @@
 import base64
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -41,6 +43,23 @@ def test_a_held_lock_is_waited_for_and_left_alone(base):
     with pytest.raises(ring_pmxcfs.Refused, match="is held"):
         replace(base, b"x", None, lock_wait=0.2)
     assert (base / "priv/lock/firewall-cluster").exists() and not (base / "firewall").exists()
+
+
+def test_a_lock_of_another_node_is_waited_for_where_pmxcfs_refuses_the_request_to_expire(base, monkeypatch):
+    """pmxcfs answers utime on a lock that has not expired with EACCES, and names no file (contract suite)."""
+    held = base / "priv/lock/firewall-cluster"
+    held.mkdir(parents=True)
+    asked = []
+
+    def refused(path, times):
+        asked.append((path, times))
+        if len(asked) == 2:
+            held.rmdir()
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert replace(base, b"x", None, lock_wait=5.0) is True
+    assert asked == [(str(held), (0, 0))] * 2
 
 
 def test_not_mounted_writes_nothing(tmp_path):
