@@ -176,8 +176,10 @@ def test_reset_undoes_what_a_test_did(lab):
     lab.write("pve1", "/etc/hosts", "127.0.0.1 localhost\n")
     lab.exec("pve2", ["nft", "add", "table", "inet", "mine"], check=True)
     lab.exec("pve2", ["mkdir", "/var/lib/pve-corosync"], check=True)
+    lab.exec("pve2", ["sh", "-c", "rm -r /root/.ssh /etc/ssh/ssh_host_rsa_key*"], check=True)
     lab.exec("pve2", ["systemctl", "stop", "corosync"], check=True)
     lab.reset()
+    assert lab.exec("pve1", ["pvesr", "run", "--id", "100-0"]).returncode == 0, "ssh has its keys again"
     assert all(map(lab.healthy, lab.nodes))
     for node in lab.nodes:
         assert "link_mode: passive" in lab.read(node, "/etc/corosync/corosync.conf")
