@@ -3,6 +3,9 @@
 import json
 import logging
 import pathlib
+import subprocess
+import sys
+import sysconfig
 import time
 
 import pytest
@@ -128,6 +131,38 @@ class Site:
         while not true():
             assert time.monotonic() < end, "did not come within the time"
             time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A Python with this Salt and with this project installed by pip: ``(python, site-packages)``."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
+    python = folder / "bin/python"
+    site = folder / f"lib/python{sysconfig.get_python_version()}/site-packages"
+    (site / "salt.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    _pip("--python", python, "install", "--no-deps", _wheel(tmp_path_factory.mktemp("wheel")))
+    return str(python), site
+
+
+def _pip(*words):
+    command = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *map(str, words)]
+    subprocess.run(command, check=True, timeout=240)
+
+
+def _wheel(folder):
+    """Build the wheel of the tree, as pip does, without touching the tree."""
+    copy = folder / "source"
+    subprocess.run(
+        ["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60
+    )
+    for kind in ("_modules", "_states", "_runners", "_utils", "_output", "_beacons", "saltext"):
+        for path in (REPO / kind).rglob("*.py"):
+            target = copy / path.relative_to(REPO)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    _pip("wheel", "--no-deps", "-w", folder / "dist", copy)
+    return next((folder / "dist").glob("*.whl"))
 
 
 def write_pillar(path, pillar):

@@ -1,9 +1,14 @@
-"""The real code on real minions, whose corosync and pmxcfs are recorded tools: states, runner, exit codes."""
+"""
+The real code on real minions, whose corosync and pmxcfs are recorded tools: states, runner, exit codes.
+
+Once the code is synced from file_roots, once it is installed by pip on the master and on the minions.
+"""
 
 import json
 import sys
 import threading
 
+import attr
 import conftest
 import pytest
 
@@ -13,7 +18,6 @@ from _corosync_world import conf, put  # noqa: E402
 from _two_nodes import INTERFACES, PILLAR, Pair, parsed  # noqa: E402
 
 STATE = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
-KIND = "synced"
 NAMES = ("pve1", "pve2")
 
 
@@ -79,12 +83,24 @@ class Share:
                 node.daemon(version=version, nodes=nodes)
 
 
-@pytest.fixture(scope="module")
-def nodes(salt_factories, tmp_path_factory):
-    """The daemons, started, with the code from file_roots."""
+def pip_factories(salt_factories, folder, python):
+    """Return what starts Salt's programs with another Python, without the tree on its path."""
+    return attr.evolve(
+        salt_factories, root_dir=folder, scripts_dir=None, python_executable=python, code_dir=None
+    )
+
+
+@pytest.fixture(scope="module", params=["synced", "pip"])
+def nodes(request, salt_factories, tmp_path_factory):
+    """The daemons, started, with the code from file_roots or from the wheel."""
     path, pillar_path = tmp_path_factory.mktemp("pair"), tmp_path_factory.mktemp("pillar")
     (pillar_path / "top.sls").write_text("base: {'*': [corosync]}\n")
-    roots = [str(conftest.REPO / "states"), str(conftest.REPO)]
+    kind, roots = request.param, [str(conftest.REPO / "states")]
+    if kind == "pip":
+        python, _ = request.getfixturevalue("installed")
+        salt_factories = pip_factories(salt_factories, tmp_path_factory.mktemp("pip"), python)
+    else:
+        roots.append(str(conftest.REPO))
     with pytest.MonkeyPatch.context() as patch:
         pair = Pair(path, patch)
     ssh = (pair.one.bin / "ssh").read_text()
@@ -93,12 +109,12 @@ def nodes(salt_factories, tmp_path_factory):
     locks[1].rmdir()
     locks[1].symlink_to(locks[0])
     master = salt_factories.salt_master_daemon(
-        KIND,
+        kind,
         overrides={
             "file_roots": {"base": roots},
             "pillar_roots": {"base": [str(pillar_path)]},
             "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
-            "pve_corosync": {"minions": f"{KIND}-*"},
+            "pve_corosync": {"minions": f"{kind}-*"},
         },
     )
     site = Nodes(pair, pillar_path, master)
@@ -106,7 +122,9 @@ def nodes(salt_factories, tmp_path_factory):
     minions = [daemon(site, name, node) for name, node in zip(NAMES, pair.both)]
     with master.started(), minions[0].started(), minions[1].started():
         assert site.run("saltutil.sync_all").returncode == 0
-        assert site.cli.run("saltutil.sync_all", minion_tgt="*").returncode == 0
+        synced = site.cli.run("saltutil.sync_all", minion_tgt="*")
+        assert synced.returncode == 0
+        assert {bool(row["modules"]) for row in synced.data.values()} == {kind == "synced"}, synced
         yield site
 
 
