@@ -245,7 +245,7 @@ def _status(cluster, skip):
         loaded, broken = None, exc.findings
     else:
         site.skip = list(dict.fromkeys([*site.skip, *(loaded.get("skip") or ())]))
-    observed, findings = site.gather()
+    observed, findings = site.see()
     findings += broken
     rows = {
         "cluster": site.name,
@@ -275,14 +275,14 @@ def _status(cluster, skip):
 
 def _plan(layout, strategy, skip, force, cluster, diff):
     site, order = _order(layout, strategy, skip, force, cluster)
-    observed, findings = site.gather()
+    observed, findings = site.see()
     made, findings = order.plan(observed, findings)
     return order.planned(made, findings, observed, bool(diff))
 
 
 def _verify(layout, cluster, skip):
     site, order = _order(layout, "live", skip, None, cluster)
-    observed, findings = site.gather()
+    observed, findings = site.see()
     call = {"primary": ring_phases.wanted_primary(order.layout, order.skip)}
     answers = site.ask(order.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
     ring_verify_exit.attach(observed, *ring_phases.values(order.minions, order.nodes, answers))
@@ -325,7 +325,8 @@ def _journal(jid, last):
         with salt.utils.files.fopen(path) as file:
             rows = [json.loads(line) for line in file if line.endswith("\n")]
         if rows:
-            runs.append(_journal_row(rows) | ({"notes": rows} if jid is not None else {}))
+            idle = ring_site.idle(os.path.dirname(path))
+            runs.append(_journal_row(rows, idle) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
         raise ring_run.RunError(
             finding(
@@ -337,13 +338,13 @@ def _journal(jid, last):
     return {"runs": runs, "findings": findings, "result": "ok", "retcode": ring_run.OK}
 
 
-def _journal_row(rows):
+def _journal_row(rows, idle):
     first, end = rows[0], rows[-1] if rows[-1]["event"] == "ended" else {}
     return {
         "jid": str(first["jid"]),
         "cluster": first["cluster"],
         "layout": first.get("layout", "?"),
-        "result": end.get("result", "under way or broken off"),
+        "result": end.get("result") or ("broken off" if idle else "under way"),
         "seconds": (end.get("seconds") or {}).get("total"),
         "begun": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["time"])),
     }

@@ -217,7 +217,7 @@ def restart(
     def work():
         ring_run.choice(test, "test", (False, True))
         site, order = ring_site.order(_master(), layout, "restart", skip, force, cluster)
-        observed, findings = site.gather()
+        observed, findings = site.see()
         if layout is None:
             order.take(ring_run.in_force(order.layouts(), observed))
         order.again_all = True

@@ -213,6 +213,26 @@ def latest_of_outcomes(outcomes: dict) -> dict:
     }
 
 
+def dead_runs(observed: dict, over) -> tuple[dict, list[dict]]:
+    """Take the locks of dead runs out of what was observed; return ``{node: run}`` and a finding on each run.
+
+    :param observed: gathered facts, changed in place. :param over: names of runs that are no longer alive.
+    """
+    held = {
+        name: facts["busy"]["txn"]
+        for name, facts in observed["nodes"].items()
+        if (facts.get("busy") or {}).get("txn") in over
+    }
+    for name in held:
+        observed["nodes"][name]["busy"] = None
+    findings = []
+    for txn in sorted(set(held.values())):
+        where = ", ".join(sorted(name for name in held if held[name] == txn))
+        text = f"run {txn} is dead and did not give its lock back on {where}: a run to a layout takes it over"
+        findings.append(finding("run-dead", text, data={"txn": txn}))
+    return held, findings
+
+
 def under_way(text: str) -> dict:
     """Return the finding on a lock that another run holds.
 

@@ -329,23 +329,9 @@ class Run:
         staged, where a step that is still carried out is waited for.
         """
         over = set(self.ports.over) | ({self.jid} if self.txn != self.jid else set())
-        held = {
-            name: facts["busy"]["txn"]
-            for name, facts in self.observed["nodes"].items()
-            if (facts.get("busy") or {}).get("txn") in over
-        }
-        for name in held:
-            self.observed["nodes"][name]["busy"] = None
+        held, findings = ring_run.dead_runs(self.observed, over)
         self.dead = sorted(set(held.values()))
-        return [
-            finding(
-                "run-dead",
-                f"run {txn} ended without giving back {', '.join(sorted(n for n in held if held[n] == txn))}:"
-                " this run takes over",
-                data={"txn": txn},
-            )
-            for txn in self.dead
-        ]
+        return findings
 
     def _give_back(self):
         """Give the nodes' locks back; one that stays is taken over by the next run."""

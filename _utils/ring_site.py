@@ -27,6 +27,8 @@ except ImportError:  # installed as a Salt extension
     from saltext.pve_corosync.utils import ring_layout, ring_plan, ring_run, ring_sequence, ring_show
     from saltext.pve_corosync.utils.ring_finding import finding
 
+LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
+
 
 class Master:
     """What a Salt master offers to a runner.
@@ -170,11 +172,9 @@ class Site:
         folder = self.folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _flock(file):
                 file.seek(0)
-                raise ring_run.RunError(ring_run.under_way(file.read()), ring_run.FAILED) from None
+                raise ring_run.RunError(ring_run.under_way(file.read()), ring_run.FAILED)
             file.seek(0)
             file.truncate()
             json.dump({"jid": self.master.jid, "pid": os.getpid(), "start": time.time()}, file)
@@ -182,15 +182,51 @@ class Site:
             with _deaf_to_hangup():
                 yield
 
+    def see(self):
+        """Return what :meth:`gather` does, without the locks of runs that are dead, for who holds no lock:
+        none is dead for sure while somebody holds it."""
+        over = self.earlier_runs() if idle(self.folder()) else ()
+        observed, findings = self.gather()
+        return observed, findings + ring_run.dead_runs(observed, over)[1]
+
     def earlier_runs(self) -> frozenset:
         """Return the names that runs with a journal here have on the nodes, this one's not among them.
 
-        For who holds the lock: then none of them is alive any more.
+        For who holds the lock, or knows that nobody does: then none of them is alive any more.
         """
+        if not os.path.isdir(self.folder()):
+            return frozenset()
         jids = {name[: -len(".jsonl")] for name in os.listdir(self.folder()) if name.endswith(".jsonl")}
         return frozenset(
             name for jid in jids - {self.master.jid} for name in (jid, f"{jid}{ring_sequence.AGAIN}")
         )
+
+
+def idle(folder) -> bool:
+    """Tell whether no run of this master holds the lock of a cluster.
+
+    :param folder: of the cluster, see :meth:`Site.folder`.
+    """
+    try:
+        with open(os.path.join(folder, "lock"), encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _flock(file):
+    """Take the lock and tell whether that went; more than once, as :func:`idle` holds it for a moment."""
+    for left in range(LOCK_TRIES, 0, -1):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if left > 1:
+                time.sleep(LOCK_PAUSE_S)
+    return False
 
 
 @contextlib.contextmanager

@@ -293,6 +293,16 @@ def test_a_run_that_was_killed_is_gone_on_with(cluster):
     held = cluster.state()["nodes"]["pve1"]["lock"]
     assert held
     cluster.change(lambda state: [row["faults"].clear() for row in state["nodes"].values()])
+    for words in (
+        ["corosync.plan", "degraded"],
+        ["corosync.apply", "degraded", "test=True"],
+        ["corosync.status"],
+    ):
+        ret = cluster.run(*words)
+        (row,) = [item for item in ret.data["findings"] if item["code"] == "run-dead"]
+        assert held in row["text"] and "run-busy" not in codes(ret), ret
+        assert words[0] == "corosync.status" or ret.returncode == 0, ret
+    assert cluster.run("corosync.journal", "last=1").data["runs"][0]["result"] == "broken off"
     ret = cluster.run("corosync.apply", "degraded")
     assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
     (row,) = [item for item in ret.data["before"] if item["code"] == "run-dead"]
@@ -305,6 +315,7 @@ def test_a_hangup_does_not_end_a_run(cluster):
     command = cluster.cli.cmdline("corosync.apply", "degraded")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         cluster.wait_for(lambda: cluster.state()["nodes"]["pve1"].get("calls"), 60)
+        assert cluster.run("corosync.journal", "last=1").data["runs"][0]["result"] == "under way"
         running.stderr.close()
         running.send_signal(signal.SIGHUP)
         running.stdout.read()

@@ -1,7 +1,10 @@
 """ring_site: the cluster's lock on the master, the journal and progress of a run."""
 
+import copy
+import fcntl
 import io
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -49,6 +52,27 @@ def test_the_lock_is_taken_in_a_thread_too(tmp_path):
     thread.start()
     thread.join(10)
     assert told == ["locked"]
+
+
+def test_whoever_looks_sees_the_lock_of_a_live_run_and_not_that_of_a_dead_one(tmp_path):
+    """A look at the lock neither keeps a run out nor makes one of a run's death."""
+    one = site(tmp_path)
+    facts = {"nodes": {"pve1": {"busy": {"txn": "7"}}, "pve2": {"busy": {"txn": "of another master"}}}}
+    one.gather = lambda: (copy.deepcopy(facts), [])
+    assert ring_site.idle(one.folder()) and one.see() == (facts, [])
+    with one.lock():
+        pathlib.Path(one.folder(), "7.jsonl").touch()
+        assert not ring_site.idle(one.folder()) and one.see() == (facts, [])
+    assert ring_site.idle(one.folder())
+    observed, (row,) = one.see()
+    assert (row["code"], row["severity"]) == ("run-dead", "info") and "run 7 is dead" in row["text"]
+    assert [row["busy"] for row in observed["nodes"].values()] == [None, {"txn": "of another master"}]
+    with open(os.path.join(one.folder(), "lock"), encoding="utf-8") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.15, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
+        timer.start()
+        with one.lock():
+            timer.join()
 
 
 def test_a_second_run_is_refused(tmp_path):
