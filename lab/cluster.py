@@ -291,9 +291,9 @@ class Lab:
         """Make a PVE cluster of the nodes: keys, certificates, a replicated guest; remember that state."""
         programs = seed.programs()
         if "pvecm" in programs:
-            self._all(
-                lambda machine: machine.exec(["pvecm", "updatecerts"], timeout=100, check=True), self.nodes
-            )
+            # One by one: it names its temporary file in /etc/pve by its process id; fresh nodes have equal ones.
+            for node in self.nodes:
+                self.exec(node, ["pvecm", "updatecerts"], timeout=100, check=True)
         if {"pvecm", "pvesr"} <= programs.keys() and "LAB_PVESR" not in os.environ:
             first, second = self.nodes[:2]
             self.write(first, seed.GUEST[0].format(node=first), seed.GUEST[1])
