@@ -15,8 +15,22 @@ def render(report: dict) -> list[str]:
 
     :param report: what a public function of the runner ``corosync`` returns.
     """
-    shown = {"status": _status, "plan": _plan, "apply": _apply, "verify": _verify, "journal": _journal}
-    has = {"status": "state", "plan": "steps", "apply": "steps", "verify": "checklist", "journal": "runs"}
+    shown = {
+        "status": _status,
+        "plan": _plan,
+        "apply": _apply,
+        "verify": _verify,
+        "journal": _journal,
+        "rebuild": _rebuild,
+    }
+    has = {
+        "status": "state",
+        "plan": "steps",
+        "apply": "steps",
+        "verify": "checklist",
+        "journal": "runs",
+        "rebuild": "done",
+    }
     do = "apply" if report.get("do") == "restart" else report.get("do")
     if "phase" in report:
         return _phase(report)
@@ -70,10 +84,23 @@ def _apply(report):
     if report.get("checklist"):
         lines += [""] + checklist_table(report["checklist"], only_bad=True)
     lines += _findings_block(report, ("error", "warning"))
-    if report["result"] == "failed" and report.get("state"):
-        lines += ["", "the cluster is in this state now:"] + state_table(report["state"])
-        lines += [""] + matrix_table(report["matrix"]) if report.get("matrix") else []
-    return lines + _end(report)
+    return lines + _state_now(report) + _end(report)
+
+
+def _rebuild(report):
+    lines = _head(report, report["summary"])
+    if report["result"] == "failed" and report["done"]:
+        lines += [""] + done_table(report["done"])
+    if report.get("checklist"):
+        lines += [""] + checklist_table(report["checklist"], only_bad=True)
+    return lines + _findings_block(report) + _state_now(report) + _end(report)
+
+
+def _state_now(report):
+    if report["result"] != "failed" or not report.get("state"):
+        return []
+    lines = ["", "the cluster is in this state now:"] + state_table(report["state"])
+    return lines + ([""] + matrix_table(report["matrix"]) if report.get("matrix") else [])
 
 
 def _verify(report):

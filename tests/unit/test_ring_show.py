@@ -147,6 +147,24 @@ def test_a_failed_run_fits_a_screen_and_says_how_to_go_on():
     assert len(lines) <= 24
 
 
+def test_a_rebuild_ends_with_its_proof_or_names_what_is_open():
+    """The node is back, and a replication job of others is not well: the item is named, brief or not."""
+    good = {"item": "quorum", "ok": True, "seen": "so on 3 nodes", "expected": ""}
+    bad = {"item": "replication", "ok": False, "seen": "pve1: job 100-0 failed", "expected": "all ran well"}
+    report = {"do": "rebuild", "cluster": "prod", "layout": "nominal", "summary": "pve3 is a member"}
+    report |= {"done": [{"number": 1, "text": "names", "ok": True, "nodes": {"pve3": "ok"}, "seconds": 1.0}]}
+    rebuilt = report | {"result": "rebuilt", "checklist": [good], "findings": []}
+    assert ring_show.render(rebuilt) == [
+        "prod, layout nominal: pve3 is a member",
+        "",
+        "exit checklist: all 1 items ok",
+    ]
+    failed = report | {"result": "failed", "checklist": [good, bad], "findings": [], "next": ["go on: so"]}
+    text = "\n".join(ring_show.render(failed | {"brief": True}))
+    assert "FAIL  replication  pve1: job 100-0 failed; expected: all ran well" in text
+    assert "names" in text and text.endswith("go on: so")
+
+
 def test_journal():
     row = {
         "jid": "2026",
