@@ -1,7 +1,6 @@
 """Failover and return on real daemons: the runner, end to end."""
 
 import json
-import os
 import re
 import threading
 import time
@@ -9,9 +8,8 @@ import time
 import pytest
 from phases import heal, starts
 
-from lab.cluster import Lab, wait_for
+from lab.cluster import wait_for
 
-SUITE = os.environ.get("LAB_SUITES", "bookworm").split()[0]
 PUBLIC = {"pve1": "198.51.101.10", "pve2": "198.51.102.10", "pve3": "198.51.103.10"}
 VRACK = {"pve1": "10.66.0.1", "pve2": "10.66.0.2", "pve3": "10.66.0.3"}
 
@@ -21,17 +19,6 @@ def cluster(lab):
     """The two nodes in their first state, with the modules of this tree."""
     lab.sync()
     return lab
-
-
-@pytest.fixture
-def three(lab_prefix):
-    """Three nodes, of the suite that the other tests use first."""
-    lab = Lab(f"{lab_prefix}-three", suite=SUITE, nodes=3)
-    try:
-        lab.up()
-        yield lab
-    finally:
-        lab.down()
 
 
 def run(lab, *words):

@@ -1,4 +1,4 @@
-"""Highstate, a node by itself, drift, adoption and rebuild, on real daemons."""
+"""Highstate, a node by itself, drift and adoption, on real daemons."""
 
 import json
 import re
@@ -6,47 +6,12 @@ import threading
 import time
 
 import pytest
+from highstates import changes, highstate, layout_state, ring_id, texts, version, wanted
 
 from lab.cluster import wait_for
 from lab.host import REPO
 
 PILLAR_FILES = sorted(str(path.relative_to(REPO / "pillar")) for path in (REPO / "pillar").rglob("*.sls"))
-LINKS = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
-
-
-def wanted(layout, **more):
-    return "pillar=" + json.dumps({"corosync": {"layout": layout}} | more)
-
-
-def highstate(lab, target="pve*", *words, timeout=400):
-    """Run highstate and return {node: {state id: row}}."""
-    said = lab.salt("--out=json", "--static", "-t", "300", target, "state.apply", *words, timeout=timeout)
-    return {
-        node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
-        for node, rows in json.loads(said.stdout).items()
-    }
-
-
-def layout_state(rows):
-    return rows[LINKS]
-
-
-def version(lab, node):
-    said = lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"], check=True).stdout
-    return int(said.split("=")[1])
-
-
-def texts(lab):
-    return {
-        lab.read(node, path)
-        for node in lab.nodes
-        for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
-    }
-
-
-def ring_id(lab, node):
-    said = lab.exec(node, ["corosync-quorumtool", "-s"]).stdout
-    return next(line.split()[-1] for line in said.splitlines() if line.startswith("Ring ID"))
 
 
 def local(lab, node, *words, timeout=400):
@@ -244,10 +209,6 @@ def test_key_and_names_that_drifted_are_put_right(lab):
     assert changes(highstate(lab, "pve1")["pve1"]) == {}
 
 
-def changes(rows):
-    return {key: row["changes"] for key, row in rows.items() if row["changes"]}
-
-
 def world(lab):
     """Links, names and addresses of all nodes, without versions."""
     found = {}
@@ -419,76 +380,3 @@ def test_the_pillar_of_a_living_cluster_makes_an_empty_plan(lab):
         report = json.loads(told.stdout)["local"]
         assert (report["steps"], report["retcode"]) == ([], 0), report
         assert [f for f in report["findings"] if f["severity"] != "info"] == []
-
-
-REINSTALL = """
-systemctl stop pve-ha-lrm pve-ha-crm pvestatd pvedaemon pveproxy pve-firewall corosync pve-cluster
-rm -rf /etc/corosync/corosync.conf /etc/corosync/authkey /var/lib/pve-cluster/* /root/.ssh
-rm -rf /var/lib/pve-corosync
-rm -rf /run/pve-corosync /etc/ssh/ssh_host_rsa_key*
-ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/ssh_host_rsa_key
-sed -i -e '/pve1/d' -e 's/.*pve2.*/198.51.102.10 pve2.lab pve2/' /etc/hosts
-systemctl restart ssh
-systemctl start pve-cluster pvestatd pvedaemon pveproxy pve-ha-lrm pve-ha-crm pve-firewall
-"""
-
-
-def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
-    """
-    Same name, empty disk, other keys, the names of an installation: back by one command, over the links in
-    force, with the guests untouched.
-    """
-    for guest in ("/etc/pve/nodes/pve1/qemu-server/1100.conf", "/etc/pve/nodes/pve2/qemu-server/1200.conf"):
-        lab.write("pve1", guest, "memory: 64\n")
-    before = lab.exec(
-        "pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True
-    ).stdout
-    refused = lab.salt_run("--out=json", "corosync.rebuild", "pve2", "progress=False")
-    assert json.loads(refused.stdout)["result"] == "already", "a healthy member is left alone"
-    lab.exec("pve2", ["sh", "-s"], stdin=REINSTALL, check=True)
-    wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
-    asked = lab.salt(
-        *("--out=json", "--static", "pve2", "state.single", "corosync.ring_layout"),
-        *("name=links of the cluster", "rebuild=3"),
-    )
-    row = layout_state(json.loads(asked.stdout)["pve2"])
-    assert row["result"] is False and "is its reactor configured" in row["comment"]
-    assert "orch.rebuild" in row["comment"]
-    done = lab.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve2"}', timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
-    assert (
-        lab.exec("pve1", ["sh", "-c", "sha256sum /etc/pve/nodes/*/qemu-server/*.conf"], check=True).stdout
-        == before
-    )
-    verify = json.loads(lab.salt_run("--out=json", "corosync.verify").stdout)
-    wrong = {item["item"]: item["seen"] for item in verify["checklist"] if not item["ok"]}
-    assert not set(wrong) - {"replication"}, wrong
-    states = highstate(lab, "pve2")["pve2"]
-    assert all(row["result"] is True for row in states.values()), states
-    assert not any(row["changes"] for row in highstate(lab, "pve2")["pve2"].values())
-    lab.reset(force=True)
-
-
-def test_a_reinstalled_node_comes_back_by_its_own_highstate(lab):
-    """It asks the master by an event, the reactor rebuilds it, and the same highstate goes on."""
-    conf = "/etc/salt/master.d/reactor.conf"
-    lab.exec("master", ["mkdir", "-p", "/etc/salt/master.d"], check=True)
-    lab.write("master", conf, "reactor: [{'corosync/*/rebuild/*': ['salt://reactor/rebuild.sls']}]\n")
-    lab.exec("master", ["systemctl", "restart", "salt-master"], check=True)
-    try:
-        lab.sync()
-        lab.exec("pve2", ["sh", "-s"], stdin=REINSTALL, check=True)
-        wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
-        tested = layout_state(highstate(lab, "pve2", "test=True")["pve2"])
-        assert tested["result"] is None and set(tested["changes"]) == {"rebuild"}, tested
-        states = highstate(lab, "pve2")["pve2"]
-        assert layout_state(states)["changes"] == tested["changes"], states
-        assert all(row["result"] is True for row in states.values()), states
-        assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
-        assert changes(highstate(lab, "pve2")["pve2"]) == {}
-    finally:
-        lab.exec("master", ["rm", conf], check=True)
-        lab.exec("master", ["systemctl", "restart", "salt-master"], check=True)
-        lab.sync()
-        lab.reset(force=True)

@@ -1,0 +1,44 @@
+"""Highstate on the lab's nodes, for the tests: what it says, and what it leaves behind."""
+
+import json
+
+LINKS = "corosync_|-links of the cluster_|-links of the cluster_|-ring_layout"
+
+
+def wanted(layout, **more):
+    return "pillar=" + json.dumps({"corosync": {"layout": layout}} | more)
+
+
+def highstate(lab, target="pve*", *words, timeout=400):
+    """Run highstate and return {node: {state id: row}}."""
+    said = lab.salt("--out=json", "--static", "-t", "300", target, "state.apply", *words, timeout=timeout)
+    return {
+        node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
+        for node, rows in json.loads(said.stdout).items()
+    }
+
+
+def layout_state(rows):
+    return rows[LINKS]
+
+
+def version(lab, node):
+    said = lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"], check=True).stdout
+    return int(said.split("=")[1])
+
+
+def texts(lab):
+    return {
+        lab.read(node, path)
+        for node in lab.nodes
+        for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
+    }
+
+
+def ring_id(lab, node):
+    said = lab.exec(node, ["corosync-quorumtool", "-s"]).stdout
+    return next(line.split()[-1] for line in said.splitlines() if line.startswith("Ring ID"))
+
+
+def changes(rows):
+    return {key: row["changes"] for key, row in rows.items() if row["changes"]}
