@@ -291,7 +291,7 @@ class Lab:
         """Make a PVE cluster of the nodes: keys, certificates, a replicated guest; remember that state."""
         programs = seed.programs()
         if "pvecm" in programs:
-            # One by one: it names its temporary file in /etc/pve by its process id; fresh nodes have equal ones.
+            # One by one: its temporary files in /etc/pve have its process id, and fresh nodes have the same.
             for node in self.nodes:
                 self.exec(node, ["pvecm", "updatecerts"], timeout=100, check=True)
         if {"pvecm", "pvesr"} <= programs.keys() and "LAB_PVESR" not in os.environ:
