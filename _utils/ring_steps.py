@@ -214,7 +214,10 @@ class Builder:
         how = "on all nodes at the same moment" if mode == "together" else "one node after the other"
         step["text"] = f"put layout {self.layout['name']} into every local file, restart corosync {how}"
         quorate = any(self.view.will_be_quorate(group) for group in self.view.together(links))
-        step["wait"] = {"connected": self._expected(links), "quorate": quorate, "writable": False}
+        # pmxcfs looks for corosync every 5 s only; going on before it is back takes /etc/pve from two nodes.
+        mounted = set(self.view.running) <= set(self.view.mounted)
+        writable = quorate and mounted and mode == "rolling"
+        step["wait"] = {"connected": self._expected(links), "quorate": quorate, "writable": writable}
         step["cost"] = cost
         self.maps = {node: dict(links) for node in self.view.running}
         self.steps.append(step)

@@ -196,6 +196,17 @@ def test_restart_rolling_where_a_link_stays():
     assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 13.2
 
 
+def test_a_rolling_restart_waits_for_etc_pve_before_the_next_node():
+    """pmxcfs looks for corosync only every 5 s; without the wait, two nodes are without /etc/pve at once."""
+    layout, sim = ring_sim.layout(NOMINAL, THREE), ring_sim.Sim(NOMINAL, THREE)
+    first = ring_plan.plan(layout, sim.observed(), "restart", again=True)["steps"][0]
+    assert (first["mode"], first["wait"]["writable"]) == ("rolling", True)
+    observed = sim.observed()
+    observed["nodes"]["pve2"]["pmxcfs"].update(mounted=False, writable=False)
+    plan = ring_plan.plan(layout, observed, "restart", force=["pve-not-mounted"], again=True)
+    assert (plan["steps"][0]["mode"], plan["steps"][0]["wait"]["writable"]) == ("rolling", False), plan
+
+
 def test_restart_when_everything_is_there():
     plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["steps"], plan["complete"]) == ("none", [], True)
