@@ -46,17 +46,6 @@ def booted_lab(request, lab_prefix):
 
 
 @pytest.fixture
-def three(lab_prefix):
-    """Three nodes of their own, of the first suite."""
-    lab = Lab(f"{lab_prefix}-three", suite=SUITES[0], nodes=3)
-    try:
-        lab.up()
-        yield lab
-    finally:
-        lab.down()
-
-
-@pytest.fixture
 def lab(booted_lab, request):
     """The booted lab in its first state: healed, quorate, one link on the vRack, version 1 or above."""
     booted_lab.reset()

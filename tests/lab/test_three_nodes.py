@@ -1,0 +1,117 @@
+"""Three nodes of real daemons: two of them have the quorum, whatever becomes of the third."""
+
+import json
+import os
+import time
+
+import pytest
+from highstates import changes, highstate, texts
+from links import PUBLIC, addresses, cut_off, files, healthy, reach
+from phases import codes, run, starts
+from reinstalled import GUESTS, reinstall, unlike
+
+from lab.cluster import Lab, wait_for
+
+
+@pytest.fixture(scope="module")
+def booted_three(lab_prefix):
+    """Three nodes of the suite that the other tests use first."""
+    suite = os.environ.get("LAB_SUITES", "bookworm").split()[0]
+    lab = Lab(f"{lab_prefix}-three", suite=suite, nodes=3)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def three(booted_three):
+    """They are in their first state, with the modules of this tree, and every replication job has run."""
+    booted_three.reset()
+    booted_three.sync()
+    booted_three.exec("pve1", ["pvesr", "run", "--id", "100-0"], check=True)
+    return booted_three
+
+
+def test_of_three_nodes_two_stay_quorate_and_take_the_third_back(three):
+    """Its entry is overwritten, so that it has its nodeid again, and the others never lose quorum."""
+    three.write("pve1", "/etc/pve/nodes/pve3/qemu-server/1300.conf", "memory: 64\n")
+    before = three.exec("pve1", GUESTS, check=True).stdout
+    reinstall(three, "pve3")
+    wait_for(lambda: three.members("pve1") == [1, 2], 30, what="pve3 to be gone")
+    told = json.loads(three.salt_run("--out=json", "corosync.rebuild", "pve3", "test=True").stdout)
+    assert "its entry is overwritten" in told["summary"] and three.members("pve1") == [1, 2], told
+    losses = ["journalctl", "--no-pager", "-o", "cat", "-u", "pve-cluster", "--grep", "node lost quorum"]
+    lost = three.exec("pve1", losses).stdout
+    done = three.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve3"}', timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(map(three.healthy, three.nodes)) and len(texts(three)) == 1
+    assert {node: three.members(node) for node in three.nodes} == dict.fromkeys(three.nodes, [1, 2, 3])
+    assert three.exec("pve1", losses).stdout == lost
+    assert three.exec("pve1", GUESTS, check=True).stdout == before
+    assert not unlike(three)
+    states = highstate(three, "pve3")["pve3"]
+    assert all(row["result"] is True for row in states.values()), states
+    assert changes(highstate(three, "pve3")["pve3"]) == {}
+
+
+def absences(lab, node, since):
+    """Return ``[(begin, end)]``: when a node's pmxcfs had no quorum, as its journal has it."""
+    ask = ["journalctl", "--no-pager", "-o", "short-unix", "-u", "pve-cluster", f"--since=@{since}"]
+    found = []
+    for line in lab.exec(node, ask, check=True).stdout.splitlines():
+        if "node lost quorum" in line:
+            found.append([float(line.split()[0])])
+        elif "node has quorum" in line and found:
+            found[-1].append(float(line.split()[0]))
+    return [tuple(row) for row in found]
+
+
+def test_a_restart_goes_from_node_to_node_and_two_of_three_may_always_write(three):
+    """An unchanged link carries: one daemon at a time is away, until its node may write to /etc/pve again."""
+    before, since = starts(three, "corosync"), int(time.time())
+    code, report = run(three, "corosync.restart")
+    assert (code, report["result"]) == (0, "reached"), report
+    now = starts(three, "corosync")
+    assert all(now[node] != before[node] for node in three.nodes)
+    away = {node: absences(three, node, since) for node in three.nodes}
+    assert [len(rows) for rows in away.values()] == [1, 1, 1], away
+    first, second, third = (rows[0] for rows in away.values())
+    assert first[1] < second[0] and second[1] < third[0], away
+
+
+def test_three_nodes_and_a_dead_third(three):
+    """Failover and return of three nodes; then the third is dead, and the others go without it."""
+    cut_off(three)
+    report = reach(three, "degraded")
+    assert len(report["done"][0]["nodes"]) == 3
+    healthy(three)
+    three.heal()
+    wait_for(lambda: run(three, "corosync.status")[0] == 0, 30, every=1, what="a whole cluster")
+    wait_for(
+        lambda: all(
+            links["1"] == "connected"
+            for row in run(three, "corosync.status")[1]["matrix"].values()
+            for links in row.values()
+        ),
+        30,
+        every=1,
+        what="link 1 on all pairs",
+    )
+    report = reach(three)
+    assert len(report["rings"]) == 1
+
+    three.crash("pve3")
+    left = ["pve1", "pve2"]
+    wait_for(lambda: three.members("pve1") == [1, 2], 40, what="pve3 to be missed")
+    before = files(three, left)
+    code, report = run(three, "corosync.apply", "degraded")
+    assert (code, report["result"]) == (1, "refused")
+    assert "node-silent" in codes(report, None)
+    assert files(three, left) == before
+    begun = time.monotonic()
+    reach(three, "degraded", "skip=pve3")
+    assert time.monotonic() - begun < 30
+    healthy(three, left)
+    assert addresses(three, left)[0] == set(PUBLIC.values())
