@@ -279,6 +279,17 @@ def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
     return [("files", taking), ("restart", taking)]
 
 
+def round_text(step: dict, phase: str) -> str:
+    """Return what one round of a step does, in words.
+
+    :param phase: what :func:`rounds` gives with the nodes.
+    """
+    return {
+        "files": f"version {step['version']} into every local file, no daemon yet",
+        "restart": "restart corosync and wait until it is back",
+    }.get(phase, step["text"])
+
+
 def step_wait(step: dict, times: dict) -> float:
     """Return how many seconds the answers to a step are waited for."""
     return float(step.get("deadline_s") or 20) + times["step_margin"]

@@ -378,10 +378,8 @@ class Run:
         """Carry out one round of a step; return ``({node: outcome}, findings)``."""
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
-        words = f"{step['act']} {phase}".strip() + (
-            f" on {', '.join(nodes)}" if nodes != self.order.nodes else ""
-        )
-        self.ports.say(f"step {number}/{count} {words}: {step['text']}")
+        where = "" if nodes == self.order.nodes else f" on {', '.join(nodes)}"
+        self.ports.say(f"step {number}/{count} {step['act']}{where}: {ring_run.round_text(step, phase)}")
         self.ports.note(
             f"step {number} begun",
             tag=number,

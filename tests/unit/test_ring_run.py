@@ -312,6 +312,13 @@ def test_is_outcome(value, expected):
     assert ring_run.is_outcome(value, 2) is expected
 
 
+def test_a_round_says_what_it_does():
+    step = {"act": "restart", "version": 8, "text": "put layout nominal into every local file, restart"}
+    assert ring_run.round_text(step, "files") == "version 8 into every local file, no daemon yet"
+    assert ring_run.round_text(step, "restart") == "restart corosync and wait until it is back"
+    assert ring_run.round_text(step | {"act": "local", "text": "add link 1"}, "") == "add link 1"
+
+
 def test_rounds():
     nodes = ["a", "b", "c"]
     assert ring_run.rounds({"act": "cluster"}, nodes) == [("", nodes)]
