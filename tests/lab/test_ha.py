@@ -1,5 +1,7 @@
 """The order in which HA is released and put in service again around a restart, as its programs record it."""
 
+import json
+
 import pytest
 from phases import calls, failing, guest, orchestrate, run
 
@@ -32,6 +34,13 @@ def events(lab):
         f"{node} {what}"
         for _, node, what in sorted((at, node, what) for node in lab.nodes for at, what in calls(lab, node))
     ]
+
+
+def armed(lab):
+    """Return the nodes that say that their watchdog may be open; all of them while one does not answer."""
+    told = json.loads(lab.salt("--out=json", "--static", "pve*", "ha_manager.facts").stdout)
+    silent = set(lab.nodes) - {node for node, row in told.items() if isinstance(row, dict)}
+    return silent or {node for node, row in told.items() if row["armed"]}
 
 
 def since(lab, mark):
@@ -128,3 +137,35 @@ def test_one_crm_that_does_not_start_again_leaves_no_lrm_stopped(cluster):
     # the command that the finding names does the rest
     cluster.exec("pve2", ["systemctl", "reset-failed", "pve-ha-crm"])
     cluster.exec("pve2", ["systemctl", "start", "pve-ha-crm"], check=True)
+
+
+@pytest.mark.parametrize("cluster", ["new"], indirect=True)
+def test_without_quorum_a_restart_waits_for_the_fence_and_ha_starts_last(cluster):
+    """
+    While a watchdog is open nothing may cost more time; after the nodes were reset, LRM and CRM are stopped
+    first and started when both nodes are in one membership, so that neither fences the other.
+    """
+    cluster.cut("vrack")
+    wait_for(lambda: not any(map(cluster.quorate, cluster.nodes)), 40, what="the nodes to lose quorum")
+    before = cluster.read("pve1", "/etc/corosync/corosync.conf")
+    code, report = run(cluster, "corosync.apply", "degraded", "strategy=restart")
+    assert code == 1 and report["summary"] == "HA is in the way, nothing was changed", report
+    (row,) = [item for item in report["findings"] if item["severity"] == "error"]
+    assert "the watchdog is open on pve1" in row["text"] and "live strategy" in row["text"]
+    assert cluster.read("pve1", "/etc/corosync/corosync.conf") == before
+
+    for node in cluster.nodes:
+        cluster.crash(node)
+    for node in cluster.nodes:
+        cluster.boot(node)
+    # what the LRM last wrote counts for 30 s; a real reset takes longer than that
+    wait_for(lambda: not armed(cluster), 60, every=2, what="the status from before the crash to be old")
+    mark = len(events(cluster))
+    code, report = run(cluster, "corosync.apply", "degraded", "strategy=restart")
+    assert (code, report["result"]) == (0, "reached"), report
+    seen = since(cluster, mark)
+    assert not [text for text in seen if "FENCE" in text or "crm-command" in text]
+    units = [f"{node} {unit}" for node in cluster.nodes for unit in ("pve-ha-lrm", "pve-ha-crm")]
+    stopped = [seen.index(f"{unit} stop") for unit in units]
+    started = [seen.index(f"{unit} start") for unit in units]
+    assert max(stopped) < min(started), seen
