@@ -197,7 +197,7 @@ class Run:
         self.txn, self.path = self.jid, ""
         self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
         self.carried, self.starts, self.observed = [], {}, None
-        self.dead, self.touched, self.unarmed = [], False, []
+        self.touched, self.unarmed = False, []
 
     def carry_out(self, **about) -> dict:
         """Gather, plan, stage, carry out the steps, verify, and return the report.
@@ -277,9 +277,8 @@ class Run:
 
     def _attempt(self):
         order = self.order
-        self.observed, findings = self.ports.gather()
+        findings = self._look()
         self.report["seconds"]["gathered"] = self.ports.passed()
-        findings = findings + self._dead_runs()
         before = ring_run.in_force(order.layouts(), self.observed)
         made, findings = order.plan(self.observed, findings)
         planned = order.planned(made, findings, self.observed)
@@ -321,23 +320,40 @@ class Run:
             self._explain(failed + self.unarmed, before)
         return result
 
-    def _dead_runs(self):
-        """Take the locks of dead runs out of what was observed, and return the findings on them.
+    def _look(self):
+        """Gather the facts, take over from dead runs, and return the findings.
 
         This run holds the cluster's lock on the master, so a run that has its journal here is over, however
-        it ended; so is the first attempt of this one. Its locks on the nodes are taken over when they are
-        staged, where a step that is still carried out is waited for.
+        it ended; so is the first attempt of this one. A step of it that a node still carries out is waited
+        for, and the facts are gathered again: the plan must start from what that step left.
         """
         over = set(self.ports.over) | ({self.jid} if self.txn != self.jid else set())
-        held, findings = ring_run.dead_runs(self.observed, over)
-        self.dead = sorted(set(held.values()))
-        return findings
+        self.observed, findings = self.ports.gather()
+        held, dead = ring_run.dead_runs(self.observed, over)
+        if not held:
+            return findings
+        failed = self._take_over(held)
+        self.observed, findings = self.ports.gather()
+        return findings + dead + failed
 
-    def _give_back(self):
+    def _take_over(self, held):
+        """Take the locks of dead runs and give them back; return the findings.
+
+        :param held: ``{node: run}``.
+        """
+        runs = sorted(set(held.values()))
+        self.ports.say(f"taking over from {', '.join(runs)}")
+        call = {"txn": self.txn, "steps": [], "by": f"corosync.apply, job {self.jid}", "takes_over": runs}
+        wait = self.settings["stage_timeout"] + ring_run.TAKE_OVER_S
+        answers = self.ports.ask(sorted(held), "corosync.stage", call, wait)
+        self._give_back(sorted(held))
+        return ring_run.stage_problems(answers, {name: self.order.minions[name] for name in held})
+
+    def _give_back(self, nodes=None):
         """Give the nodes' locks back; one that stays is taken over by the next run."""
         call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
         try:
-            self.ports.ask(self.order.nodes, "corosync.finish", call, wait)
+            self.ports.ask(nodes or self.order.nodes, "corosync.finish", call, wait)
         except Exception as exc:  # pylint: disable=broad-except
             self.ports.say(f"the nodes' locks could not be given back: {exc!r}")
 
@@ -346,9 +362,6 @@ class Run:
         nodes = {name: self.order.minions[name] for name in self.order.nodes}
         call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
         wait = self.settings["stage_timeout"]
-        if self.dead:
-            self.ports.say(f"taking over from {', '.join(self.dead)}")
-            call["takes_over"], wait = self.dead, wait + ring_run.TAKE_OVER_S
         answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
         failed = ring_run.stage_problems(answers, nodes)
         self.report["seconds"]["staged"] = self.ports.passed()

@@ -1,5 +1,6 @@
 """A real master and two real minions with the real code, and a simulated cluster behind the minions."""
 
+import fcntl
 import json
 import logging
 import pathlib
@@ -110,15 +111,22 @@ class Site:
         return self.cli.run(*words, "--out=corosync_table")
 
     def state(self):
-        return json.loads(self.cluster_path.read_text())
+        with open(self.cluster_path, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return json.load(file)
 
     def write(self, state):
-        self.cluster_path.write_text(json.dumps(state))
+        self.change(lambda now: (now.clear(), now.update(state)))
 
     def change(self, function):
-        state = self.state()
-        function(state)
-        self.write(state)
+        """Change the state under the lock that the simulated nodes take."""
+        with open(self.cluster_path, "r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            state = json.load(file)
+            function(state)
+            file.seek(0)
+            file.write(json.dumps(state))
+            file.truncate()
 
     def fault(self, node, **faults):
         self.change(lambda state: state["nodes"][node]["faults"].update(faults))

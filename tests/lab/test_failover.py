@@ -152,3 +152,28 @@ def test_a_silent_node_is_refused_at_once(cluster):
     finally:
         cluster.exec("pve2", ["systemctl", "start", "salt-minion"], check=True)
     assert files(cluster) == before
+
+
+def test_a_run_whose_master_process_was_killed_is_gone_on_with(cluster):
+    """Its step still ends on the nodes; the next run takes over, and plans from what that step left."""
+    cut_off(cluster)
+    first = version(cluster, "pve1")
+    results = []
+    words = ["salt-run", "corosync.apply", "degraded"]
+    running = threading.Thread(target=lambda: results.append(cluster.exec("master", words, timeout=60)))
+    running.start()
+    wait_for(
+        lambda: f"config_version: {first + 1}\n" in cluster.read("pve1", "/etc/corosync/corosync.conf"),
+        30,
+        every=0.05,
+        what="step 1 on pve1",
+    )
+    cluster.exec("master", ["pkill", "-9", "-f", " ".join(words)], check=True)
+    running.join()
+    assert results[0].returncode in (-9, 137), results
+    _, report = run(cluster, "corosync.status")
+    assert "run-dead" in codes(report, "info") and "run-busy" not in codes(report)
+    report = reach(cluster, "degraded")
+    assert report["from_version"] == first + 1 and [row["ok"] for row in report["done"]].count(False) == 0
+    healthy(cluster)
+    assert addresses(cluster) == {0: {PUBLIC["pve1"], PUBLIC["pve2"]}, 1: {VRACK["pve1"], VRACK["pve2"]}}

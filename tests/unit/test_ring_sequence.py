@@ -43,6 +43,7 @@ class World:
         self.ha, self.ha_done, self.ha_fails = {}, [], {}
         self.txn, self.dies_in_step = None, None
         self.over, self.busy, self.taken_over = frozenset(), {}, []
+        self.in_flight = {}  # node -> what a step of a dead run there still does
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
         self.shut = set()  # (link, from, to) where nothing arrives
 
@@ -97,7 +98,10 @@ class World:
         return self.ha_fails.get((what, name), {"changed": True})
 
     def _stage(self, name, txn, steps, by, takes_over=()):
-        self.taken_over.append(list(takes_over))
+        if takes_over:
+            self.taken_over.append((name, list(takes_over)))
+            self.in_flight.pop(name, lambda: None)()
+            self.busy = {node: held for node, held in self.busy.items() if node != name}
         said = self.stage_says.get(name, "")
         if txn != self.txn:
             self.txn, self.kept = txn, {}
@@ -536,9 +540,36 @@ def test_the_lock_of_a_dead_run_is_taken_over():
     ports.busy, ports.over = {"pve2": "20261122-again"}, frozenset(["20261122", "20261122-again"])
     report = run(ports)
     assert report["result"] == "reached", report
-    assert ports.taken_over == [["20261122-again"]] * 2
+    assert ports.taken_over == [("pve2", ["20261122-again"])] and not ports.locks
     (row,) = [item for item in report["before"] if item["code"] == "run-dead"]
     assert row["severity"] == "info" and "20261122-again" in row["text"] and "pve2" in row["text"]
+
+
+def test_the_plan_starts_from_what_a_dead_run_still_did():
+    """Its last step ends after the first look; without a second one, the same version had two contents."""
+    ports = world()
+    ports.busy, ports.over = {"pve2": "20261122"}, frozenset(["20261122"])
+
+    def late():
+        text = ring_sim.conf({0: "vrack"}, NODES, 6).replace("secauth: on", "secauth: on\n  token: 5000")
+        for daemon in ports.sim.daemons.values():
+            daemon.local = text
+
+    ports.in_flight["pve2"] = late
+    first = ports.sim.observed()["nodes"]["pve2"]["runtime"]["version"]
+    report = run(ports)
+    assert report["result"] == "reached", report
+    assert (first, report["from_version"]) == (5, 6)
+
+
+def test_a_dead_run_whose_step_does_not_end_is_in_the_way():
+    ports = world()
+    ports.busy, ports.over = {"pve2": "20261122"}, frozenset(["20261122"])
+    ports.stage_says["pve2"] = "this node is carrying out a step"
+    report = run(ports)
+    assert report["result"] == "refused"
+    assert [i["code"] for i in report["findings"] if i["severity"] == "error"] == ["stage-failed"], report
+    assert not [call for call in ports.calls if call[0] == "corosync.step"] and not ports.locks
 
 
 def test_the_lock_of_a_run_that_is_not_known_here_is_respected():

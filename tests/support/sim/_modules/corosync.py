@@ -42,6 +42,8 @@ def facts(timeout=TIMEOUT, **kwargs):
 
 
 def stage(txn, steps, by="", ttl=900, takes_over=()):
+    while takes_over and _at_work():
+        time.sleep(0.1)
     with _state() as state:
         row = state["nodes"][__opts__["id"]]
         if row["lock"] and row["lock"] != txn and row["lock"] not in takes_over:
@@ -74,6 +76,7 @@ def step(txn, step, writer="", phase=""):
         fault = row["faults"].get("steps", {}).get(str(number), "")
         lost = number in row["faults"].get("loses_answer", [])
         row["calls"] = row.get("calls", []) + [[txn, number, step["act"]]]
+        row["at_work"] = row.get("at_work", 0) + (not stored)
     if stored:
         return stored
     begun = time.time()
@@ -101,6 +104,7 @@ def step(txn, step, writer="", phase=""):
             outcome["seen"] = _seen(state, name)
         outcome["ok"] = not outcome["error"] and not outcome["missing"]
         state["nodes"][name]["outcomes"][f"{txn} {number} {phase}"] = outcome
+        state["nodes"][name]["at_work"] -= 1
     if lost:
         time.sleep(30)
     return outcome
@@ -109,6 +113,11 @@ def step(txn, step, writer="", phase=""):
 def outcome(txn, number, phase=""):
     with _state() as state:
         return state["nodes"][__opts__["id"]]["outcomes"].get(f"{txn} {number} {phase}")
+
+
+def _at_work():
+    with _state() as state:
+        return state["nodes"][__opts__["id"]].get("at_work", 0) > 0
 
 
 def finish(txn):
