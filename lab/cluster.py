@@ -200,7 +200,7 @@ class Lab:
         """Bring the repository's modules to the master and to all minions; needed after every edit."""
 
         def minions():
-            self._wait_minions()
+            self.wait_minions()
             self.salt("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all", check=True)
 
         tasks = [minions, lambda: self.salt_run("--out=quiet", "saltutil.sync_all", check=True)]
@@ -208,7 +208,9 @@ class Lab:
             for result in [pool.submit(task) for task in tasks]:
                 result.result()
 
-    def _wait_minions(self):
+    def wait_minions(self):
+        """Wait until every minion is connected to the master and answers it."""
+
         def listening():  # asking costs a timeout for each minion that is not there yet; looking does not
             connection = ["ss", "-Htn", "state", "established", "dst", f"{MASTER_ADDRESS}:4505"]
             return all(self._all(lambda machine: machine.exec(connection).stdout, self.nodes))
@@ -268,7 +270,7 @@ class Lab:
         if deaf:  # a minion's connection that was cut for long takes its time to notice that it works again
             self._all(lambda machine: machine.exec(["lab-reset", "minion"]), self.nodes)
         if deaf or off:
-            self._wait_minions()
+            self.wait_minions()
 
     def _reset(self, machine, step):
         return machine.exec(["lab-reset", step], timeout=120).returncode

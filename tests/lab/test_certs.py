@@ -16,7 +16,7 @@ AT_ONCE = 30
 @pytest.fixture
 def cluster(lab):
     """Two nodes whose certificates are of the names on the vRack."""
-    lab.sync()
+    lab.wait_minions()
     code, report = run(lab, "corosync.update_certs")
     assert code == 0, report
     return lab

@@ -12,7 +12,7 @@ OTHER_KEY = "pve1 ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7\n"
 @pytest.fixture
 def cluster(lab):
     """A healthy cluster with a replication job that has run."""
-    lab.sync()
+    lab.wait_minions()
     guest(lab)
     for node in lab.nodes:  # the lab's way back to its first state starts pve-cluster anew
         sh(lab, node, "systemctl", "restart", "pve-firewall")

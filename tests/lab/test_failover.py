@@ -14,8 +14,8 @@ from lab.cluster import wait_for
 
 @pytest.fixture
 def cluster(lab):
-    """The two nodes in their first state, with the modules of this tree."""
-    lab.sync()
+    """The two nodes in their first state, and their minions answer."""
+    lab.wait_minions()
     return lab
 
 

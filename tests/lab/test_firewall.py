@@ -58,14 +58,8 @@ IN SSH(ACCEPT) -source 192.0.2.7 # mine
 """
 
 
-@pytest.fixture(scope="module")
-def synced(booted_lab):
-    """The lab with the modules of this tree, once for all tests here."""
-    booted_lab.sync()
-
-
 @pytest.fixture
-def cluster(synced, lab):  # pylint: disable=unused-argument
+def cluster(lab):
     """The two nodes without a firewall, and an address of a stranger on the master's machine."""
     lab.exec(MASTER, ["ip", "address", "add", f"{STRANGER}/24", "dev", "public0"], check=True)
     yield lab

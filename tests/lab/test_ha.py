@@ -11,7 +11,7 @@ from lab.cluster import wait_for
 @pytest.fixture(params=["new", "old"])
 def cluster(lab, request):
     """Two nodes with a resource of HA on pve1, its watchdog open; by the texts of new and of old versions."""
-    lab.sync()
+    lab.wait_minions()
     if request.param == "old":
         for node in lab.nodes:
             lab.write(node, "/etc/lab-ha", "old\n")

@@ -27,8 +27,8 @@ def local(lab, node, *words, timeout=400):
 
 
 @pytest.fixture(autouse=True)
-def synced(lab):
-    lab.sync()
+def answering(lab):
+    lab.wait_minions()
 
 
 def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):

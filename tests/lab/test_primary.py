@@ -9,7 +9,7 @@ from lab.cluster import wait_for
 @pytest.fixture
 def cluster(lab):
     """Two nodes in `degraded`, as far as the links go."""
-    lab.sync()
+    lab.wait_minions()
     return lab
 
 

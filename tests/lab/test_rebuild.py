@@ -10,8 +10,8 @@ from lab.cluster import wait_for
 
 
 @pytest.fixture(autouse=True)
-def synced(lab):
-    lab.sync()
+def answering(lab):
+    lab.wait_minions()
 
 
 def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
@@ -51,7 +51,7 @@ def test_a_reinstalled_node_comes_back_by_its_own_highstate(lab):
     lab.write("master", conf, "reactor: [{'corosync/*/rebuild/*': ['salt://reactor/rebuild.sls']}]\n")
     lab.exec("master", ["systemctl", "restart", "salt-master"], check=True)
     try:
-        lab.sync()
+        lab.wait_minions()
         reinstall(lab, "pve2")
         wait_for(lambda: not lab.quorate("pve1"), 30, what="pve1 to lose quorum")
         tested = layout_state(highstate(lab, "pve2", "test=True")["pve2"])
@@ -64,5 +64,5 @@ def test_a_reinstalled_node_comes_back_by_its_own_highstate(lab):
     finally:
         lab.exec("master", ["rm", conf], check=True)
         lab.exec("master", ["systemctl", "restart", "salt-master"], check=True)
-        lab.sync()
+        lab.wait_minions()
         lab.reset(force=True)

@@ -7,7 +7,7 @@ from phases import PUBLIC, VRACK, codes, guest, heal, logins, members, orchestra
 @pytest.fixture
 def cluster(lab):
     """Two nodes, with a guest on pve1 that is replicated to pve2."""
-    lab.sync()
+    lab.wait_minions()
     guest(lab)
     return lab
 

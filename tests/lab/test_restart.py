@@ -11,7 +11,7 @@ DROP_IN = "/run/systemd/system/corosync.service.d/stale.conf"
 @pytest.fixture
 def cluster(lab):
     """Two nodes; what a test put into the way of corosync's start is taken away."""
-    lab.sync()
+    lab.wait_minions()
     yield lab
     for node in lab.nodes:
         lab.exec(node, ["rm", "-f", DROP_IN, "/etc/corosync/stale.conf"])

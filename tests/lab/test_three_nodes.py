@@ -27,9 +27,9 @@ def booted_three(lab_prefix):
 
 @pytest.fixture
 def three(booted_three):
-    """They are in their first state, with the modules of this tree, and every replication job has run."""
+    """They are in their first state, their minions answer, and every replication job has run."""
     booted_three.reset()
-    booted_three.sync()
+    booted_three.wait_minions()
     booted_three.exec("pve1", ["pvesr", "run", "--id", "100-0"], check=True)
     return booted_three
 
