@@ -81,8 +81,8 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     ``/etc/pve`` is read in a child process, since it can hang.
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
-    "links", "quorum", "pmxcfs", "addresses", "names", "authkey", "ha", "busy", "problems"}``. The key of the
-    cluster is never in it, only its digest.
+    "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "problems"}``. The
+    key of the cluster is never in it, only its digest.
 
     CLI Example:
 
@@ -121,10 +121,13 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
             "members": _members(pve, problems),
         },
         "addresses": _addresses(answers["addresses"], problems),
+        "cards": {},
         "authkey": _authkey(problems),
         "ha": _ha(pve, problems),
         "busy": __salt__["corosync.busy"](),
     }
+    if told["addresses"]:  # so it is the JSON that is expected
+        told["cards"] = ring_output.ip_cards(ring_children.text(answers["addresses"]))
     known = _known_nodes(local, cluster_file)
     told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
     told["node"] = _own_name(running, known, told["addresses"])

@@ -122,6 +122,11 @@ class Context:
                 found[ring_addr.canonical(row.split("/")[0])] = (interface, row)
         return found
 
+    def cards(self, node: str, interface: str) -> set[str]:
+        """Return the cards that an interface of a node ends on; by its name where the node does not tell."""
+        told = (self.nodes.get(node) or {}).get("cards") or {}
+        return set(told.get(interface) or [interface.split(".")[0]])
+
     def votes(self) -> dict[str, int]:
         """Return the votes of each node of the base's nodelist."""
         if not self.base:

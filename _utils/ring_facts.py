@@ -94,6 +94,7 @@ def parse(answer: str, minion: str = "") -> dict:
         "quorum": told.parsed("quorum", ring_output.quorum, "corosync-quorumtool") if running else None,
         "pmxcfs": {"mounted": mounted, "writable": writable, "members": members},
         "addresses": addresses,
+        "cards": ring_output.ip_cards(told.text("addresses")) if addresses else {},
         "names": (
             None
             if told.code("hosts")

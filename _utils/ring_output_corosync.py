@@ -362,3 +362,35 @@ def ip_addresses(text: str) -> dict:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise OutputError("ip -j addr", text[:80], f"not understood ({err})") from None
+
+
+def ip_cards(text: str) -> dict:
+    """Return on which cards each interface ends: ``{"vmbr0.66": ["eno1"]}``, from ``ip -j addr``.
+
+    A VLAN names what it is on as ``link``, and a port of a bridge or a bond names that as ``master``
+    (ip-link(8)); what is on nothing is a card. A veth and its peer name each other, and lead nowhere.
+
+    :raises OutputError: not the JSON that iproute2 prints.
+    """
+    try:
+        rows = [row for row in (json.loads(text) if text.strip() else []) if row]
+        below = {row["ifname"]: {row["link"]} if row.get("link") else set() for row in rows}
+        for row in rows:
+            if row.get("master") in below:
+                below[row["master"]].add(row["ifname"])
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise OutputError("ip -j addr", text[:80], f"not understood ({err})") from None
+    return {name: sorted(_cards(name, below)) or [name] for name in below}
+
+
+def _cards(name, below):
+    found, seen, ahead = set(), set(), [name]
+    while ahead:
+        here = ahead.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        ahead += below.get(here, ())
+        if not below.get(here):
+            found.add(here)
+    return found

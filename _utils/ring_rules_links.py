@@ -263,11 +263,13 @@ def subnets(context):
                     data=data,
                     remedy="put the networks in subnets of their own",
                 )
-            if card1.split(".")[0] == card2.split(".")[0]:
+            shared = sorted(context.cards(node, card1) & context.cards(node, card2))
+            if shared:
                 yield finding(
                     "same-card",
-                    f"{node}: links {one} ({card1}) and {two} ({card2}) are on one card and fail together",
-                    data=data,
+                    f"{node}: links {one} ({card1}) and {two} ({card2}) are both on {', '.join(shared)} "
+                    "and fail together",
+                    data=data | {"cards": shared},
                     remedy="put one of the networks on another card",
                 )
 

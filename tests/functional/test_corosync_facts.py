@@ -27,7 +27,7 @@ def test_facts_of_a_healthy_node(node):
     }
     assert told["quorum"]["quorate"] is True and told["quorum"]["members"] == [1, 2]
     assert told["pmxcfs"]["mounted"] and told["pmxcfs"]["members"]["nodelist"]["pve1"]["ip"] == "10.66.0.1"
-    assert told["addresses"] == {"eth0": ["10.66.0.1/24"]}
+    assert told["addresses"] == {"eth0": ["10.66.0.1/24"]} and told["cards"] == {"eth0": ["eth0"]}
     assert told["names"] == {"pve1": ["10.66.0.1"], "pve2": ["10.66.0.2"]}
     assert told["ha"] == {"armed": False, "configured": False, "resources": [], "disarm": None}
     assert told["busy"] is None

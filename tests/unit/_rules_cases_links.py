@@ -159,6 +159,15 @@ def one_card(goal, world):
     }
 
 
+@breaks("warning same-card", name="degraded", said="(vmbr0) and 1 (vlan66) are both on eno1")
+def one_card_below_a_bridge_and_a_vlan(goal, world):
+    """No name tells it, the kernel does."""
+    world["nodes"]["pve2"] |= {
+        "addresses": {"vmbr0": [PUBLIC["pve2"] + "/24"], "vlan66": [VRACK["pve2"] + "/24"]},
+        "cards": {"vmbr0": ["eno1"], "vlan66": ["eno1"]},
+    }
+
+
 @breaks("warning prefix-differs", said="10.66.0.2/16")
 def prefix(goal, world):
     world["nodes"]["pve2"]["addresses"]["eno2"] = [VRACK["pve2"] + "/16"]

@@ -1,5 +1,6 @@
 """What corosync's tools print, in the forms of 3.1.1 to 3.1.10, and what no tool prints."""
 
+import json
 import subprocess
 
 import pytest
@@ -411,6 +412,27 @@ def test_ip_addresses_are_canonical():
         "eth1": [],
     }
     assert ring_output.ip_addresses("[]\n") == {} == ring_output.ip_addresses("")
+
+
+def test_ip_cards_are_found_below_bridges_bonds_and_vlans():
+    """A veth pair of a guest's firewall names each other, and an empty bridge is on nothing."""
+    rows = [
+        {"ifname": "eno1", "master": "bond0"},
+        {"ifname": "eno2", "master": "bond0"},
+        {"ifname": "bond0", "master": "vmbr0"},
+        {"ifname": "vmbr0"},
+        {"ifname": "vrack", "link": "bond0"},
+        {"ifname": "fwpr100p0", "link": "fwln100i0", "master": "vmbr0"},
+        {"ifname": "fwln100i0", "link": "fwpr100p0", "master": "fwbr100i0"},
+        {"ifname": "fwbr100i0"},
+        {"ifname": "vmbr9"},
+        {},
+        {"ifname": "veth0", "link_index": 7, "link_netnsid": 0},
+    ]
+    found = ring_output.ip_cards(json.dumps(rows))
+    assert found["vmbr0"] == found["vrack"] == ["eno1", "eno2"]
+    assert (found["vmbr9"], found["veth0"], found["fwbr100i0"]) == (["vmbr9"], ["veth0"], ["fwbr100i0"])
+    assert ring_output.ip_cards("") == {}
 
 
 def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines():
