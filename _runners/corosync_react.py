@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
 
+TELL_TIMEOUT = 5
+
 
 def __virtual__():
     return __virtualname__
@@ -35,8 +37,9 @@ def rebuild_asked(minion, node):
     node
         The node's name in that minion's pillar. One that the pillar gives to another minion is refused.
 
-    Returns what ``corosync.rebuild`` returns, which refuses a node that is not empty. Raises
-    SaltInvocationError, and does nothing, if the minion may not ask for this node.
+    The minion is told when the rebuild begins, and how it ended. Returns what ``corosync.rebuild`` returns,
+    which refuses a node that is not empty. Raises SaltInvocationError, and does nothing, if the minion may
+    not ask for this node.
 
     CLI Example:
 
@@ -45,7 +48,23 @@ def rebuild_asked(minion, node):
         salt-run corosync.rebuild_asked pve2 pve2
     """
     try:
-        pillar = ring_layout.plain((__salt__["pillar.show_pillar"](str(minion)) or {}).get("corosync"))
+        cluster = _allowed(str(minion), node)
+    except SaltInvocationError as exc:
+        _tell(minion, "refused", str(exc))
+        raise
+    log.info("minion %s asked to rebuild %s", minion, node)
+    _tell(minion, "begun")
+    report = __salt__["corosync.rebuild"](node, cluster=cluster, progress=False, brief=True)
+    _tell(minion, report["result"], report["report"])
+    return report
+
+
+def _allowed(minion, node):
+    """
+    Return the name of the cluster whose node this minion is; raise SaltInvocationError if it is not.
+    """
+    try:
+        pillar = ring_layout.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
         order = ring_sequence.Order(pillar or {})
     except ring_layout.LayoutError as exc:
         raise SaltInvocationError(f"minion {minion!r}: {exc}; nothing was done") from exc
@@ -55,7 +74,17 @@ def rebuild_asked(minion, node):
             f"minion {minion!r} asked to rebuild node {node!r}; its pillar allows"
             f" {', '.join(mine) or 'none'}: nothing was done"
         )
-    log.info("minion %s asked to rebuild %s", minion, node)
-    return __salt__["corosync.rebuild"](
-        node, cluster=order.layout["cluster_name"], progress=False, brief=True
-    )
+    return order.layout["cluster_name"]
+
+
+def _tell(minion, result, text=""):
+    """
+    Tell the minion; it only saves it some waiting, so that no error of this may end a rebuild.
+    """
+    try:
+        call = {"result": result, "text": text}
+        __salt__["salt.execute"](
+            [str(minion)], "corosync.hear_rebuild", tgt_type="list", timeout=TELL_TIMEOUT, kwarg=call
+        )
+    except Exception as exc:  # pylint: disable=broad-except
+        log.warning("minion %s could not be told of its rebuild: %r", minion, exc)

@@ -20,6 +20,8 @@ __virtualname__ = "corosync"
 
 #: seconds for a node to come back into its cluster: pvecm add takes 10 to 12, and an ssh key is made.
 REBUILD_WAIT = 240
+#: seconds for the master to answer at all: its reactor starts a runner, which looks for the pillar.
+ANSWER_WAIT = 60
 
 
 def __virtual__():
@@ -67,7 +69,8 @@ def ring_layout(
     rebuild
         A freshly installed node cannot join by itself, since the others do not know its ssh key. So it asks
         the master by the event ``corosync/<cluster>/rebuild/<node>``, which ``states/reactor/rebuild.sls`` is
-        for, and waits this many seconds until it is a member. 0: it does not ask.
+        for, and waits this many seconds until it is a member, but 60 at most for the master to answer at all.
+        0: it does not ask.
 
     The change goes through the cluster file, live and step by step, and each step is read back on all nodes.
     With ``test=True`` the same steps and diffs are reported, and nothing is touched.
@@ -135,17 +138,31 @@ def _rebuilt(report, seconds):
     changes = {"rebuild": {"old": "in no cluster", "new": f"member of {cluster}"}}
     if __opts__["test"]:
         return changes, f"{node} is freshly installed; the master would be asked by the event {tag}"
+    since, told = time.time(), f"the master was asked by the event {tag}"
     if not __salt__["event.send"](tag, {"node": node, "cluster": cluster}):
         return {}, f"{node} is freshly installed, and there is no master to bring it back"
-    end = time.monotonic() + float(seconds)
-    while time.monotonic() < end:
+    why = _not_joined(node, since, float(seconds))
+    return ({}, f"{told}, and {why}") if why else (changes, f"{told}, and {node} has joined")
+
+
+def _not_joined(node, since, seconds):
+    """
+    Wait until this node is a member, and return why it is not; "" if it is.
+    """
+    begin = time.monotonic()
+    while (passed := time.monotonic() - begin) < seconds:
         facts = __salt__["corosync.facts"]()
         if (facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"]:
-            return changes, f"the master was asked by the event {tag}, and {node} has joined"
+            return ""
+        answer = __salt__["corosync.rebuild_heard"](since)
+        if answer and answer["result"] in ("failed", "refused"):
+            return f"it says: {answer['result']}\n{answer['text']}"
+        if not answer and passed >= ANSWER_WAIT:
+            return f"nothing answered within {ANSWER_WAIT} s: is its reactor configured (docs/highstate.md)?"
         time.sleep(2.0)
-    return {}, (
-        f"the master was asked by the event {tag}, and {node} did not join within {float(seconds):g} s: is"
-        " its reactor configured (docs/highstate.md)? salt-run corosync.journal shows what it did"
+    return (
+        f"{node} did not join within {seconds:g} s: is its reactor configured (docs/highstate.md)? salt-run"
+        " corosync.journal shows what it did"
     )
 
 

@@ -600,6 +600,20 @@ def test_a_fresh_node_that_nobody_brings_back_fails_with_the_command(pair):
     assert asked(pair, lambda: None, rebuild=0)[0] == []
 
 
+def test_a_fresh_node_tells_what_the_master_answers(pair):
+    """A refusal ends the wait at once; an older answer is none."""
+    reinstalled(pair)
+    assert pair.call("corosync.rebuild_heard") is None
+    assert pair.call("corosync.hear_rebuild", "failed", "of yesterday") is True
+    begin = time.monotonic()
+    ret = asked(pair, lambda: pair.call("corosync.hear_rebuild", "refused", "pve1 is not empty"))[1]
+    assert (ret["result"], ret["changes"]) == (False, {}) and time.monotonic() - begin < 60
+    assert "it says: refused\npve1 is not empty" in ret["comment"] and "orch.rebuild" in ret["comment"]
+    assert pair.call("corosync.rebuild_heard")["result"] == "refused"
+    ret = asked(pair, lambda: pair.call("corosync.hear_rebuild", "begun"), rebuild=0.1)[1]
+    assert "did not join within 0.1 s" in ret["comment"]
+
+
 # ---- the lock
 
 

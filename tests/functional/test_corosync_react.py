@@ -26,11 +26,22 @@ def opts(tmp_path):
     return found
 
 
-def ask(opts, minion, node, pillar):
+def ask(opts, minion, node, pillar, told=None):
     """Call the runner; return what it had rebuilt."""
     runners, rebuilt = salt.loader.runner(opts), []
+
+    def rebuild(*args, **kwargs):
+        rebuilt.append((args, kwargs))
+        return {"result": "rebuilt", "report": "pve2 is a member"}
+
+    def execute(tgt, fun, tgt_type, timeout, kwarg):
+        if told is None:
+            raise OSError("no bus")
+        told.append((tgt, fun, tgt_type, kwarg["result"], kwarg["text"]))
+
     runners._dict["pillar.show_pillar"] = lambda _minion: pillar
-    runners._dict["corosync.rebuild"] = lambda *args, **kwargs: rebuilt.append((args, kwargs))
+    runners._dict["corosync.rebuild"] = rebuild
+    runners._dict["salt.execute"] = execute
     try:
         runners["corosync.rebuild_asked"](minion, node)
     finally:
@@ -43,6 +54,17 @@ def test_a_node_that_asks_for_itself_is_rebuilt(opts):
     pillar["nodes"]["pve2"]["minion"] = "pve2.example"
     rebuilt = ask(opts, "pve2.example", "pve2", {"corosync": pillar})
     assert rebuilt == [(("pve2",), {"cluster": "prod", "progress": False, "brief": True})]
+
+
+def test_the_minion_that_asked_is_told_and_nobody_else(opts):
+    told, call = [], (["pve2"], "corosync.hear_rebuild", "list")
+    ask(opts, "pve2", "pve2", {"corosync": PILLAR}, told)
+    assert told == [(*call, "begun", ""), (*call, "rebuilt", "pve2 is a member")]
+    told.clear()
+    with pytest.raises(SaltInvocationError):
+        ask(opts, "pve2", "pve1", {"corosync": PILLAR}, told)
+    (row,) = told
+    assert row[:4] == (*call, "refused") and "its pillar allows pve2" in row[4]
 
 
 @pytest.mark.parametrize(
