@@ -3,6 +3,7 @@
 LAB_SUITES names the suites (default: both). On a failure the journals of all machines go to artifacts/.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -34,15 +35,28 @@ def lab_prefix():
     return f"t{os.getpid()}"
 
 
-@pytest.fixture(scope="session", params=SUITES)
-def booted_lab(request, lab_prefix):
-    """A lab of two nodes and a master, booted once for each suite."""
-    lab = Lab(f"{lab_prefix}-{request.param}", suite=request.param)
+@contextlib.contextmanager
+def _booted(lab):
+    """The lab, booted; it is taken down also when the boot fails."""
     try:
         lab.up()
         yield lab
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def booted_lab(request, lab_prefix):
+    """A lab of two nodes and a master, booted once for each suite."""
+    with _booted(Lab(f"{lab_prefix}-{request.param}", suite=request.param)) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def booted_three(lab_prefix):
+    """Three nodes of the suite that the other tests use first."""
+    with _booted(Lab(f"{lab_prefix}-three", suite=SUITES[0], nodes=3)) as lab:
+        yield lab
 
 
 @pytest.fixture

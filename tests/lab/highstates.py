@@ -12,27 +12,11 @@ def wanted(layout, **more):
 def highstate(lab, target="pve*", *words, timeout=400):
     """Run highstate and return {node: {state id: row}}."""
     said = lab.salt("--out=json", "--static", "-t", "300", target, "state.apply", *words, timeout=timeout)
-    return {
-        node: {key: row for key, row in rows.items()} if isinstance(rows, dict) else rows
-        for node, rows in json.loads(said.stdout).items()
-    }
+    return json.loads(said.stdout)
 
 
 def layout_state(rows):
     return rows[LINKS]
-
-
-def version(lab, node):
-    said = lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"], check=True).stdout
-    return int(said.split("=")[1])
-
-
-def texts(lab):
-    return {
-        lab.read(node, path)
-        for node in lab.nodes
-        for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
-    }
 
 
 def ring_id(lab, node):

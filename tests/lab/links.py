@@ -36,7 +36,8 @@ def addresses(lab, nodes=None):
 
 
 def version(lab, node):
-    return int(lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"]).stdout.split()[-1])
+    said = lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"], check=True).stdout
+    return int(said.split()[-1])
 
 
 def cut_off(lab):

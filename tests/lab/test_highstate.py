@@ -6,7 +6,8 @@ import threading
 import time
 
 import pytest
-from highstates import changes, highstate, layout_state, ring_id, texts, version, wanted
+from highstates import changes, highstate, layout_state, ring_id, wanted
+from links import files, version
 
 from lab.cluster import wait_for
 from lab.host import REPO
@@ -46,7 +47,7 @@ def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
     assert layout_state(tested[changed[0]])["changes"] == rows[changed[0]]["changes"]
     assert all(state["result"] is True for states in done.values() for state in states.values()), done
     assert ring_id(lab, "pve1") == ring, "no membership was lost on the way"
-    assert len(texts(lab)) == 1
+    assert len(files(lab)) == 1
     members = json.loads(lab.read("pve1", "/etc/pve/.members"))["nodelist"]
     assert {name: row["ip"] for name, row in members.items()} == {
         "pve1": "198.51.101.10",
@@ -98,7 +99,7 @@ def test_a_highstate_that_is_killed_in_the_middle_is_finished_by_the_other_nodes
     row = layout_state(results["pve2"])
     assert row["result"] is True and row["changes"], row
     assert time.monotonic() - begin < 220
-    assert len(texts(lab)) == 1 and all(map(lab.healthy, lab.nodes))
+    assert len(files(lab)) == 1 and all(map(lab.healthy, lab.nodes))
     rows = highstate(lab, "pve1", wanted("degraded"))["pve1"]
     assert all(row["result"] is True for row in rows.values()), rows
     assert not layout_state(rows)["changes"]
@@ -111,7 +112,7 @@ def bump(lab):
     lab.write("pve1", f"{path}.new", text)
     lab.exec("pve1", ["mv", f"{path}.new", path], check=True)
     wait_for(lambda: {version(lab, node) for node in lab.nodes} == {first + 1}, 15, what="the new version")
-    assert texts(lab) == {text}
+    assert files(lab) == {text}
     return text
 
 
@@ -151,7 +152,7 @@ def test_drift_of_a_file_is_repaired_by_any_nodes_highstate(lab, kind):
     assert tested["result"] is None and tested["changes"], tested
     done = layout_state(highstate(lab, "pve1")["pve1"])
     assert done["result"] is True and done["changes"] == tested["changes"], done
-    assert len(texts(lab)) == 1
+    assert len(files(lab)) == 1
     assert len({version(lab, name) for name in lab.nodes}) == 1
     assert ring_id(lab, "pve1") == ring
     assert not layout_state(highstate(lab, "pve2")["pve2"])["changes"]
@@ -167,7 +168,7 @@ def test_a_cluster_file_that_is_behind_is_repaired(lab):
     wait_for(lambda: {version(lab, node) for node in lab.nodes} == {70}, 10, what="the reload")
     done = layout_state(highstate(lab, "pve2")["pve2"])
     assert done["result"] is True and set(done["changes"]["diff"]) == {"cluster"}, done
-    assert texts(lab) == {text}
+    assert files(lab) == {text}
 
 
 def test_what_somebody_wrote_into_a_newer_local_file_is_not_spread(lab):
@@ -186,7 +187,7 @@ def test_what_somebody_wrote_into_a_newer_local_file_is_not_spread(lab):
         said = lab.exec(node, ["corosync-cmapctl", "-g", "runtime.config.totem.token"], check=True).stdout
         assert "9000" not in said
     if done["result"] is True:
-        assert texts(lab) == {lab.read("pve1", path)}
+        assert files(lab) == {lab.read("pve1", path)}
     else:
         assert not done["changes"] and done["comment"].count("pve2"), done
     assert all(map(lab.healthy, lab.nodes))
@@ -254,7 +255,7 @@ def test_a_runtime_that_missed_a_reload_is_repaired(lab):
     assert version(lab, "pve2") == 99
     done = layout_state(highstate(lab, "pve1")["pve1"])
     assert done["result"] is True and done["changes"], done
-    assert {version(lab, node) for node in lab.nodes} == {100} and len(texts(lab)) == 1
+    assert {version(lab, node) for node in lab.nodes} == {100} and len(files(lab)) == 1
 
 
 @pytest.mark.parametrize("change", [lambda text: text, older], ids=["its own file", "an older file"])
@@ -272,7 +273,7 @@ def test_a_stopped_node_is_started_with_the_file_of_the_other(lab, change):
     assert lab.exec("pve2", ["systemctl", "is-active", "-q", "corosync"]).returncode != 0
     done = layout_state(highstate(lab, "pve2")["pve2"])
     assert done["result"] is True and done["changes"] == tested["changes"], done
-    assert all(map(lab.healthy, lab.nodes)) and texts(lab) == {text}
+    assert all(map(lab.healthy, lab.nodes)) and files(lab) == {text}
 
 
 def test_a_stopped_node_with_other_bytes_is_not_started(lab):
@@ -288,23 +289,23 @@ def test_a_stopped_node_with_other_bytes_is_not_started(lab):
     assert lab.read("pve1", path) == text
     done = lab.salt_run("corosync.apply", "nominal", "strategy=restart")
     assert done.returncode == 0, done.stdout
-    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+    assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
 
 
 def test_without_quorum_highstate_touches_nothing_and_names_the_command(lab):
     """With `degraded` it does this node's part; both nodes together bring the quorum back."""
-    files = texts(lab)
+    before = files(lab)
     lab.cut("vrack")
     wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 30, what="both nodes to lose quorum")
     for states in highstate(lab, "pve*", wanted("degraded")).values():
         row = layout_state(states)
         assert row["result"] is False and not row["changes"]
         assert "salt-run corosync.apply degraded" in row["comment"]
-    assert texts(lab) == files
+    assert files(lab) == before
     done = highstate(lab, "pve*", wanted("degraded", corosync_degraded=True))
     rows = {node: layout_state(states) for node, states in done.items()}
     assert all(row["result"] is True and row["changes"] for row in rows.values()), rows
-    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+    assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
 
 
 def test_a_node_alone_does_its_part_and_the_last_one_finishes(lab):
@@ -329,7 +330,7 @@ def test_a_node_alone_does_its_part_and_the_last_one_finishes(lab):
         assert (code, report["result"]) == (0, "reached"), report
         code, report = local(lab, "pve1", "corosync.apply", "degraded")
         assert (code, report["result"]) == (0, "already"), report
-        assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+        assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
     finally:
         lab.exec("master", ["systemctl", "start", "salt-master"], check=True)
 

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from highstates import changes, highstate, layout_state, texts
+from highstates import changes, highstate, layout_state
+from links import files
 from reinstalled import GUESTS, reinstall, unlike
 
 from lab.cluster import wait_for
@@ -35,7 +36,7 @@ def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
     assert "orch.rebuild" in row["comment"]
     done = lab.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve2"}', timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+    assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
     assert lab.exec("pve1", GUESTS, check=True).stdout == before
     assert not unlike(lab, "replication")
     states = highstate(lab, "pve2")["pve2"]
@@ -59,7 +60,7 @@ def test_a_reinstalled_node_comes_back_by_its_own_highstate(lab):
         states = highstate(lab, "pve2")["pve2"]
         assert layout_state(states)["changes"] == tested["changes"], states
         assert all(row["result"] is True for row in states.values()), states
-        assert all(map(lab.healthy, lab.nodes)) and len(texts(lab)) == 1
+        assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
         assert changes(highstate(lab, "pve2")["pve2"]) == {}
     finally:
         lab.exec("master", ["rm", conf], check=True)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from links import version
 from phases import codes, failing, orchestrate, run, starts, texts
 
 DROP_IN = "/run/systemd/system/corosync.service.d/stale.conf"
@@ -16,10 +17,6 @@ def cluster(lab):
     for node in lab.nodes:
         lab.exec(node, ["rm", "-f", DROP_IN, "/etc/corosync/stale.conf"])
         lab.exec(node, ["systemctl", "daemon-reload"])
-
-
-def version(lab, node):
-    return int(lab.exec(node, ["corosync-cmapctl", "-g", "totem.config_version"]).stdout.split()[-1])
 
 
 def test_a_restart_on_its_own_restarts_every_daemon_and_keeps_the_layout(cluster):

@@ -1,28 +1,15 @@
 """Three nodes of real daemons: two of them have the quorum, whatever becomes of the third."""
 
 import json
-import os
 import time
 
 import pytest
-from highstates import changes, highstate, texts
+from highstates import changes, highstate
 from links import PUBLIC, addresses, cut_off, files, healthy, reach
 from phases import codes, run, starts
 from reinstalled import GUESTS, reinstall, unlike
 
-from lab.cluster import Lab, wait_for
-
-
-@pytest.fixture(scope="module")
-def booted_three(lab_prefix):
-    """Three nodes of the suite that the other tests use first."""
-    suite = os.environ.get("LAB_SUITES", "bookworm").split()[0]
-    lab = Lab(f"{lab_prefix}-three", suite=suite, nodes=3)
-    try:
-        lab.up()
-        yield lab
-    finally:
-        lab.down()
+from lab.cluster import wait_for
 
 
 @pytest.fixture
@@ -46,7 +33,7 @@ def test_of_three_nodes_two_stay_quorate_and_take_the_third_back(three):
     lost = three.exec("pve1", losses).stdout
     done = three.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve3"}', timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(map(three.healthy, three.nodes)) and len(texts(three)) == 1
+    assert all(map(three.healthy, three.nodes)) and len(files(three)) == 1
     assert {node: three.members(node) for node in three.nodes} == dict.fromkeys(three.nodes, [1, 2, 3])
     assert three.exec("pve1", losses).stdout == lost
     assert three.exec("pve1", GUESTS, check=True).stdout == before
