@@ -9,23 +9,15 @@ import pytest
 import ring_alone
 import ring_conf
 import ring_facts
-import ring_hold
 import ring_peers
 import ring_pve_lock
 import ring_verify
-import salt.loader
 from _corosync_world import PUBLIC, VRACK, conf
 from _pve_world import put
-from _two_nodes import INTERFACES, Pair, parsed
+from _two_nodes import INTERFACES, parsed
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 LOCK = ring_pve_lock.LOCK
-
-
-@pytest.fixture
-def pair(tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "pve1.example")
-    return Pair(tmp_path, monkeypatch)
 
 
 def codes(report):
@@ -545,114 +537,6 @@ def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
     assert len(pair.texts()) == 1
     links = ring_conf.parse(pair.texts().pop()).links()
     assert {n: link["addresses"] for n, link in links.items()} == {0: PUBLIC, 1: VRACK}
-
-
-def test_a_fresh_node_is_told_how_to_join(pair):
-    reinstalled(pair)
-    ret = pair.state("corosync.ring_layout", "links")
-    assert (ret["result"], ret["changes"]) == (False, {})
-    assert """orch.rebuild pillar='{"node": "pve1"}'""" in ret["comment"]
-    assert "there is no master" in ret["comment"]
-
-
-def reinstalled(pair):
-    pair.one.daemon(running=False)
-    for path in (pair.one.local, pair.one.cluster, pair.one.root / "etc/corosync/authkey"):
-        path.unlink()
-
-
-def asked(pair, answer, test=False, **kwargs):
-    """Run the state with a master that is there; return the events and the result."""
-    opts, events = pair.opts(test), []
-    functions = salt.loader.minion_mods(opts)
-
-    def send(tag, data):
-        events.append((tag, data))
-        answer()
-        return True
-
-    functions._dict["event.send"] = send
-    states = salt.loader.states(opts, functions, salt.loader.utils(opts), {})
-    return events, states["corosync.ring_layout"]("links", **kwargs)
-
-
-def test_a_fresh_node_asks_the_master_and_goes_on_when_it_has_joined(pair):
-    reinstalled(pair)
-
-    def join():
-        for path in (pair.one.local, pair.one.cluster):
-            put(path, conf(5, extra=INTERFACES))
-        put(pair.one.root / "etc/corosync/authkey", "the-secret-of-the-cluster", 0o400)
-        pair.one.daemon(running=True)
-
-    events, ret = asked(pair, join, test=True)
-    assert events == [] and ret["result"] is None and set(ret["changes"]) == {"rebuild"}, ret
-    events, ret = asked(pair, join)
-    assert events == [("corosync/prod/rebuild/pve1", {"node": "pve1", "cluster": "prod"})]
-    assert ret["result"] is True and set(ret["changes"]) == {"rebuild"}, ret
-
-
-def test_a_fresh_node_that_nobody_brings_back_fails_with_the_command(pair):
-    reinstalled(pair)
-    events, ret = asked(pair, lambda: None, rebuild=0.5)
-    assert len(events) == 1 and (ret["result"], ret["changes"]) == (False, {})
-    assert "did not join within 0.5 s" in ret["comment"] and "orch.rebuild" in ret["comment"]
-    assert asked(pair, lambda: None, rebuild=0)[0] == []
-
-
-def test_a_fresh_node_tells_what_the_master_answers(pair):
-    """A refusal ends the wait at once; an older answer is none."""
-    reinstalled(pair)
-    assert pair.call("corosync.rebuild_heard") is None
-    assert pair.call("corosync.hear_rebuild", "failed", "of yesterday") is True
-    begin = time.monotonic()
-    ret = asked(pair, lambda: pair.call("corosync.hear_rebuild", "refused", "pve1 is not empty"))[1]
-    assert (ret["result"], ret["changes"]) == (False, {}) and time.monotonic() - begin < 60
-    assert "it says: refused\npve1 is not empty" in ret["comment"] and "orch.rebuild" in ret["comment"]
-    assert pair.call("corosync.rebuild_heard")["result"] == "refused"
-    ret = asked(pair, lambda: pair.call("corosync.hear_rebuild", "begun"), rebuild=0.1)[1]
-    assert "did not join within 0.1 s" in ret["comment"]
-
-
-# ---- the lock
-
-
-def test_the_lock_is_one_for_all_and_named(tmp_path):
-    (tmp_path / "priv/lock").mkdir(parents=True)
-    first = ring_pve_lock.take({"node": "pve1"}, tmp_path)
-    assert first["taken"]
-    assert ring_pve_lock.take({"node": "pve2"}, tmp_path) == {"taken": False, "holder": {"node": "pve1"}}
-    os.utime(tmp_path / LOCK, (first["mtime"], first["mtime"]))  # a plain directory has no rule for time 0
-    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"]
-    later = first["mtime"] + 60
-    os.utime(tmp_path / LOCK, (later, later))
-    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"] is False, "somebody else has renewed it"
-    ring_pve_lock.drop(tmp_path)
-    assert ring_pve_lock.renew(first["mtime"], tmp_path)["held"] is False
-    assert list((tmp_path / "priv/lock").iterdir()) == [] and ring_pve_lock.read_holder(tmp_path) is None
-    assert ring_pve_lock.drop(tmp_path) == {"dropped": True}
-
-
-def test_a_lock_that_went_to_somebody_else_is_lost_and_left_alone(pair, monkeypatch):
-    monkeypatch.setattr(ring_pve_lock, "RENEW_S", 0.1)
-    with ring_hold.Lock({"node": "pve1", "run": "r"}, 1, str(pair.one.root)) as lock:
-        assert not lock.lost()
-        later = time.time() + 60
-        os.utime(pair.one.pve / LOCK, (later, later))
-        end = time.monotonic() + 5
-        while not lock.lost() and time.monotonic() < end:
-            time.sleep(0.05)
-        assert lock.lost()
-    assert (pair.one.pve / LOCK).exists()
-
-
-def test_without_etc_pve_there_is_no_lock(pair):
-    (pair.one.pve / "local").unlink()
-    with pytest.raises(ring_hold.LockError, match="not mounted"):
-        with ring_hold.Lock({"node": "pve1"}, 1, str(pair.one.root)):
-            pytest.fail("nothing may be done without the lock")
-    with pytest.raises(ring_hold.LockError, match="not mounted"):
-        ring_hold.Lock({}, 0, str(pair.one.root))._ask({"do": "drop"})
 
 
 # ---- the key
