@@ -22,28 +22,13 @@ import tempfile
 import time
 
 import salt.utils.path
+from pve_corosync import arguments
+from pve_corosync import conf as corosync_conf
+from pve_corosync.cluster import ha
+from pve_corosync.node import children, etc_pve, files, runs
+from pve_corosync.tools import corosync
+from pve_corosync.tools import pve as pve_tools
 from salt.exceptions import SaltInvocationError
-
-try:
-    import ring_args
-    import ring_children
-    import ring_conf
-    import ring_files
-    import ring_ha
-    import ring_output
-    import ring_pmxcfs
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_args,
-        ring_children,
-        ring_conf,
-        ring_files,
-        ring_ha,
-        ring_output,
-        ring_pmxcfs,
-        ring_store,
-    )
 
 __virtualname__ = "corosync"
 
@@ -53,15 +38,15 @@ HOSTS = "/etc/hosts"
 WATCHDOG = "/run/watchdog-mux.active"
 
 #: one deadline for all questions together; each is answered in some milliseconds by a healthy node. It must
-#: lie well below what the runner waits for a node (``ring_args``: gather_timeout), or a node on which one
+#: lie well below what the runner waits for a node (``arguments``: gather_timeout), or a node on which one
 #: tool hangs is taken for silent, and cannot say what hangs.
-TIMEOUT = ring_args.FACTS_S
+TIMEOUT = arguments.FACTS_S
 CHECK_TIMEOUT = 20.0
 #: keeps all but syntax errors from standard error.
 QUIET = re.compile(rb"to_stderr\s*:\s*no\b")
 
 CMAP_PARTS = ("totem.", "nodelist.", "runtime.config.totem.", "runtime.votequorum.", "config.")
-PVE_FILES = (ring_pmxcfs.CONF, ".members", "ha/resources.cfg", "ha/manager_status")
+PVE_FILES = (etc_pve.CONF, ".members", "ha/resources.cfg", "ha/manager_status")
 
 
 def __virtual__():
@@ -91,17 +76,17 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
         salt 'pve*' corosync.facts
     """
     try:
-        timeout = ring_store.checked_seconds(timeout, "timeout")
-    except ring_store.BadArgument as exc:
+        timeout = runs.checked_seconds(timeout, "timeout")
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
     problems = []
     answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses", timeout=timeout)
     pve = _pve(answers["pve"], problems, timeout)
     cmap = _cmap(answers["cmap"], problems)
-    running = ring_output.runtime(cmap) if cmap else None
+    running = corosync.runtime(cmap) if cmap else None
     local, cluster_file = (
         _local_file(problems),
-        _described(pve["files"].get(ring_pmxcfs.CONF), "cluster file", problems),
+        _described(pve["files"].get(etc_pve.CONF), "cluster file", problems),
     )
     told = {
         "minion": __opts__.get("id"),
@@ -127,7 +112,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
         "busy": __salt__["corosync.busy"](),
     }
     if told["addresses"]:  # so it is the JSON that is expected
-        told["cards"] = ring_output.ip_cards(ring_children.text(answers["addresses"]))
+        told["cards"] = corosync.ip_cards(children.text(answers["addresses"]))
     known = _known_nodes(local, cluster_file)
     told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
     told["node"] = _own_name(running, known, told["addresses"])
@@ -155,8 +140,8 @@ def check(conf):
         salt pve1 corosync.check "$(cat /root/corosync.conf.new)"
     """
     try:
-        data = ring_store.checked_conf(conf)
-    except ring_store.BadArgument as exc:
+        data = runs.checked_conf(conf)
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
     result = _test_conf(data)
     told = _judged(result)
@@ -187,7 +172,7 @@ def links():
     """
     answers = _ask("cmap", "stats")
     cmap = _cmap(answers["cmap"], [])
-    return _links(answers["stats"], ring_output.runtime(cmap), []) if cmap else {}
+    return _links(answers["stats"], corosync.runtime(cmap), []) if cmap else {}
 
 
 def quorum():
@@ -214,7 +199,7 @@ def runtime():
         salt 'pve*' corosync.runtime
     """
     cmap = _cmap(_ask("cmap")["cmap"], [])
-    return ring_output.runtime(cmap) if cmap else None
+    return corosync.runtime(cmap) if cmap else None
 
 
 def running_version():
@@ -227,8 +212,8 @@ def running_version():
 
         salt 'pve*' corosync.running_version
     """
-    result = ring_children.run(["corosync-cmapctl", "totem.config_version"], timeout=TIMEOUT)
-    return (_parsed(ring_output.cmap, result, "corosync-cmapctl", []) or {}).get("totem.config_version")
+    result = children.run(["corosync-cmapctl", "totem.config_version"], timeout=TIMEOUT)
+    return (_parsed(corosync.cmap, result, "corosync-cmapctl", []) or {}).get("totem.config_version")
 
 
 def unit():
@@ -262,7 +247,7 @@ def node_name(conf=None):
     answers = _ask("cmap", "addresses")
     cmap = _cmap(answers["cmap"], [])
     given = _described(conf, "given", []) if conf else _local_file([])
-    running = ring_output.runtime(cmap) if cmap else None
+    running = corosync.runtime(cmap) if cmap else None
     return _own_name(running, _known_nodes(given), _addresses(answers["addresses"], []))
 
 
@@ -271,61 +256,61 @@ def _root():
 
 
 def _path(path):
-    return ring_files.under(_root(), path)
+    return files.under(_root(), path)
 
 
 def _ask(*keys, timeout=TIMEOUT):
     """
     Run the commands of these questions at the same time.
     """
-    request = {"do": "read", "names": PVE_FILES, "base": _path(ring_pmxcfs.BASE)}
+    request = {"do": "read", "names": PVE_FILES, "base": _path(etc_pve.BASE)}
     commands = {
         "version": ["corosync", "-v"],
         "unit": ["systemctl", "show", "corosync", "-p", "ActiveState,Result,ExecMainStatus"],
         "cmap": ["corosync-cmapctl", *CMAP_PARTS],
         "stats": ["corosync-cmapctl", "-m", "stats", "stats.knet."],
         "quorum": ["corosync-quorumtool", "-siH"],
-        "pve": ring_pmxcfs.command(),
+        "pve": etc_pve.command(),
         "addresses": ["ip", "-j", "addr"],
     }
     data = {"pve": json.dumps(request).encode()}
-    return ring_children.run_all({key: commands[key] for key in keys}, timeout=timeout, data=data)
+    return children.run_all({key: commands[key] for key in keys}, timeout=timeout, data=data)
 
 
 def _parsed(parse, result, tool, problems):
     """
     Return what a tool printed, parsed; None, and a problem, if it is late, silent or not understood.
     """
-    said = ring_children.text(result)
+    said = children.text(result)
     if not result["late"] and said.strip():
         try:
             return parse(said)
-        except ring_output.OutputError as exc:
+        except corosync.OutputError as exc:
             problems.append(str(exc))
             return None
-    problems.append(f"{tool}: {ring_children.complaint(result)}")
+    problems.append(f"{tool}: {children.complaint(result)}")
     return None
 
 
 def _cmap(result, problems):
-    return _parsed(ring_output.cmap, result, "corosync-cmapctl", problems)
+    return _parsed(corosync.cmap, result, "corosync-cmapctl", problems)
 
 
 def _links(result, running, problems):
-    stats = _parsed(ring_output.cmap, result, "corosync-cmapctl -m stats", problems)
-    return ring_output.link_stats(stats, running) if stats else {}
+    stats = _parsed(corosync.cmap, result, "corosync-cmapctl -m stats", problems)
+    return corosync.link_stats(stats, running) if stats else {}
 
 
 def _quorum(result, problems):
-    return _parsed(ring_output.quorum, result, "corosync-quorumtool", problems)
+    return _parsed(corosync.quorum, result, "corosync-quorumtool", problems)
 
 
 def _version(result, problems):
-    return _parsed(ring_output.corosync_version, result, "corosync -v", problems)
+    return _parsed(corosync.corosync_version, result, "corosync -v", problems)
 
 
 def _unit(result):
-    rows = dict(line.split("=", 1) for line in ring_children.text(result).splitlines() if "=" in line)
+    rows = dict(line.split("=", 1) for line in children.text(result).splitlines() if "=" in line)
     status = rows.get("ExecMainStatus", "")
     return {
         "state": rows.get("ActiveState") or "unknown",
@@ -345,7 +330,7 @@ def _pve(result, problems, timeout):
     try:
         answer = json.loads(result["out"])
     except ValueError:
-        problems.append(f"reading /etc/pve: {ring_children.complaint(result)}")
+        problems.append(f"reading /etc/pve: {children.complaint(result)}")
         return nothing
     if not answer.get("ok"):
         problems.append(f"reading /etc/pve: {answer.get('error')}")
@@ -361,16 +346,16 @@ def _members(pve, problems):
     if text is None:
         return None
     try:
-        return ring_output.pmxcfs_members(text)
-    except ring_output.OutputError as exc:
+        return pve_tools.pmxcfs_members(text)
+    except corosync.OutputError as exc:
         problems.append(str(exc))
         return None
 
 
 def _local_file(problems):
-    path = _path(ring_files.LOCAL_CONF)
+    path = _path(files.LOCAL_CONF)
     try:
-        data = ring_files.read(path)
+        data = files.read(path)
     except OSError as exc:
         problems.append(f"{path}: {exc.strerror}")
         return None
@@ -387,10 +372,10 @@ def _described(text, what, problems):
     """
     if text is None:
         return None
-    version = ring_store.version_of(text)
+    version = runs.version_of(text)
     if version is None:
         problems.append(f"{what}: no totem.config_version can be read")
-    return {"version": version, "sha256": ring_files.sha256(text.encode("latin-1")), "text": text}
+    return {"version": version, "sha256": files.sha256(text.encode("latin-1")), "text": text}
 
 
 def _known_nodes(*copies):
@@ -400,8 +385,8 @@ def _known_nodes(*copies):
     known = {}
     for copy in copies:
         try:
-            nodes = ring_conf.parse(copy["text"]).nodes() if copy else {}
-        except ring_conf.ConfError:
+            nodes = corosync_conf.parse(copy["text"]).nodes() if copy else {}
+        except corosync_conf.ConfError:
             continue  # told as a problem where its version was looked for
         for name, node in nodes.items():
             known.setdefault(name, []).extend(node["addresses"].values())
@@ -425,7 +410,7 @@ def _names(nodes, problems):
     resolver.
     """
     try:
-        data = ring_files.read(_path(HOSTS)) or b""
+        data = files.read(_path(HOSTS)) or b""
     except OSError as exc:
         problems.append(f"{HOSTS}: {exc.strerror}")
         return None
@@ -439,7 +424,7 @@ def _names(nodes, problems):
 
 
 def _addresses(result, problems):
-    return _parsed(ring_output.ip_addresses, result, "ip -j addr", problems)
+    return _parsed(corosync.ip_addresses, result, "ip -j addr", problems)
 
 
 def _authkey(problems):
@@ -448,7 +433,7 @@ def _authkey(problems):
     """
     path = _path(AUTHKEY)
     try:
-        data = ring_files.read(path)
+        data = files.read(path)
         if data is None:
             return None
         stat = os.stat(path)
@@ -456,7 +441,7 @@ def _authkey(problems):
         problems.append(f"{path}: {exc.strerror}")
         return None
     return {
-        "sha256": ring_files.sha256(data),
+        "sha256": files.sha256(data),
         "mode": f"{stat.st_mode & 0o7777:04o}",
         "owner": f"{_name_of(pwd.getpwuid, stat.st_uid)}:{_name_of(grp.getgrgid, stat.st_gid)}",
     }
@@ -476,7 +461,7 @@ def _ha(pve, problems):
     told = {"armed": os.path.isdir(_path(WATCHDOG)), "configured": None, "resources": None, "disarm": None}
     if not pve["mounted"]:
         return told
-    told["resources"] = sorted(ring_ha.resources(pve["files"].get("ha/resources.cfg") or ""))
+    told["resources"] = sorted(ha.resources(pve["files"].get("ha/resources.cfg") or ""))
     told["configured"] = bool(told["resources"])
     status = pve["files"].get("ha/manager_status")
     if status and status.strip():
@@ -497,7 +482,7 @@ def _test_conf(data):
         with open(path, "wb") as file:
             file.write(data)
         os.symlink(_path("/etc/corosync/uidgid.d"), os.path.join(folder, "uidgid.d"))
-        result = ring_children.run(["corosync", "-t", "-c", path], timeout=CHECK_TIMEOUT)
+        result = children.run(["corosync", "-t", "-c", path], timeout=CHECK_TIMEOUT)
         result["err"] = result["err"].replace(folder.encode() + b"/", b"")
         return result
     finally:
@@ -508,6 +493,4 @@ def _judged(result):
     if result["late"]:
         why = f"corosync -t: no answer within {CHECK_TIMEOUT:g} s: is a resolver of some ringX_addr dead?"
         return {"ok": False, "errors": [why], "warnings": []}
-    return ring_output.check_result(
-        result["rc"], ring_children.text(result), ring_children.text(result, "err")
-    )
+    return corosync.check_result(result["rc"], children.text(result), children.text(result, "err"))

@@ -27,34 +27,14 @@ import sys
 import time
 
 import salt.utils.path
+from pve_corosync import show
+from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.node import locks, peers, runs
+from pve_corosync.pillar import layouts
+from pve_corosync.plan import planner
+from pve_corosync.run import alone, alone_parts, checklist
+from pve_corosync.run import outcomes as step_outcomes
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_alone
-    import ring_alone_parts
-    import ring_hold
-    import ring_layout
-    import ring_peers
-    import ring_plan
-    import ring_run
-    import ring_show
-    import ring_store
-    import ring_verify
-    from ring_finding import errors, finding, ordered
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_alone,
-        ring_alone_parts,
-        ring_hold,
-        ring_layout,
-        ring_peers,
-        ring_plan,
-        ring_run,
-        ring_show,
-        ring_store,
-        ring_verify,
-    )
-    from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 log = logging.getLogger(__name__)
 
@@ -154,14 +134,14 @@ def apply(
 def _guarded(do, work):
     try:
         report = work()
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+    except (step_outcomes.RunError, layouts.LayoutError) as exc:
         report = {
             "findings": exc.findings,
             "result": "refused",
             "summary": "refused, nothing was changed",
-            "retcode": getattr(exc, "retcode", ring_run.USAGE),
+            "retcode": getattr(exc, "retcode", step_outcomes.USAGE),
         }
-    except ring_plan.PlanError as exc:
+    except planner.PlanError as exc:
         raise CommandExecutionError(str(exc)) from exc
     if report["retcode"]:
         __context__["retcode"] = report["retcode"]
@@ -186,10 +166,10 @@ def _pillar():
     """
     Return the pillar as plain types: Salt 3008 masks what ``pillar.get`` returns.
     """
-    return ring_layout.plain(__pillar__.get("corosync"))
+    return layouts.plain(__pillar__.get("corosync"))
 
 
-class _Job(ring_alone_parts.Parts):
+class _Job(alone_parts.Parts):
     """
     One call of ``plan`` or ``apply``.
     """
@@ -197,15 +177,15 @@ class _Job(ring_alone_parts.Parts):
     def __init__(self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False):  # pylint: disable=too-many-arguments
         self.salt, self.failures = __salt__, (CommandExecutionError, SaltInvocationError)
         self.node = __salt__["corosync.node_name"]()
-        self.order = ring_alone.Order(
+        self.order = alone.Order(
             _pillar(),
             __opts__.get("id"),
             self.node,
             layout,
-            skip=ring_run.names(skip, "skip"),
-            force=ring_run.names(force, "force"),
+            skip=step_outcomes.names(skip, "skip"),
+            force=step_outcomes.names(force, "force"),
         )
-        self.cluster = ring_peers.Sight(self.order, __salt__["corosync.facts"], _root())
+        self.cluster = peers.Sight(self.order, __salt__["corosync.facts"], _root())
         self.degraded, self.test, self.progress = bool(degraded), test, bool(progress)
         self.wait, self.patience = _seconds(wait, "wait"), min(_seconds(patience, "patience"), 600.0)
         self.begun = time.monotonic()
@@ -222,10 +202,10 @@ class _Job(ring_alone_parts.Parts):
         own = observed["nodes"][self.order.own]
         if not own["runtime"]:
             return self.revive(observed, findings)
-        if ring_alone.quorate(own):
+        if alone.quorate(own):
             return self.through_cluster(observed, findings)
         if not self.degraded:
-            item, commands = ring_alone.no_quorum(self.order, own)
+            item, commands = alone.no_quorum(self.order, own)
             report = self.report(observed, [*findings, item], "refused", "not quorate, nothing was touched")
             return report | {"next": commands}
         return self.own_part(observed, findings)
@@ -246,11 +226,11 @@ class _Job(ring_alone_parts.Parts):
         try:
             # one lock for this node, since all its processes are one holder to pmxcfs; one for the cluster
             with (
-                ring_store.locked(_root(), "alone", self.wait),
-                ring_hold.Lock(holder, self.wait, _root(), self.say) as lock,
+                runs.locked(_root(), "alone", self.wait),
+                locks.Lock(holder, self.wait, _root(), self.say) as lock,
             ):
                 return self.locked(lock)
-        except ring_store.Busy:
+        except runs.Busy:
             return self.report(
                 observed,
                 [
@@ -261,7 +241,7 @@ class _Job(ring_alone_parts.Parts):
                 "failed",
                 "nothing was changed",
             )
-        except ring_hold.Held as exc:
+        except locks.Held as exc:
             item = finding(
                 "lock-held",
                 f"{exc}; waited {exc.waited:.0f} s",
@@ -269,14 +249,14 @@ class _Job(ring_alone_parts.Parts):
                 remedy="wait for its end, then run the same again",
             )
             return self.report(observed, [item], "failed", "nothing was changed")
-        except ring_hold.LockError as exc:
+        except locks.LockError as exc:
             raise CommandExecutionError(f"the lock of the cluster: {exc}; nothing was changed") from exc
 
     def told_only(self, made, found, observed):
         """
         Return the report of what a run would do.
         """
-        part = ring_alone.majority_part(self.order, observed, found) if self.degraded else None
+        part = alone.majority_part(self.order, observed, found) if self.degraded else None
         if part and not errors(part["findings"], self.order.force):
             return self.told_part(observed, part)
         report = self.head() | self.order.planned(made, found, observed, diff=True)
@@ -285,9 +265,9 @@ class _Job(ring_alone_parts.Parts):
         report["result"] = "already"
         if self.lacking(observed):
             items, borne = self.order.checklist(observed)
-            report = ring_alone.judged(report, items, borne) | {
+            report = alone.judged(report, items, borne) | {
                 "result": "failed",
-                "retcode": ring_run.FAILED,
+                "retcode": step_outcomes.FAILED,
             }
             report["summary"] = "nothing to change, and the exit checklist is not true"
         return report
@@ -299,7 +279,7 @@ class _Job(ring_alone_parts.Parts):
         observed, findings = self.idle()
         self.before = self.before or observed
         made, found = self.order.plan(observed, findings)
-        part = ring_alone.majority_part(self.order, observed, found) if self.degraded else None
+        part = alone.majority_part(self.order, observed, found) if self.degraded else None
         if part:
             return self.majority_part(part, observed, lock)
         return self.planned_steps(made, found, observed, lock)
@@ -358,15 +338,15 @@ class _Job(ring_alone_parts.Parts):
         """
         try:
             told = __salt__["corosync.stage"](
-                run, steps, by=f"corosync.apply on {self.order.own}", ttl=ring_alone_parts.STAGE_TTL
+                run, steps, by=f"corosync.apply on {self.order.own}", ttl=alone_parts.STAGE_TTL
             )
         except CommandExecutionError as exc:
-            return ring_alone.stage_findings({self.order.own: str(exc)})
+            return alone.stage_findings({self.order.own: str(exc)})
         refused = {self.order.own: "; ".join(row["text"] for row in told["checks"] if not row["ok"])}
         for conf in dict.fromkeys(step["conf"] for step in steps if step["act"] != "publish"):
             for name, text in self.cluster.peers.check(list(self.order.peers), conf).items():
                 refused[name] = refused.get(name) or text
-        return ring_alone.stage_findings(refused)
+        return alone.stage_findings(refused)
 
     def step(self, run, step):
         """
@@ -384,13 +364,13 @@ class _Job(ring_alone_parts.Parts):
         while pending:
             own = outcomes[self.order.own]
             for name, facts in self.cluster.peers.facts(__salt__["corosync.facts"](), pending).items():
-                outcomes[name] = ring_alone.outcome(name, step, facts)
+                outcomes[name] = alone.outcome(name, step, facts)
             pending = [name for name in pending if name not in outcomes or not outcomes[name]["ok"]]
             if not isinstance(own, dict) or not own["ok"] or time.monotonic() >= end:
                 break
             if pending:
                 time.sleep(0.3)
-        failed = ring_run.judge(step, outcomes, nodes)
+        failed = step_outcomes.judge(step, outcomes, nodes)
         bad = {item["data"]["node"]: item["text"] for item in failed}
         self.done.append(
             {
@@ -421,19 +401,19 @@ class _Job(ring_alone_parts.Parts):
             "done": self.done,
             "diffs": self.changed(observed),
             "path": "none",
-            "retcode": ring_run.OK if ok else ring_run.FAILED,
+            "retcode": step_outcomes.OK if ok else step_outcomes.FAILED,
         }
         if self.done and result == "already":
             report["result"] = "reached"
         if not ok:
-            report |= {"state": ring_run.state_now(observed), "matrix": ring_run.matrix(observed)}
+            report |= {"state": step_outcomes.state_now(observed), "matrix": step_outcomes.matrix(observed)}
         return report
 
     def lacking(self, observed):
         """
         Tell whether the exit checklist is not true.
         """
-        return not ring_verify.passed(self.order.checklist(observed)[0])
+        return not checklist.passed(self.order.checklist(observed)[0])
 
     def verified(self, report, failed):
         """
@@ -442,12 +422,12 @@ class _Job(ring_alone_parts.Parts):
         end = time.monotonic() + VERIFY_S
         observed = self.cluster.gather()[0]
         items, borne = self.order.checklist(observed)
-        while not failed and not ring_verify.passed(items) and time.monotonic() < end:
+        while not failed and not checklist.passed(items) and time.monotonic() < end:
             time.sleep(0.5)
             observed = self.cluster.gather()[0]
             items, borne = self.order.checklist(observed)
-        ok = not failed and ring_verify.passed(items)
-        report = ring_alone.judged(report | {"before": report["findings"], "findings": failed}, items, borne)
+        ok = not failed and checklist.passed(items)
+        report = alone.judged(report | {"before": report["findings"], "findings": failed}, items, borne)
         rows, found = self.checklist(observed)
         report |= {"checklist": rows, "findings": ordered([*report["findings"], *found])}
         result = "failed" if not ok else "reached" if self.done else "already"
@@ -462,13 +442,13 @@ class _Job(ring_alone_parts.Parts):
             "summary": summary,
             "done": self.done,
             "diffs": self.changed(observed),
-            "retcode": ring_run.OK if ok else ring_run.FAILED,
+            "retcode": step_outcomes.OK if ok else step_outcomes.FAILED,
             "seconds": {"total": round(time.monotonic() - self.begun, 2)},
         }
         if not ok:
             report |= {
-                "state": ring_run.state_now(observed),
-                "matrix": ring_run.matrix(observed),
+                "state": step_outcomes.state_now(observed),
+                "matrix": step_outcomes.matrix(observed),
                 "next": [f"go on: {self.order.again('apply')}", f"on the master: {self.order.on_master()}"],
             }
         log.info("%s: %s", self.order.layout["name"], summary)
@@ -476,5 +456,5 @@ class _Job(ring_alone_parts.Parts):
 
     def say(self, text):
         if self.progress:
-            print(ring_show.progress(text, time.monotonic() - self.begun), file=sys.stderr, flush=True)
+            print(show.progress(text, time.monotonic() - self.begun), file=sys.stderr, flush=True)
         log.debug("%s", text)

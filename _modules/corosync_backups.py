@@ -13,12 +13,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import os
 
 import salt.utils.path
-
-try:
-    import ring_files
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_files, ring_store
+from pve_corosync.node import files, runs
 
 __virtualname__ = "corosync"
 
@@ -45,13 +40,11 @@ def backups():
 
         salt 'pve*' corosync.backups
     """
-    folder = ring_files.under(
-        (__opts__.get("pve_corosync") or {}).get("root"), f"{ring_files.STATE_DIR}/backups"
-    )
+    folder = files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{files.STATE_DIR}/backups")
     return {
         name: [
-            {"path": path, "version": ring_store.version_of(ring_files.read(path).decode("latin-1"))}
-            for path in (os.path.join(folder, entry) for entry in ring_files.list_backups(folder, name))
+            {"path": path, "version": runs.version_of(files.read(path).decode("latin-1"))}
+            for path in (os.path.join(folder, entry) for entry in files.list_backups(folder, name))
         ]
         for name in COPIES
     }

@@ -14,12 +14,8 @@ import os
 import stat
 
 import salt.utils.path
+from pve_corosync.node import files
 from salt.exceptions import CommandExecutionError
-
-try:
-    import ring_files
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_files
 
 __virtualname__ = "corosync"
 
@@ -52,7 +48,7 @@ def secure_authkey(path="/etc/corosync/authkey", test=False):
 
         salt 'pve*' corosync.secure_authkey
     """
-    real = ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    real = files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
     changes = _differences(real)
     if changes and not test:
         try:

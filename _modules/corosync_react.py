@@ -9,15 +9,11 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import time
 
 import salt.utils.path
-
-try:
-    import ring_files
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_files
+from pve_corosync.node import files
 
 __virtualname__ = "corosync"
 
-FILE = f"{ring_files.RUN_DIR}/rebuild.json"
+FILE = f"{files.RUN_DIR}/rebuild.json"
 
 
 def __virtual__():
@@ -45,8 +41,8 @@ def hear_rebuild(result, text=""):
         salt pve2 corosync.hear_rebuild begun
     """
     answer = {"time": time.time(), "result": str(result), "text": str(text)}
-    ring_files.ensure_folder(ring_files.under(_root(), ring_files.RUN_DIR))
-    ring_files.write_json(ring_files.under(_root(), FILE), answer)
+    files.ensure_folder(files.under(_root(), files.RUN_DIR))
+    files.write_json(files.under(_root(), FILE), answer)
     return True
 
 
@@ -63,7 +59,7 @@ def rebuild_heard(since=0.0):
 
         salt pve2 corosync.rebuild_heard
     """
-    answer = ring_files.read_json(ring_files.under(_root(), FILE))
+    answer = files.read_json(files.under(_root(), FILE))
     return answer if answer and answer["time"] >= float(since) else None
 
 

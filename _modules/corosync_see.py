@@ -12,17 +12,11 @@ asked over PVE's own ssh, with commands that only read.
 """
 
 import salt.utils.path
-
-try:
-    import ring_alone
-    import ring_layout
-    import ring_peers
-    import ring_rules
-    import ring_run
-    from ring_finding import errors, ordered
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_alone, ring_layout, ring_peers, ring_rules, ring_run
-    from saltext.pve_corosync.utils.ring_finding import errors, ordered
+from pve_corosync.findings import errors, ordered
+from pve_corosync.node import peers
+from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.rules import every
+from pve_corosync.run import alone, outcomes
 
 __virtualname__ = "corosync"
 
@@ -81,7 +75,7 @@ def status():
             }
             for peer, rows in sorted(told["links"].items())
         },
-        "quorate": ring_alone.quorate(told),
+        "quorate": alone.quorate(told),
         "pve_writable": told["pmxcfs"]["writable"],
         "busy": told["busy"],
         "problems": told["problems"],
@@ -94,18 +88,18 @@ def status():
         order = sight.order
         observed, findings = sight.gather(told)
         layouts = order.layouts()
-        report.update(wanted=order.layout["name"], in_force=ring_run.in_force(layouts, observed))
+        report.update(wanted=order.layout["name"], in_force=outcomes.in_force(layouts, observed))
         held = [order.layout["name"], *report["in_force"]][
             -1 if order.layout["name"] not in report["in_force"] else 0
         ]
-        findings += ring_rules.check(layouts[held], observed, skip=order.skip)
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+        findings += every.check(layouts[held], observed, skip=order.skip)
+    except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
     report.update(
-        state=ring_run.state_now(observed), matrix=ring_run.matrix(observed), findings=ordered(findings)
+        state=outcomes.state_now(observed), matrix=outcomes.matrix(observed), findings=ordered(findings)
     )
-    bad = bool(errors(report["findings"])) or ring_run.sick(report["state"])
-    report.update(result="errors" if bad else "ok", retcode=ring_run.FAILED if bad else ring_run.OK)
+    bad = bool(errors(report["findings"])) or outcomes.sick(report["state"])
+    report.update(result="errors" if bad else "ok", retcode=outcomes.FAILED if bad else outcomes.OK)
     if bad:
         __context__["retcode"] = report["retcode"]
     return report
@@ -115,11 +109,9 @@ def _pillar():
     """
     Return the pillar as plain types: Salt 3008 masks what ``pillar.get`` returns.
     """
-    return ring_layout.plain(__pillar__.get("corosync"))
+    return layouts_of_pillar.plain(__pillar__.get("corosync"))
 
 
 def _sight(node):
-    order = ring_alone.Order(_pillar(), __opts__.get("id"), node)
-    return ring_peers.Sight(
-        order, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root")
-    )
+    order = alone.Order(_pillar(), __opts__.get("id"), node)
+    return peers.Sight(order, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root"))

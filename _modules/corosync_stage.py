@@ -13,14 +13,9 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import contextlib
 
 import salt.utils.path
+from pve_corosync import arguments
+from pve_corosync.node import files, runs
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_args
-    import ring_files
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_args, ring_files, ring_store
 
 __virtualname__ = "corosync"
 
@@ -61,13 +56,13 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
 
         salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
     """
-    txn = _valid(ring_store.checked_txn, txn)
-    ttl = _valid(ring_store.checked_seconds, ttl, "ttl")
-    dead = [_valid(ring_store.checked_txn, name) for name in _valid(_listed, takes_over, "takes_over")]
+    txn = _valid(runs.checked_txn, txn)
+    ttl = _valid(runs.checked_seconds, ttl, "ttl")
+    dead = [_valid(runs.checked_txn, name) for name in _valid(_listed, takes_over, "takes_over")]
     checks = {}
     for entry in _valid(_listed, steps, "steps"):
-        _valid(ring_store.check_step, entry)
-        digest = ring_files.sha256(ring_store.checked_conf(entry["conf"]))
+        _valid(runs.check_step, entry)
+        digest = files.sha256(runs.checked_conf(entry["conf"]))
         if digest not in checks:
             told = __salt__["corosync.check"](entry["conf"])
             checks[digest] = {
@@ -80,15 +75,15 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
     ok = all(check["ok"] for check in checks)
     try:
         with contextlib.ExitStack() as locks:
-            if (ring_store.holder(_root()) or {}).get("txn") in dead:
+            if (runs.holder(_root()) or {}).get("txn") in dead:
                 # before the run lock, as a step takes them: it holds the one while it asks for the other
-                locks.enter_context(ring_store.locked(_root(), "step", ring_args.TAKE_OVER_S))
-            locks.enter_context(ring_store.locked(_root(), "run", 10.0))
-            ring_store.refuse_other(_root(), txn, dead)
+                locks.enter_context(runs.locked(_root(), "step", arguments.TAKE_OVER_S))
+            locks.enter_context(runs.locked(_root(), "run", 10.0))
+            runs.refuse_other(_root(), txn, dead)
             if ok:
                 _back_up()
-                ring_store.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
-    except ring_store.Busy as exc:
+                runs.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
+    except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
     return {"ok": ok, "checks": checks}
 
@@ -106,11 +101,11 @@ def finish(txn):
 
         salt 'pve*' corosync.finish run1
     """
-    txn = _valid(ring_store.checked_txn, txn)
+    txn = _valid(runs.checked_txn, txn)
     try:
-        with ring_store.locked(_root(), "run", 10.0):
-            return ring_store.give_back(_root(), txn)
-    except ring_store.Busy as exc:
+        with runs.locked(_root(), "run", 10.0):
+            return runs.give_back(_root(), txn)
+    except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
 
 
@@ -124,7 +119,7 @@ def busy():
 
         salt 'pve*' corosync.busy
     """
-    run = ring_store.holder(_root())
+    run = runs.holder(_root())
     return {key: run[key] for key in ("txn", "by", "since")} if run else None
 
 
@@ -144,11 +139,11 @@ def outcome(txn, number, phase=""):
 
         salt 'pve*' corosync.outcome run1 2
     """
-    return ring_store.outcome(
+    return runs.outcome(
         _root(),
-        _valid(ring_store.checked_txn, txn),
-        _valid(ring_store.checked_number, number),
-        _valid(ring_store.checked_phase, phase),
+        _valid(runs.checked_txn, txn),
+        _valid(runs.checked_number, number),
+        _valid(runs.checked_phase, phase),
     )
 
 
@@ -157,12 +152,12 @@ def _back_up():
     Keep the local file as it is before the run: in a ``cluster`` step pmxcfs may replace it before the step
     begins here.
     """
-    path = ring_files.under(_root(), ring_files.LOCAL_CONF)
+    path = files.under(_root(), files.LOCAL_CONF)
     try:
-        now = ring_files.read(path)
+        now = files.read(path)
         if now is not None:
-            folder = ring_files.under(_root(), f"{ring_files.STATE_DIR}/backups")
-            ring_files.keep_backup(folder, "corosync.conf.local", now)
+            folder = files.under(_root(), f"{files.STATE_DIR}/backups")
+            files.keep_backup(folder, "corosync.conf.local", now)
     except OSError as exc:
         raise CommandExecutionError(
             f"no backup of {path} could be kept, so nothing is changed: {exc}"
@@ -171,7 +166,7 @@ def _back_up():
 
 def _listed(value, what):
     if not isinstance(value, (list, tuple)):
-        raise ring_store.BadArgument(f"{what} {value!r}: a list is needed")
+        raise runs.BadArgument(f"{what} {value!r}: a list is needed")
     return value
 
 
@@ -182,5 +177,5 @@ def _root():
 def _valid(check, *args):
     try:
         return check(*args)
-    except ring_store.BadArgument as exc:
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None

@@ -19,18 +19,8 @@ import re
 import time
 
 import salt.utils.path
+from pve_corosync.node import children, files, runs
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_files
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_files,
-        ring_store,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +30,7 @@ __virtualname__ = "corosync"
 #: here.
 RELOAD_OVERDUE = 2.5
 #: how long beyond the step's deadline a write or a restart under way is waited for. The runner asks for the
-#: outcome for 33 s after the deadline (``ring_args``: step_margin, outcome_patience), and what follows, the
+#: outcome for 33 s after the deadline (``arguments``: step_margin, outcome_patience), and what follows, the
 #: last looks and the journal of a failed step, takes up to AFTER_S of them. What is late goes on, and the
 #: outcome says so.
 LATE_S = 15.0
@@ -85,27 +75,27 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
         salt 'pve*' corosync.step run1 '{"number": 1, "act": "local", "version": 6, "conf": "…"}' pve1
     """
     try:
-        txn = ring_store.checked_txn(txn)
-        ring_store.check_step(step)
-        number = ring_store.checked_number(step["number"])
-        phase = ring_store.checked_phase(phase or step.get("phase", ""))
-    except ring_store.BadArgument as exc:
+        txn = runs.checked_txn(txn)
+        runs.check_step(step)
+        number = runs.checked_number(step["number"])
+        phase = runs.checked_phase(phase or step.get("phase", ""))
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
     if step["act"] == "restart" and not phase:
         raise SaltInvocationError("act restart: phase 'files' or 'restart' is needed")
     budget = min(float(step.get("deadline_s") or 20.0), 600.0)
     try:
-        with ring_store.locked(_root(), "step", budget + LATE_S):
+        with runs.locked(_root(), "step", budget + LATE_S):
             # a repeated call waits for the first one, and then finds its outcome
-            stored = ring_store.outcome(_root(), txn, number, phase)
+            stored = runs.outcome(_root(), txn, number, phase)
             if stored is not None:
                 return stored
             _require_stage(txn, step["conf"])
             work = _Work(txn, step, str(writer), phase, budget)
             work.carry_out()
-            ring_store.keep_outcome(_root(), txn, number, phase, work.outcome)
+            runs.keep_outcome(_root(), txn, number, phase, work.outcome)
             return work.outcome
-    except ring_store.Busy as exc:
+    except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
 
 
@@ -114,10 +104,10 @@ def _require_stage(txn, conf):
     Refuse a step of a run that is not staged here, renew the lock, and check a configuration that was not
     checked.
     """
-    digest = ring_files.sha256(ring_store.checked_conf(conf))
-    with ring_store.locked(_root(), "run", 10.0):
-        ring_store.refuse_other(_root(), txn)
-        run = ring_store.holder(_root())
+    digest = files.sha256(runs.checked_conf(conf))
+    with runs.locked(_root(), "run", 10.0):
+        runs.refuse_other(_root(), txn)
+        run = runs.holder(_root())
         if not run:
             raise CommandExecutionError(f"run {txn} is not staged on this node: call corosync.stage first")
         if digest not in run["checked"]:
@@ -127,7 +117,7 @@ def _require_stage(txn, conf):
                     f"corosync -t refuses the configuration of this step: {told['text']}"
                 )
             run["checked"].append(digest)
-        ring_store.renew(_root(), run)
+        runs.renew(_root(), run)
 
 
 class _Work:
@@ -137,7 +127,7 @@ class _Work:
 
     def __init__(self, txn, step, writer, phase, budget):  # pylint: disable=redefined-outer-name,too-many-arguments
         self.step, self.phase = step, phase
-        self.data = ring_store.checked_conf(step["conf"])
+        self.data = runs.checked_conf(step["conf"])
         self.version = int(step["version"])
         self.clock = time.monotonic()
         self.end = self.clock + budget
@@ -200,14 +190,14 @@ class _Work:
         """
         The writer replaces the cluster file; every node waits until its own daemon runs the version.
         """
-        before = ring_files.read(_local_conf())
+        before = files.read(_local_conf())
         if before not in (None, self.data):
             self.back_up(before)  # pmxcfs is about to replace it
         if self.is_writer:
             self.write_cluster()
         arrived = None
         while self.left() > 0 and not self.runs():
-            if arrived is None and ring_files.read(_local_conf()) == self.data:
+            if arrived is None and files.read(_local_conf()) == self.data:
                 arrived = time.monotonic()
                 self.note_time("write")
             if arrived is not None and time.monotonic() - arrived > RELOAD_OVERDUE:
@@ -220,7 +210,7 @@ class _Work:
                 arrived = float("inf")
             time.sleep(0.1)
         self.wait()
-        if not self.outcome["missing"] and ring_files.read(_local_conf()) != self.data:
+        if not self.outcome["missing"] and files.read(_local_conf()) != self.data:
             self.fail(
                 f"{_local_conf()} does not hold the bytes of the cluster file: see journalctl -u pve-cluster"
             )
@@ -250,19 +240,19 @@ class _Work:
         Write the local file only: no daemon may start before every node has it.
         """
         self.write_local()
-        self.outcome["seen"] = {"file_version": ring_store.version_of(self.step["conf"])}
+        self.outcome["seen"] = {"file_version": runs.version_of(self.step["conf"])}
 
     def restart(self):
         """
         Restart corosync on the file that the phase before has written, and wait.
         """
-        if ring_files.read(_local_conf()) != self.data:
+        if files.read(_local_conf()) != self.data:
             raise CommandExecutionError(
                 f"{_local_conf()} does not hold version {self.version} of this step: run phase files on every"
                 " node first; a daemon that starts with an older file than its peers exits"
             )
         limit = self.left() + self.late()
-        result = ring_children.run(["systemctl", "restart", "corosync"], timeout=limit)
+        result = children.run(["systemctl", "restart", "corosync"], timeout=limit)
         self.note_time("restart")
         if result["late"]:
             raise CommandExecutionError(
@@ -270,7 +260,7 @@ class _Work:
                 " corosync"
             )
         if result["rc"]:
-            raise CommandExecutionError(f"systemctl restart corosync: {ring_children.complaint(result)}")
+            raise CommandExecutionError(f"systemctl restart corosync: {children.complaint(result)}")
         self.end = max(self.end, time.monotonic() + 1.0)
         while True:
             self.wait(limit=2.0)
@@ -288,11 +278,11 @@ class _Work:
         Replace the local file, with a backup, and return the bytes it had; refuse to go back in versions.
         """
         path = _local_conf()
-        before = ring_files.read(path)
+        before = files.read(path)
         if before == self.data:
             self.note_time("write")
             return before
-        has = None if before is None else ring_store.version_of(before.decode("latin-1"))
+        has = None if before is None else runs.version_of(before.decode("latin-1"))
         if has is not None and has >= self.version:
             raise CommandExecutionError(
                 f"{path} has version {has}, with other bytes than version {self.version} of this step: plan"
@@ -300,8 +290,8 @@ class _Work:
             )
         if before is not None:
             self.back_up(before)
-        ring_files.ensure_folder(os.path.dirname(path), 0o755)
-        ring_files.replace(path, self.data)
+        files.ensure_folder(os.path.dirname(path), 0o755)
+        files.replace(path, self.data)
         self.note_time("write")
         return before
 
@@ -309,8 +299,8 @@ class _Work:
         """
         Keep the local file's bytes.
         """
-        folder = _path(f"{ring_files.STATE_DIR}/backups")
-        self.outcome["backups"].append(ring_files.keep_backup(folder, "corosync.conf.local", before))
+        folder = _path(f"{files.STATE_DIR}/backups")
+        self.outcome["backups"].append(files.keep_backup(folder, "corosync.conf.local", before))
 
     def write_cluster(self):
         """
@@ -363,11 +353,11 @@ class _Work:
         if before is None:
             self.fail(f"{text}; there was no local file before, so the refused one stays: plan again")
             return
-        ring_files.replace(_local_conf(), before)
+        files.replace(_local_conf(), before)
         told = __salt__["corosync.reload"](timeout=max(1.0, self.left()) + self.late())
         self.note_time("taken_back")
         self.look()
-        has = ring_store.version_of(before.decode("latin-1"))
+        has = runs.version_of(before.decode("latin-1"))
         again = "reloaded" if told["accepted"] else f"its reload failed too ({told['text']})"
         self.fail(
             f"{text}; the previous file, version {has}, is back and {again}."
@@ -446,11 +436,11 @@ def _root():
 
 
 def _path(path):
-    return ring_files.under(_root(), path)
+    return files.under(_root(), path)
 
 
 def _local_conf():
-    return _path(ring_files.LOCAL_CONF)
+    return _path(files.LOCAL_CONF)
 
 
 def _journal(since):
@@ -458,9 +448,9 @@ def _journal(since):
     Return the lines of corosync's journal that tell of a refusal since a time, for a failed outcome.
     """
     argv = ["journalctl", "-t", "corosync", f"--since=@{int(since)}", "-o", "cat", "--no-pager", "-n", "200"]
-    result = ring_children.run(argv, timeout=5.0)
+    result = children.run(argv, timeout=5.0)
     telling = re.compile(
         r"unable|not changed|cannot|can't|not valid|error|exiting|refus|different", re.IGNORECASE
     )
-    lines = [line.strip() for line in ring_children.text(result).splitlines() if telling.search(line)]
+    lines = [line.strip() for line in children.text(result).splitlines() if telling.search(line)]
     return list(dict.fromkeys(lines))[-10:]

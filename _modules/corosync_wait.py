@@ -13,22 +13,9 @@ for this node only.
 import time
 
 import salt.utils.path
+from pve_corosync.node import children, etc_pve, files, runs
+from pve_corosync.tools import corosync
 from salt.exceptions import SaltInvocationError
-
-try:
-    import ring_children
-    import ring_files
-    import ring_output
-    import ring_pmxcfs
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_files,
-        ring_output,
-        ring_pmxcfs,
-        ring_store,
-    )
 
 __virtualname__ = "corosync"
 
@@ -69,13 +56,11 @@ def reload(timeout=RELOAD_TIMEOUT):
         salt pve1 corosync.reload
     """
     timeout = _seconds(timeout, "timeout")
-    result = ring_children.run(["corosync-cfgtool", "-R"], timeout=timeout)
+    result = children.run(["corosync-cfgtool", "-R"], timeout=timeout)
     answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
     if result["late"]:
         return dict(answer, text=f"corosync-cfgtool -R did not end within {timeout:g} s")
-    told = ring_output.reload_result(
-        ring_children.text(result), ring_children.text(result, "err"), result["rc"]
-    )
+    told = corosync.reload_result(children.text(result), children.text(result, "err"), result["rc"])
     answer.update(
         accepted=told["ok"],
         refused="Could not reload configuration" in told["error"],
@@ -139,7 +124,7 @@ def wait(
         missing = _missing(wanted, seen, first, passed)
         if not missing or last:
             if seen["writable"] is None:
-                seen["writable"] = _writable(ring_children.run(_local_link(), timeout=EVIDENCE_TIMEOUT))
+                seen["writable"] = _writable(children.run(_local_link(), timeout=EVIDENCE_TIMEOUT))
             return {
                 "ok": not missing,
                 "seen": seen,
@@ -153,8 +138,8 @@ def wait(
 
 def _seconds(value, what):
     try:
-        return ring_store.checked_seconds(value, what)
-    except ring_store.BadArgument as exc:
+        return runs.checked_seconds(value, what)
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
 
 
@@ -186,18 +171,18 @@ def _look(everything, writable):
         commands["quorum"] = ["corosync-quorumtool", "-siH"]
         if writable:
             commands["pve"] = _local_link()
-    results = ring_children.run_all(commands, timeout=LOOK_TIMEOUT)
-    said = {key: ring_children.text(result) for key, result in results.items()}
-    cmap = _parsed(ring_output.cmap, said["cmap"]) or {}
+    results = children.run_all(commands, timeout=LOOK_TIMEOUT)
+    said = {key: children.text(result) for key, result in results.items()}
+    cmap = _parsed(corosync.cmap, said["cmap"]) or {}
     seen = {"version": cmap.get("totem.config_version"), "connected": {}, "quorate": None, "ring_id": None}
     seen["writable"] = None
     if not everything:
         return seen
-    stats = _parsed(ring_output.cmap, said["stats"]) or {}
-    for peer, links in ring_output.link_stats(stats, ring_output.runtime(cmap)).items():
+    stats = _parsed(corosync.cmap, said["stats"]) or {}
+    for peer, links in corosync.link_stats(stats, corosync.runtime(cmap)).items():
         for number, state in links.items():
             seen["connected"].setdefault(number, {})[peer] = bool(state["connected"])
-    quorum = _parsed(ring_output.quorum, said["quorum"]) or {}
+    quorum = _parsed(corosync.quorum, said["quorum"]) or {}
     seen.update(quorate=quorum.get("quorate"), ring_id=quorum.get("ring_id"))
     if writable:
         seen["writable"] = _writable(results["pve"])
@@ -209,11 +194,11 @@ def _local_link():
     Return the command that reads the link whose mode tells whether ``/etc/pve`` is writable, past the cache.
     """
     root = (__opts__.get("pve_corosync") or {}).get("root")
-    return ["stat", "--cached=never", "-c", "%f", ring_files.under(root, f"{ring_pmxcfs.BASE}/local")]
+    return ["stat", "--cached=never", "-c", "%f", files.under(root, f"{etc_pve.BASE}/local")]
 
 
 def _writable(result):
-    return result["rc"] == 0 and ring_pmxcfs.is_writable(int(result["out"], 16))
+    return result["rc"] == 0 and etc_pve.is_writable(int(result["out"], 16))
 
 
 def _parsed(parse, text):
@@ -223,7 +208,7 @@ def _parsed(parse, text):
     """
     try:
         return parse(text)
-    except ring_output.OutputError:
+    except corosync.OutputError:
         return None
 
 

@@ -2,7 +2,7 @@
 HA of Proxmox VE on this node: is its watchdog armed, and the ways to release it around a loss of quorum.
 
 Where pve-ha-manager is 5.1.3 or newer, HA is disarmed and armed for the whole cluster; else the LRMs of all
-nodes are stopped, then the CRMs. Which of the two a plan needs, if any, is decided by ``ring_ha.guard``;
+nodes are stopped, then the CRMs. Which of the two a plan needs, if any, is decided by ``cluster.ha.guard``;
 these functions carry it out, and wait for the effect. Nothing here ends or kills a process: an LRM that is
 killed resets its node.
 
@@ -19,20 +19,10 @@ import socket
 import time
 
 import salt.utils.path
+from pve_corosync.cluster import ha
+from pve_corosync.node import children, files
+from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_files
-    import ring_ha
-    import ring_output
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_files,
-        ring_ha,
-        ring_output,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +83,7 @@ def facts():
         "watchdog": watchdog,
         "disarm_supported": _disarm_supported(),
     }
-    found["state"] = ring_ha.describe(found)
+    found["state"] = ha.describe(found)
     return found
 
 
@@ -103,7 +93,7 @@ def status():
     values then.
 
     Returns ``{"quorate", "master", "fencing", "resource_mode", "lrms", "services", "configured", "armed",
-    "certain"}`` (see ``ring_output.ha_status``). Raises CommandExecutionError if the tool fails.
+    "certain"}`` (see ``tools.ha_status``). Raises CommandExecutionError if the tool fails.
 
     CLI Example:
 
@@ -111,12 +101,12 @@ def status():
 
         salt pve1 ha_manager.status
     """
-    result = ring_children.run(["ha-manager", "status"], timeout=STATUS_TIMEOUT)
+    result = children.run(["ha-manager", "status"], timeout=STATUS_TIMEOUT)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"ha-manager status: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"ha-manager status: {children.complaint(result)}")
     try:
-        return ring_output.ha_status(ring_children.text(result))
-    except ring_output.OutputError as exc:
+        return pve.ha_status(children.text(result))
+    except corosync.OutputError as exc:
         raise CommandExecutionError(str(exc)) from exc
 
 
@@ -225,7 +215,7 @@ def wait_released(timeout=120):
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _since(start):
@@ -260,7 +250,7 @@ def _cluster_files():
     except CommandExecutionError as exc:
         log.info("HA resources unknown: %s", exc)
         return None, None
-    return bool(ring_ha.resources(told[RESOURCES] or "")), told[status_file]
+    return bool(ha.resources(told[RESOURCES] or "")), told[status_file]
 
 
 def _own_name():
@@ -272,38 +262,34 @@ def _witnesses(watchdog, lrm_status, configured, units):
     Return what says that this node is armed.
     """
     found = [f"the watchdog is open ({ACTIVE})"] if watchdog else []
-    if ring_ha.lrm_active(lrm_status, time.time()):
+    if ha.lrm_active(lrm_status, time.time()):
         found.append("the LRM status in /etc/pve is active")
     # nothing can be armed where no service runs, or none has ever had anything to do
     if found or configured is False or not {"active", "activating", "deactivating"} & set(units.values()):
         return found
-    result = ring_children.run(["ha-manager", "status"], timeout=FACTS_STATUS_TIMEOUT)
+    result = children.run(["ha-manager", "status"], timeout=FACTS_STATUS_TIMEOUT)
     try:
-        told = ring_output.ha_status(
-            ring_children.text(result), "", 1 if result["rc"] is None else result["rc"]
-        )
-    except ring_output.OutputError as exc:
+        told = pve.ha_status(children.text(result), "", 1 if result["rc"] is None else result["rc"])
+    except corosync.OutputError as exc:
         log.info("ha-manager status: %s", exc)
         return found
-    return [f"ha-manager status: {text}" for text in ring_ha.holders(told, _own_name())]
+    return [f"ha-manager status: {text}" for text in ha.holders(told, _own_name())]
 
 
 def _disarm_supported():
-    result = ring_children.run(["dpkg-query", "-W", "-f", "${Version}", "pve-ha-manager"], timeout=5.0)
+    result = children.run(["dpkg-query", "-W", "-f", "${Version}", "pve-ha-manager"], timeout=5.0)
     if result["rc"] == 0 and result["out"].strip():
-        return ring_ha.disarm_supported(ring_children.text(result))
-    usage = ring_children.run(["ha-manager", "help"], timeout=STATUS_TIMEOUT)
-    return ring_ha.disarm_supported("", ring_children.text(usage) + ring_children.text(usage, "err"))
+        return ha.disarm_supported(children.text(result))
+    usage = children.run(["ha-manager", "help"], timeout=STATUS_TIMEOUT)
+    return ha.disarm_supported("", children.text(usage) + children.text(usage, "err"))
 
 
 def _crm_command(*arguments):
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(f"crm-command {arguments[0]} needs quorum: /etc/pve is not writable now")
-    result = ring_children.run(["ha-manager", "crm-command", *arguments], timeout=COMMAND_TIMEOUT)
+    result = children.run(["ha-manager", "crm-command", *arguments], timeout=COMMAND_TIMEOUT)
     if result["rc"] != 0:
-        raise CommandExecutionError(
-            f"ha-manager crm-command {arguments[0]}: {ring_children.complaint(result)}"
-        )
+        raise CommandExecutionError(f"ha-manager crm-command {arguments[0]}: {children.complaint(result)}")
     log.info("ha-manager crm-command %s sent", " ".join(arguments))
 
 

@@ -2,7 +2,7 @@
 Stop and start the two HA services of this node in a way that resets nobody.
 
 Part of the execution module ``ha_manager`` (Salt joins the files of one virtual name). Only for versions of
-pve-ha-manager that cannot disarm, and for a cluster without quorum: ``ring_ha.guard`` tells the order.
+pve-ha-manager that cannot disarm, and for a cluster without quorum: ``cluster.ha.guard`` tells the order.
 
 :depends: pve-ha-manager, pve_node, pmxcfs, systemd
 
@@ -14,14 +14,9 @@ import socket
 import time
 
 import salt.utils.path
+from pve_corosync.node import children, files
+from pve_corosync.tools import systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_files
-    import ring_units
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_children, ring_files, ring_units
 
 __virtualname__ = "ha_manager"
 
@@ -148,7 +143,7 @@ def _seconds(value):
 
 def _watchdog():
     root = (__opts__.get("pve_corosync") or {}).get("root")
-    return os.path.isdir(ring_files.under(root, ACTIVE))
+    return os.path.isdir(files.under(root, ACTIVE))
 
 
 def _state(unit):
@@ -195,7 +190,7 @@ def _stop(unit, timeout):
     end = start + _seconds(timeout)
     changed = _running(unit)
     if changed:
-        _systemctl(["stop", "--no-block", ring_units.full_name(unit)])
+        _systemctl(["stop", "--no-block", systemd.full_name(unit)])
     while _running(unit):
         if time.monotonic() >= end:
             raise CommandExecutionError(
@@ -210,7 +205,7 @@ def _start(unit, timeout):
     start = time.monotonic()
     changed = not _running(unit)
     if changed:
-        _systemctl(["start", ring_units.full_name(unit)], timeout=_seconds(timeout))
+        _systemctl(["start", systemd.full_name(unit)], timeout=_seconds(timeout))
     done = _outcome(unit, changed, start)
     if done["state"] != "active":
         raise CommandExecutionError(f"{unit} is {done['state']} after its start: see journalctl -u {unit}")
@@ -218,11 +213,9 @@ def _start(unit, timeout):
 
 
 def _systemctl(arguments, timeout=15.0):
-    result = ring_children.run(["systemctl", *arguments], timeout=timeout)
+    result = children.run(["systemctl", *arguments], timeout=timeout)
     if result["rc"] != 0:
-        raise CommandExecutionError(
-            f"systemctl {arguments[0]} {arguments[-1]}: {ring_children.complaint(result)}"
-        )
+        raise CommandExecutionError(f"systemctl {arguments[0]} {arguments[-1]}: {children.complaint(result)}")
 
 
 def _outcome(unit, changed, start):

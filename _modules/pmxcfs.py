@@ -19,24 +19,11 @@ import re
 import time
 
 import salt.utils.path
+from pve_corosync import conf as corosync_conf
+from pve_corosync.node import children, etc_pve, runs
+from pve_corosync.node import files as node_files
+from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_conf
-    import ring_files
-    import ring_output
-    import ring_pmxcfs
-    import ring_store
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_conf,
-        ring_files,
-        ring_output,
-        ring_pmxcfs,
-        ring_store,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +104,7 @@ def conf():
 
         salt 'pve*' pmxcfs.conf
     """
-    text = files(ring_pmxcfs.CONF)[ring_pmxcfs.CONF]
+    text = files(etc_pve.CONF)[etc_pve.CONF]
     return None if text is None else _described(text)
 
 
@@ -135,8 +122,8 @@ def members():
     if text is None:
         raise CommandExecutionError("/etc/pve/.members does not exist: is pmxcfs mounted?")
     try:
-        return ring_output.pmxcfs_members(text)
-    except ring_output.OutputError as exc:
+        return pve.pmxcfs_members(text)
+    except corosync.OutputError as exc:
         raise CommandExecutionError(str(exc)) from None
 
 
@@ -205,7 +192,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
         raise CommandExecutionError(
             "the new cluster file has no totem.config_version: every edit needs a higher one"
         )
-    now = files(ring_pmxcfs.CONF)[ring_pmxcfs.CONF]
+    now = files(etc_pve.CONF)[etc_pve.CONF]
     answer = {
         "changed": False,
         "version": told["version"],
@@ -226,7 +213,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
             "do": "write",
             "data": base64.b64encode(data).decode(),
             "expected": None if now is None else base64.b64encode(_bytes(now)).decode(),
-            "lock_file": _path(ring_pmxcfs.PVECM_LOCK),
+            "lock_file": _path(etc_pve.PVECM_LOCK),
             # so that a lock that is held is named before the whole write is late
             "lock_wait": min(10.0, left / 3),
         },
@@ -238,7 +225,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _may_be_read(name):
@@ -252,20 +239,20 @@ def _may_be_read(name):
 
 def _seconds(value, what):
     try:
-        return ring_store.checked_seconds(value, what)
-    except ring_store.BadArgument as exc:
+        return runs.checked_seconds(value, what)
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
 
 
 def _bytes(text):
     try:
-        return ring_store.checked_conf(text)
-    except ring_store.BadArgument as exc:
+        return runs.checked_conf(text)
+    except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
 
 
 def _described(text):
-    return {"version": ring_store.version_of(text), "sha256": ring_files.sha256(_bytes(text)), "text": text}
+    return {"version": runs.version_of(text), "sha256": node_files.sha256(_bytes(text)), "text": text}
 
 
 def _refuse_older(now, version):
@@ -274,7 +261,7 @@ def _refuse_older(now, version):
     """
     if now is None:
         return
-    present = max(ring_store.version_of(now) or 0, ring_conf.pmxcfs_version(_bytes(now)) or 0)
+    present = max(runs.version_of(now) or 0, corosync_conf.pmxcfs_version(_bytes(now)) or 0)
     if version <= present:
         raise CommandExecutionError(
             f"/etc/pve/corosync.conf has version {present} already, and other bytes than the new file with"
@@ -283,9 +270,9 @@ def _refuse_older(now, version):
 
 
 def _backup(text):
-    folder = _path(f"{ring_files.STATE_DIR}/backups")
+    folder = _path(f"{node_files.STATE_DIR}/backups")
     try:
-        return ring_files.keep_backup(folder, "corosync.conf.cluster", _bytes(text))
+        return node_files.keep_backup(folder, "corosync.conf.cluster", _bytes(text))
     except OSError as exc:
         raise CommandExecutionError(
             f"{folder}: no backup of the cluster file could be kept, so it stays: {exc}"
@@ -294,10 +281,10 @@ def _backup(text):
 
 def _request(request, timeout):
     """
-    Have a child process answer a request; see ring_pmxcfs.
+    Have a child process answer a request; see node.etc_pve.
     """
-    request["base"] = _path(ring_pmxcfs.BASE)
-    result = ring_children.run(ring_pmxcfs.command(), timeout=timeout, data=json.dumps(request).encode())
+    request["base"] = _path(etc_pve.BASE)
+    result = children.run(etc_pve.command(), timeout=timeout, data=json.dumps(request).encode())
     if result["late"]:
         text = (
             f"/etc/pve did not answer within {timeout:g} s: see journalctl -u pve-cluster (a resync may hang)"
@@ -308,7 +295,7 @@ def _request(request, timeout):
     try:
         answer = json.loads(result["out"])
     except ValueError:
-        raise CommandExecutionError(f"reading /etc/pve failed: {ring_children.complaint(result)}") from None
+        raise CommandExecutionError(f"reading /etc/pve failed: {children.complaint(result)}") from None
     if not answer["ok"]:
         raise CommandExecutionError(answer["error"])
     return answer
@@ -319,14 +306,14 @@ def _state():
     Return ``{"mounted", "writable"}``, None if it hangs; ``--cached=never`` goes round the attribute cache of
     1 s.
     """
-    link = _path(f"{ring_pmxcfs.BASE}/local")
-    result = ring_children.run(["stat", "--cached=never", "-c", "%f", link], timeout=READ_TIMEOUT)
+    link = _path(f"{etc_pve.BASE}/local")
+    result = children.run(["stat", "--cached=never", "-c", "%f", link], timeout=READ_TIMEOUT)
     if result["late"]:
         return None
     if result["rc"]:
         return {"mounted": False, "writable": False}
     mode = int(result["out"], 16)
-    return {"mounted": ring_pmxcfs.is_link(mode), "writable": ring_pmxcfs.is_writable(mode)}
+    return {"mounted": etc_pve.is_link(mode), "writable": etc_pve.is_writable(mode)}
 
 
 def _why_not_writable(now):

@@ -26,16 +26,9 @@ try:
 except ImportError:
     HAS_CRYPTOGRAPHY = False
 
-try:
-    import ring_addr
-    import ring_files
-    import ring_known_hosts
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_addr,
-        ring_files,
-        ring_known_hosts,
-    )
+from pve_corosync import addresses
+from pve_corosync.node import files as node_files
+from pve_corosync.tools import known_hosts
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +66,7 @@ def facts(address=None):
         salt 'pve*' pve_certs.facts
     """
     node, nodes, known = _cluster()
-    address = ring_addr.canonical(address) if address else known
+    address = addresses.canonical(address) if address else known
     names = {peer: f"nodes/{peer}/ssh_known_hosts" for peer in nodes}
     pem = f"nodes/{node}/pve-ssl.pem"
     files = __salt__["pmxcfs.files"](pem, *names.values())
@@ -86,7 +79,7 @@ def facts(address=None):
         "damaged": damaged,
         "host_key": own,
         "known_hosts": {
-            peer: ring_known_hosts.check(peer, files[name], own if peer == node else None)
+            peer: known_hosts.check(peer, files[name], own if peer == node else None)
             for peer, name in names.items()
         },
     }
@@ -136,7 +129,7 @@ def update(force=None):
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _cluster():
@@ -147,12 +140,12 @@ def _cluster():
     node = told.get("nodename") or socket.gethostname().split(".")[0]
     nodes = told.get("nodelist") or {}
     address = (nodes.get(node) or {}).get("ip")
-    return node, sorted(set(nodes) | {node}), ring_addr.canonical(address) if address else None
+    return node, sorted(set(nodes) | {node}), addresses.canonical(address) if address else None
 
 
 def _host_key():
-    data = ring_files.read(_path(HOST_KEY))
-    return ring_known_hosts.public_key(data.decode("latin-1")) if data else None
+    data = node_files.read(_path(HOST_KEY))
+    return known_hosts.public_key(data.decode("latin-1")) if data else None
 
 
 def _certificate(text, node, address):

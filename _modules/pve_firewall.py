@@ -1,9 +1,9 @@
 """
 The firewall between the nodes: corosync's UDP ports and ssh open to peers, closed to everyone else.
 
-Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`ring_firewall`); where it is
-off, a table of nftables of our own does it (:mod:`ring_nft`), kept in ``/etc/pve-corosync/firewall.nft`` and
-loaded at boot by a unit.
+Where PVE's own firewall is on, its ``cluster.fw`` gets rules and sets (:mod:`.tools.cluster_fw`); where it is
+off, a table of nftables of our own does it (:mod:`.tools.nft`), kept in
+``/etc/pve-corosync/firewall.nft`` and loaded at boot by a unit.
 
 :depends: nftables or pve-firewall, pmxcfs, pve_node
 :configuration: ``pve_corosync: {root: /some/dir}`` in the minion
@@ -21,28 +21,11 @@ import socket
 import time
 
 import salt.utils.path
+from pve_corosync import link_options
+from pve_corosync.node import children, etc_pve, etc_pve_file, files
+from pve_corosync.pillar import layouts
+from pve_corosync.tools import cluster_fw, nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_files
-    import ring_firewall
-    import ring_layout
-    import ring_nft
-    import ring_options
-    import ring_pmxcfs
-    import ring_pmxcfs_file
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_files,
-        ring_firewall,
-        ring_layout,
-        ring_nft,
-        ring_options,
-        ring_pmxcfs,
-        ring_pmxcfs_file,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -78,21 +61,19 @@ def state():
 
         salt 'pve*' pve_firewall.state
     """
-    units = __salt__["pve_node.units"](["pve-firewall", ring_nft.UNIT])
+    units = __salt__["pve_node.units"](["pve-firewall", nft.UNIT])
     service = units.get("pve-firewall") or {}
     found = _cluster_fw()
-    told = ring_firewall.options(found or b"")
+    told = cluster_fw.options(found or b"")
     listing = _nft_listing()
     return {
         "backend": "pve-firewall" if told["enabled"] and service.get("active") else "nftables",
         "cluster_fw": None if found is None else told,
         "service": service.get("state") or "not-found",
-        "nft": ring_nft.listed(listing),
-        "dropped": ring_nft.counters(listing),
-        "persistent": os.path.exists(_path(ring_nft.NFT_FILE)) and os.path.lexists(_wanted_link()),
-        "findings": ring_firewall.notes(
-            told, bool(service.get("active")), told["enabled"] and _host_uses_nft()
-        ),
+        "nft": nft.listed(listing),
+        "dropped": nft.counters(listing),
+        "persistent": os.path.exists(_path(nft.NFT_FILE)) and os.path.lexists(_wanted_link()),
+        "findings": cluster_fw.notes(told, bool(service.get("active")), told["enabled"] and _host_uses_nft()),
     }
 
 
@@ -155,7 +136,7 @@ def apply(networks=None, management=None, ssh=None, test=False, ports=None):
                 done["notes"].append("the table of nftables was removed: PVE's firewall is on now")
         else:
             done = _apply_nft(networks, management, ssh, ports, now, test)
-    except ring_firewall.FirewallError as exc:
+    except cluster_fw.FirewallError as exc:
         raise SaltInvocationError(str(exc)) from exc
     if ssh == "peers" and management is None:
         done["notes"].append(
@@ -184,37 +165,37 @@ def remove(test=False):
     """
     removed = []
     old = _cluster_fw()
-    new = None if old is None else ring_firewall.remove(old)
+    new = None if old is None else cluster_fw.remove(old)
     if new != old:
         removed.append(CLUSTER_FW)
         if not test:
             _write_cluster_fw(old, new or None)
-    if os.path.exists(_path(ring_nft.NFT_FILE)) or ring_nft.listed(_nft_listing()):
-        removed += [ring_nft.NFT_FILE, ring_nft.UNIT, f"table {ring_nft.FAMILY} {ring_nft.TABLE}"]
+    if os.path.exists(_path(nft.NFT_FILE)) or nft.listed(_nft_listing()):
+        removed += [nft.NFT_FILE, nft.UNIT, f"table {nft.FAMILY} {nft.TABLE}"]
         if not test:
             _remove_nft()
     return {"changed": bool(removed), "removed": removed}
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _from_pillar():
     try:
-        cluster = ring_layout.load(__pillar__.get("corosync"))
-    except ring_layout.LayoutError as exc:
+        cluster = layouts.load(__pillar__.get("corosync"))
+    except layouts.LayoutError as exc:
         raise SaltInvocationError(str(exc)) from exc
     ports = {
-        ring_options.port(number, link["options"])
+        link_options.port(number, link["options"])
         for layout in cluster["layouts"].values()
         for number, link in layout["links"].items()
     }
-    return ring_layout.networks_of(cluster), cluster["firewall"], sorted(ports)
+    return layouts.networks_of(cluster), cluster["firewall"], sorted(ports)
 
 
 def _wanted_link():
-    return _path(f"{UNIT_FOLDER}/multi-user.target.wants/{ring_nft.UNIT}")
+    return _path(f"{UNIT_FOLDER}/multi-user.target.wants/{nft.UNIT}")
 
 
 def _cluster_fw():
@@ -247,7 +228,7 @@ def _diff(old, new, name):
 
 def _apply_cluster_fw(networks, management, ports, closed, test):
     old = _cluster_fw()
-    new = ring_firewall.cluster_fw(old or b"", networks, management, ports, closed)
+    new = cluster_fw.cluster_fw(old or b"", networks, management, ports, closed)
     done = {
         "changed": new != old,
         "diff": _diff(old, new, CLUSTER_FW),
@@ -259,7 +240,7 @@ def _apply_cluster_fw(networks, management, ports, closed, test):
         _write_cluster_fw(old, new)
     if not test:
         done["seen"] = {
-            "cluster_fw": ring_firewall.options(_cluster_fw() or b""),
+            "cluster_fw": cluster_fw.options(_cluster_fw() or b""),
             "service": _wait_pve_firewall(),
         }
     return done
@@ -267,20 +248,20 @@ def _apply_cluster_fw(networks, management, ports, closed, test):
 
 def _write_cluster_fw(old, new):
     if old is not None:
-        ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "cluster.fw", old)
+        files.keep_backup(_path(f"{files.STATE_DIR}/backups"), "cluster.fw", old)
     coded = [None if data is None else base64.b64encode(data).decode() for data in (new, old)]
     request = {
         "name": CLUSTER_FW,
         "data": coded[0],
         "expected": coded[1],
         "lock": LOCK,
-        "base": _path(ring_pmxcfs.BASE),
+        "base": _path(etc_pve.BASE),
     }
-    result = ring_children.run(ring_pmxcfs_file.command(), timeout=30.0, data=json.dumps(request).encode())
+    result = children.run(etc_pve_file.command(), timeout=30.0, data=json.dumps(request).encode())
     try:
         answer = json.loads(result["out"])
     except ValueError:
-        raise CommandExecutionError(f"writing {CLUSTER_FW}: {ring_children.complaint(result)}") from None
+        raise CommandExecutionError(f"writing {CLUSTER_FW}: {children.complaint(result)}") from None
     if not answer["ok"]:
         raise CommandExecutionError(answer["error"])
     log.info("%s replaced", CLUSTER_FW)
@@ -292,28 +273,28 @@ def _wait_pve_firewall():
     """
     end = time.monotonic() + SETTLE
     while True:
-        result = ring_children.run(["pve-firewall", "status"], timeout=15.0)
-        said = ring_children.complaint(result)
+        result = children.run(["pve-firewall", "status"], timeout=15.0)
+        said = children.complaint(result)
         if "pending" not in said or time.monotonic() >= end:
             return said
         time.sleep(1.0)
 
 
 def _nft_listing():
-    result = ring_children.run(["nft", "-j", "list", "table", ring_nft.FAMILY, ring_nft.TABLE], timeout=10.0)
-    return ring_children.text(result) if result["rc"] == 0 else ""
+    result = children.run(["nft", "-j", "list", "table", nft.FAMILY, nft.TABLE], timeout=10.0)
+    return children.text(result) if result["rc"] == 0 else ""
 
 
 def _apply_nft(networks, management, ssh, ports, now, test):
     peers = [address for nodes in networks.values() for address in nodes.values()]
     ssh = "open" if management is None and ssh == "peers" else ssh
-    wanted = ring_nft.wanted(peers, management or [], ssh, ports)
-    text = ring_nft.text(peers, management or [], ssh, ports).encode()
-    path = _path(ring_nft.NFT_FILE)
-    old = ring_files.read(path)
+    wanted = nft.wanted(peers, management or [], ssh, ports)
+    text = nft.text(peers, management or [], ssh, ports).encode()
+    path = _path(nft.NFT_FILE)
+    old = files.read(path)
     done = {
         "changed": old != text or now["nft"] != wanted or not now["persistent"],
-        "diff": _diff(old, text, ring_nft.NFT_FILE),
+        "diff": _diff(old, text, nft.NFT_FILE),
         "management": wanted["management"],
         "ssh": ssh,
         "seen": None,
@@ -323,7 +304,7 @@ def _apply_nft(networks, management, ssh, ports, now, test):
         return done
     if done["changed"]:
         _load_nft(path, old, text)
-    done["seen"] = ring_nft.listed(_nft_listing())
+    done["seen"] = nft.listed(_nft_listing())
     if done["seen"] != wanted:
         raise CommandExecutionError(f"nft holds {done['seen']} and not {wanted} after it was loaded")
     return done
@@ -336,39 +317,39 @@ def _load_nft(path, old, text):
     """
     _nft(["-c", "-f", "-"], text)
     _nft(["-f", "-"], text)
-    ring_files.ensure_folder(os.path.dirname(path), 0o755)
+    files.ensure_folder(os.path.dirname(path), 0o755)
     if old is not None and old != text:
-        ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "firewall.nft", old)
-    ring_files.replace(path, text, mode=0o644)
-    unit = _path(f"{UNIT_FOLDER}/{ring_nft.UNIT}")
-    wanted = ring_nft.unit(salt.utils.path.which("nft") or "/usr/sbin/nft", ring_nft.NFT_FILE).encode()
-    if ring_files.read(unit) != wanted:
-        ring_files.replace(unit, wanted, mode=0o644)
+        files.keep_backup(_path(f"{files.STATE_DIR}/backups"), "firewall.nft", old)
+    files.replace(path, text, mode=0o644)
+    unit = _path(f"{UNIT_FOLDER}/{nft.UNIT}")
+    wanted = nft.unit(salt.utils.path.which("nft") or "/usr/sbin/nft", nft.NFT_FILE).encode()
+    if files.read(unit) != wanted:
+        files.replace(unit, wanted, mode=0o644)
         _systemctl("daemon-reload")
-    _systemctl("enable", "--now", ring_nft.UNIT)
-    log.info("nftables table %s loaded and kept in %s", ring_nft.TABLE, path)
+    _systemctl("enable", "--now", nft.UNIT)
+    log.info("nftables table %s loaded and kept in %s", nft.TABLE, path)
 
 
 def _remove_nft():
-    if os.path.exists(_path(f"{UNIT_FOLDER}/{ring_nft.UNIT}")):
-        _systemctl("disable", "--now", ring_nft.UNIT)
-        os.unlink(_path(f"{UNIT_FOLDER}/{ring_nft.UNIT}"))
+    if os.path.exists(_path(f"{UNIT_FOLDER}/{nft.UNIT}")):
+        _systemctl("disable", "--now", nft.UNIT)
+        os.unlink(_path(f"{UNIT_FOLDER}/{nft.UNIT}"))
         _systemctl("daemon-reload")
-    _nft(["-f", "-"], ring_nft.removal().encode())
-    if os.path.exists(_path(ring_nft.NFT_FILE)):
-        os.unlink(_path(ring_nft.NFT_FILE))
-    folder = os.path.dirname(_path(ring_nft.NFT_FILE))
+    _nft(["-f", "-"], nft.removal().encode())
+    if os.path.exists(_path(nft.NFT_FILE)):
+        os.unlink(_path(nft.NFT_FILE))
+    folder = os.path.dirname(_path(nft.NFT_FILE))
     if os.path.isdir(folder) and not os.listdir(folder):
         os.rmdir(folder)
 
 
 def _nft(arguments, data):
-    result = ring_children.run(["nft", *arguments], timeout=10.0, data=data)
+    result = children.run(["nft", *arguments], timeout=10.0, data=data)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"nft {' '.join(arguments)}: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"nft {' '.join(arguments)}: {children.complaint(result)}")
 
 
 def _systemctl(*arguments):
-    result = ring_children.run(["systemctl", *arguments], timeout=30.0)
+    result = children.run(["systemctl", *arguments], timeout=30.0)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"systemctl {' '.join(arguments)}: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"systemctl {' '.join(arguments)}: {children.complaint(result)}")

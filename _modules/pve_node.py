@@ -22,20 +22,10 @@ import stat
 import time
 
 import salt.utils.path
+from pve_corosync import addresses as ip
+from pve_corosync.node import children, files
+from pve_corosync.tools import hosts
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_addr
-    import ring_children
-    import ring_files
-    import ring_hosts
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_addr,
-        ring_children,
-        ring_files,
-        ring_hosts,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +75,10 @@ def names(addresses, test=False):
         )
     interface = _interface_of(wanted[name])
     path = os.path.realpath(_path(HOSTS))
-    old = ring_files.read(path)
+    old = files.read(path)
     try:
-        new = ring_hosts.move(old or b"", wanted)
-    except ring_hosts.HostsError as exc:
+        new = hosts.move(old or b"", wanted)
+    except hosts.HostsError as exc:
         raise SaltInvocationError(f"{HOSTS} stays as it is: {exc}") from exc
     answer = {
         "changed": new != old,
@@ -124,11 +114,11 @@ def resolve(name):
 
         salt 'pve*' pve_node.resolve pve2
     """
-    result = ring_children.run(["getent", "ahosts", name], timeout=RESOLVE_TIMEOUT)
+    result = children.run(["getent", "ahosts", name], timeout=RESOLVE_TIMEOUT)
     found = []
-    for line in ring_children.text(result).splitlines():
+    for line in children.text(result).splitlines():
         address = line.split()[0] if line.split() else ""
-        if ring_addr.parse(address) is not None and address not in found:
+        if ip.parse(address) is not None and address not in found:
             found.append(address)
     if not found:
         why = "no answer within 8 s" if result["late"] else f"getent ended with {result['rc']}"
@@ -220,12 +210,12 @@ def restart_pve_cluster(address, timeout=60, always=False):
     _refuse_restart()
     start = time.monotonic()
     end = start + _seconds(timeout)
-    result = ring_children.run(["systemctl", "restart", "pve-cluster.service"], timeout=end - start)
+    result = children.run(["systemctl", "restart", "pve-cluster.service"], timeout=end - start)
     answer.update(changed=True)
     answer["seconds"]["restart"] = _since(start)
     if result["rc"] != 0:
         raise CommandExecutionError(
-            f"pve-cluster did not start again: {ring_children.complaint(result)}; {_journal()}"
+            f"pve-cluster did not start again: {children.complaint(result)}; {_journal()}"
         )
     answer["seen"] = _gate(wanted, start, end, answer["seconds"])
     log.info("pve-cluster restarted, %s is at %s in .members", name, wanted[name])
@@ -233,7 +223,7 @@ def restart_pve_cluster(address, timeout=60, always=False):
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _own_name():
@@ -261,15 +251,15 @@ def _checked_addresses(addresses):
         )
     wrong = []
     for name, address in addresses.items():
-        if ring_addr.parse(address) is None:
+        if ip.parse(address) is None:
             wrong.append(f"{name}: {address!r} is no IP address")
-        elif ring_addr.unusable(address):
+        elif ip.unusable(address):
             wrong.append(
-                f"{name}: {address} is a {ring_addr.unusable(address)} address, which no other node reaches"
+                f"{name}: {address} is a {ip.unusable(address)} address, which no other node reaches"
             )
     if wrong:
         raise SaltInvocationError("addresses: " + "; ".join(wrong))
-    return {str(name): ring_addr.canonical(address) for name, address in addresses.items()}
+    return {str(name): ip.canonical(address) for name, address in addresses.items()}
 
 
 def _interface_of(address):
@@ -288,7 +278,7 @@ def _check_own_name(name, wanted):
     loopback.
     """
     found = resolve(name)
-    usable = [ring_addr.canonical(address) for address in found if ring_addr.unusable(address) != "loopback"]
+    usable = [ip.canonical(address) for address in found if ip.unusable(address) != "loopback"]
     if not usable:
         raise CommandExecutionError(
             f"{name} resolves to {', '.join(found)} only: pmxcfs does not start with loopback"
@@ -305,7 +295,7 @@ def _replace_hosts(path, old, new):
     backup = None
     try:
         if old is not None:
-            backup = ring_files.keep_backup(_path(f"{ring_files.STATE_DIR}/backups"), "hosts", old)
+            backup = files.keep_backup(_path(f"{files.STATE_DIR}/backups"), "hosts", old)
         _write_hosts(path, new)
     except OSError as exc:
         raise CommandExecutionError(f"{path} could not be replaced and is as it was: {exc}") from exc
@@ -318,7 +308,7 @@ def _write_hosts(path, data):
     if os.path.exists(path):
         was = os.stat(path)
         mode, owner = stat.S_IMODE(was.st_mode), (was.st_uid, was.st_gid)
-    ring_files.replace(path, data, mode=mode)
+    files.replace(path, data, mode=mode)
     if owner != (0, 0):
         os.chown(path, *owner)
 
@@ -365,7 +355,7 @@ def _look_members(wanted):
         told = _node_addresses(__salt__["pmxcfs.members"]())
     except CommandExecutionError as exc:  # in the middle of its restart
         return {}, [str(exc)]
-    seen = {name: ring_addr.canonical(told[name]) if told.get(name) else None for name in wanted}
+    seen = {name: ip.canonical(told[name]) if told.get(name) else None for name in wanted}
     return seen, [
         f".members has {seen[name] or 'no address'} for {name}, {address} wanted"
         for name, address in wanted.items()
@@ -419,8 +409,8 @@ def _gate(wanted, start, end, seconds):
 
 
 def _journal():
-    result = ring_children.run(
+    result = children.run(
         ["journalctl", "-u", "pve-cluster", "-n", "5", "-o", "cat", "--no-pager"], timeout=5.0
     )
-    said = " | ".join(ring_children.text(result).split("\n")).strip(" |")
+    said = " | ".join(children.text(result).split("\n")).strip(" |")
     return f"its journal ends with: {said}" if said else "see journalctl -u pve-cluster"

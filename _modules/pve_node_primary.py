@@ -17,29 +17,17 @@ import os
 import time
 
 import salt.utils.path
+from pve_corosync.node import files, locks
+from pve_corosync.pillar import layouts
+from pve_corosync.run import alone, outcomes
 from salt.exceptions import CommandExecutionError
-
-try:
-    import ring_alone
-    import ring_files
-    import ring_hold
-    import ring_layout
-    import ring_run
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_alone,
-        ring_files,
-        ring_hold,
-        ring_layout,
-        ring_run,
-    )
 
 __virtualname__ = "pve_node"
 
 WAIT = 300
 REFRESHED = "refreshed"
 #: a certificate was asked for, and the services have not been reloaded since.
-DUE = f"{ring_files.STATE_DIR}/services-due"
+DUE = f"{files.STATE_DIR}/services-due"
 
 
 def __virtual__():
@@ -135,7 +123,7 @@ def hold_trust(layout=None, test=False):
     wanted = _order(layout) if test and __pillar__.get("corosync") else None
     facts = __salt__["pve_certs.facts"](wanted.layout["primary"]["addresses"][wanted.own] if wanted else None)
     wrong = _own_problems(facts)
-    mark = ring_files.under(_root(), DUE)
+    mark = files.under(_root(), DUE)
     due = os.path.exists(mark)
     changes = {"problems": {"old": wrong, "new": []}} if wrong else {}
     if due or any(text.startswith("certificate") for text in wrong):
@@ -145,8 +133,8 @@ def hold_trust(layout=None, test=False):
     done, failed = {}, ""
     try:
         if wrong:
-            ring_files.ensure_folder(os.path.dirname(mark))
-            ring_files.replace(mark, b"pveproxy is to be reloaded\n")
+            files.ensure_folder(os.path.dirname(mark))
+            files.replace(mark, b"pveproxy is to be reloaded\n")
             told = __salt__["pve_certs.update"]()
             done["problems"] = changes["problems"]
             if told["changed"]:
@@ -181,14 +169,14 @@ def _move(order, addresses, changes, done, wait):
     run = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     holder = {"node": order.own, "what": "primary network", "run": run}
     try:
-        with ring_hold.Lock(holder, wait, _root()):
+        with locks.Lock(holder, wait, _root()):
             if "hosts" in changes:
                 __salt__["pve_node.names"](addresses)
                 done["hosts"] = changes["hosts"]
             if "members" in changes:
                 __salt__["pve_node.restart_pve_cluster"](changes["members"]["new"])
                 done["members"] = changes["members"]
-    except (ring_hold.Held, ring_hold.LockError) as exc:
+    except (locks.Held, locks.LockError) as exc:
         raise CommandExecutionError(f"{exc}; nothing was changed") from exc
 
 
@@ -197,8 +185,8 @@ def _root():
 
 
 def _order(layout):
-    pillar = ring_layout.plain(__pillar__.get("corosync"))
+    pillar = layouts.plain(__pillar__.get("corosync"))
     try:
-        return ring_alone.Order(pillar, __opts__.get("id"), __salt__["corosync.node_name"](), layout)
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+        return alone.Order(pillar, __opts__.get("id"), __salt__["corosync.node_name"](), layout)
+    except (outcomes.RunError, layouts.LayoutError) as exc:
         raise CommandExecutionError(str(exc)) from exc

@@ -11,26 +11,11 @@ Part of the execution module ``pve_node`` (Salt joins the files of one virtual n
 import os
 
 import salt.utils.path
+from pve_corosync import addresses as ip
+from pve_corosync.node import children, files
+from pve_corosync.run import phases
+from pve_corosync.tools import corosync, datacenter, systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_addr
-    import ring_children
-    import ring_datacenter
-    import ring_files
-    import ring_output
-    import ring_phases
-    import ring_units
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_addr,
-        ring_children,
-        ring_datacenter,
-        ring_files,
-        ring_output,
-        ring_phases,
-        ring_units,
-    )
 
 __virtualname__ = "pve_node"
 
@@ -38,7 +23,7 @@ __virtualname__ = "pve_node"
 #: keeps the rules; its stop, so a restart too, takes them away (pve-firewall.service).
 FIREWALL = "pve-firewall"
 #: which start of pve-cluster pve-firewall has looked at since.
-STAMP = f"{ring_files.STATE_DIR}/services-looked.json"
+STAMP = f"{files.STATE_DIR}/services-looked.json"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 #: look .members up at each request by themselves; reloaded so that their open connections go too.
 RELOADED = ("pvestatd", "pvedaemon", "pveproxy")
@@ -108,9 +93,9 @@ def services_due():
 
         salt 'pve*' pve_node.services_due
     """
-    told = ring_files.read_json(_path(STAMP)) or {}
+    told = files.read_json(_path(STAMP)) or {}
     looked = told.get("pve_cluster") if told.get("boot") == _boot() else None
-    return ring_phases.services_due(units(["pve-cluster", FIREWALL]), looked)
+    return phases.services_due(units(["pve-cluster", FIREWALL]), looked)
 
 
 def tasks():
@@ -130,7 +115,7 @@ def tasks():
             continue
         try:
             with open(os.path.join(base, entry, "cmdline"), "rb") as file:
-                upid = ring_units.task(file.read())
+                upid = systemd.task(file.read())
         except OSError:  # it ended between the listing and now
             continue
         if upid:
@@ -156,10 +141,10 @@ def units(names):
     """
     if not isinstance(names, (list, tuple)) or not names or any(str(name).startswith("-") for name in names):
         raise SaltInvocationError(f"names {names!r}: a list of unit names is needed")
-    result = ring_children.run(ring_units.command([str(name) for name in names]), timeout=10.0)
+    result = children.run(systemd.command([str(name) for name in names]), timeout=10.0)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"systemctl show: {ring_children.complaint(result)}")
-    return ring_units.show(ring_children.text(result))
+        raise CommandExecutionError(f"systemctl show: {children.complaint(result)}")
+    return systemd.show(children.text(result))
 
 
 def addresses(up=False):
@@ -175,11 +160,11 @@ def addresses(up=False):
 
         salt 'pve*' pve_node.addresses
     """
-    result = ring_children.run(["ip", "-j", "address", "show"] + ["up"] * bool(up), timeout=5.0)
+    result = children.run(["ip", "-j", "address", "show"] + ["up"] * bool(up), timeout=5.0)
     try:
-        return ring_output.ip_addresses(ring_children.text(result))
-    except ring_output.OutputError as exc:
-        raise CommandExecutionError(f"{exc}; {ring_children.complaint(result)}") from exc
+        return corosync.ip_addresses(children.text(result))
+    except corosync.OutputError as exc:
+        raise CommandExecutionError(f"{exc}; {children.complaint(result)}") from exc
 
 
 def migration_network(primary=None):
@@ -201,31 +186,31 @@ def migration_network(primary=None):
         salt 'pve*' pve_node.migration_network 198.51.100.10
     """
     text = __salt__["pmxcfs.files"]("datacenter.cfg")["datacenter.cfg"] or ""
-    told = ring_datacenter.parse(text)
+    told = datacenter.parse(text)
     found = addresses(up=True)
     used = {}
-    problems = ring_datacenter.check(told, found, ring_addr.canonical(primary) if primary else None)
+    problems = datacenter.check(told, found, ip.canonical(primary) if primary else None)
     bad = {problem["data"]["network"] for problem in problems if problem["code"] == "datacenter-network-bad"}
-    for network, users in ring_datacenter.networks(told).items():
-        own = [] if network in bad else ring_datacenter.matching(found, network)
+    for network, users in datacenter.networks(told).items():
+        own = [] if network in bad else datacenter.matching(found, network)
         used[network] = {"used_by": users, "addresses": own}
     return {"set": told, "networks": used, "problems": problems}
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _boot():
-    return (ring_files.read(_path(BOOT_ID)) or b"").decode("latin-1").strip()
+    return (files.read(_path(BOOT_ID)) or b"").decode("latin-1").strip()
 
 
 def _stamp(cluster):
     """
     Note the start of pve-cluster that was looked at; systemd counts it from boot.
     """
-    ring_files.ensure_folder(_path(ring_files.STATE_DIR))
-    ring_files.write_json(_path(STAMP), {"boot": _boot(), "pve_cluster": cluster.get("since", 0)})
+    files.ensure_folder(_path(files.STATE_DIR))
+    files.write_json(_path(STAMP), {"boot": _boot(), "pve_cluster": cluster.get("since", 0)})
 
 
 def _refresh(name, unit, writable):
@@ -244,9 +229,9 @@ def _refresh(name, unit, writable):
         why = "cannot reload, and a restart would kill the tasks that run in it"
     if why:
         return {"done": "left alone", "why": why}
-    command = ["systemctl", "reload-or-restart", ring_units.full_name(name)]
-    result = ring_children.run(command, timeout=60.0)
+    command = ["systemctl", "reload-or-restart", systemd.full_name(name)]
+    result = children.run(command, timeout=60.0)
     return {
         "done": "reloaded" if unit["can_reload"] else "restarted",
-        "why": "" if result["rc"] == 0 else ring_children.complaint(result),
+        "why": "" if result["rc"] == 0 else children.complaint(result),
     }

@@ -15,13 +15,8 @@ import select
 import socket
 import time
 
+from pve_corosync.node import children, probe
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_probe
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_children, ring_probe
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +33,7 @@ def __virtual__():
     return __virtualname__
 
 
-def exchange(txn, local, peers, port, seconds=ring_probe.WINDOW):
+def exchange(txn, local, peers, port, seconds=probe.WINDOW):
     """
     Exchange packets with the peers on one port, and return what arrived.
 
@@ -80,7 +75,7 @@ def exchange(txn, local, peers, port, seconds=ring_probe.WINDOW):
     return line.answer
 
 
-def links(txn, links, seconds=ring_probe.WINDOW):  # pylint: disable=redefined-outer-name
+def links(txn, links, seconds=probe.WINDOW):  # pylint: disable=redefined-outer-name
     """
     Exchange packets on several links at once, with all other nodes of each.
 
@@ -141,7 +136,7 @@ class _Line:
                 raise CommandExecutionError(f"UDP {port} on {local} cannot be used: {exc.strerror}") from exc
             self.answer["busy"] = _owner(local, port)
             return
-        self.session = ring_probe.Session(txn, peers, mtu, version)
+        self.session = probe.Session(txn, peers, mtu, version)
 
     def close(self, seconds):
         """
@@ -196,11 +191,11 @@ def _interface_mtus():
     """
     Return ``{address: MTU of its interface}`` of this node.
     """
-    result = ring_children.run(["ip", "-j", "address", "show"], timeout=5.0)
+    result = children.run(["ip", "-j", "address", "show"], timeout=5.0)
     try:
         rows = json.loads(result["out"] or b"[]")
     except ValueError:
-        raise CommandExecutionError(f"ip address show: {ring_children.complaint(result)}") from None
+        raise CommandExecutionError(f"ip address show: {children.complaint(result)}") from None
     return {
         str(ipaddress.ip_address(info["local"])): int(row["mtu"])
         for row in rows
@@ -218,8 +213,8 @@ def _probe_mode(sock, version):
 
 
 def _owner(address, port):
-    result = ring_children.run(["ss", "-Hunap", "sport", "=", f":{port}"], timeout=5.0)
-    for line in ring_children.text(result).splitlines():
+    result = children.run(["ss", "-Hunap", "sport", "=", f":{port}"], timeout=5.0)
+    for line in children.text(result).splitlines():
         if (
             f"{address}:{port}" in line
             or f"[{address}]:{port}" in line
@@ -257,7 +252,7 @@ def _converse(lines, end):
                 _send(line.sock, data, (line.peers[name], line.port))
         wake = min(line.session.wake() for line in lines)
         pause = max(0, min(wake, end) - time.monotonic_ns()) / 1e9
-        readable = select.select([line.sock for line in lines], [], [], min(pause, ring_probe.PING_EVERY))[0]
+        readable = select.select([line.sock for line in lines], [], [], min(pause, probe.PING_EVERY))[0]
         for line in lines:
             if line.sock in readable:
                 _answer_all(line.sock, line.session, line.names, line.port)

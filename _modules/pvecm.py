@@ -20,13 +20,9 @@ import hashlib
 import socket
 
 import salt.utils.path
+from pve_corosync.node import children
+from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError
-
-try:
-    import ring_children
-    import ring_output
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_children, ring_output
 
 __virtualname__ = "pvecm"
 
@@ -57,7 +53,7 @@ def status():
 
         salt 'pve*' pvecm.status
     """
-    return _parsed(ring_output.pvecm_status, ["pvecm", "status"])
+    return _parsed(pve.pvecm_status, ["pvecm", "status"])
 
 
 def nodes():
@@ -73,7 +69,7 @@ def nodes():
 
         salt 'pve*' pvecm.nodes
     """
-    return _parsed(ring_output.pvecm_nodes, ["pvecm", "nodes"])
+    return _parsed(pve.pvecm_nodes, ["pvecm", "nodes"])
 
 
 def updatecerts(force=False):
@@ -107,9 +103,9 @@ def updatecerts(force=False):
     names = _files_of(socket.gethostname().split(".")[0])
     before = _digests(names)
     argv = ["pvecm", "updatecerts"] + (["--force"] if force else [])
-    result = ring_children.run(argv, timeout=UPDATE_TIMEOUT)
+    result = children.run(argv, timeout=UPDATE_TIMEOUT)
     if result["late"] or result["rc"]:
-        raise CommandExecutionError(f"{' '.join(argv)}: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"{' '.join(argv)}: {children.complaint(result)}")
     after = _digests(names)
     missing = [name for name in names if after[name] is None]
     if missing:
@@ -136,12 +132,12 @@ def _digests(names):
 
 
 def _parsed(parse, argv):
-    result = ring_children.run(argv, timeout=READ_TIMEOUT)
+    result = children.run(argv, timeout=READ_TIMEOUT)
     if result["late"]:
         raise CommandExecutionError(
             f"{' '.join(argv)} did not end within {READ_TIMEOUT:g} s: is pmxcfs hanging?"
         )
     try:
-        return parse(ring_children.text(result), ring_children.text(result, "err"), result["rc"])
-    except ring_output.OutputError as exc:
+        return parse(children.text(result), children.text(result, "err"), result["rc"])
+    except corosync.OutputError as exc:
         raise CommandExecutionError(str(exc)) from None

@@ -18,16 +18,11 @@ import socket
 import time
 
 import salt.utils.path
+from pve_corosync import addresses
+from pve_corosync import conf as corosync_conf
+from pve_corosync.node import children, files
+from pve_corosync.run import join
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_addr
-    import ring_children
-    import ring_conf
-    import ring_files
-    import ring_rebuild
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_addr, ring_children, ring_conf, ring_files, ring_rebuild
 
 __virtualname__ = "pvecm"
 
@@ -64,9 +59,7 @@ def joinable():
         salt pve2 pvecm.joinable
     """
     reasons = [
-        f"{path} exists"
-        for path in (ring_files.LOCAL_CONF, AUTHKEY, CLUSTER_CONF)
-        if os.path.exists(_path(path))
+        f"{path} exists" for path in (files.LOCAL_CONF, AUTHKEY, CLUSTER_CONF) if os.path.exists(_path(path))
     ]
     state = __salt__["corosync.unit"]()["state"]
     if state in ("active", "activating", "reloading"):
@@ -107,10 +100,10 @@ def guests():
         "{}",
         "+",
     ]
-    result = ring_children.run(argv, timeout=20.0)
+    result = children.run(argv, timeout=20.0)
     if result["late"] or result["rc"]:
-        raise CommandExecutionError(f"/etc/pve/nodes: {ring_children.complaint(result)}")
-    rows = (line.partition("  ") for line in ring_children.text(result).splitlines())
+        raise CommandExecutionError(f"/etc/pve/nodes: {children.complaint(result)}")
+    rows = (line.partition("  ") for line in children.text(result).splitlines())
     return {path.removeprefix(f"{base}/"): digest.lstrip("\\") for digest, _, path in rows}
 
 
@@ -128,15 +121,15 @@ def identity():
     """
     path = _path(ROOT_KEY)
     if not os.path.exists(path):
-        ring_files.ensure_folder(os.path.dirname(path), 0o700)
+        files.ensure_folder(os.path.dirname(path), 0o700)
         name = f"root@{socket.gethostname().split('.')[0]}"
         argv = ["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", "-C", name, "-f", path]
-        result = ring_children.run(argv, timeout=60.0)
+        result = children.run(argv, timeout=60.0)
         if result["rc"]:
-            raise CommandExecutionError(f"ssh-keygen: {ring_children.complaint(result)}")
+            raise CommandExecutionError(f"ssh-keygen: {children.complaint(result)}")
     told = {}
     for key, name in (("public", f"{ROOT_KEY}.pub"), ("host_key", HOST_KEY)):
-        data = ring_files.read(_path(name))
+        data = files.read(_path(name))
         if not data:
             raise CommandExecutionError(f"{name} does not exist: is openssh installed?")
         told[key] = data.decode("ascii", "replace").strip()
@@ -160,14 +153,14 @@ def admit(public):
     """
     public = _key(public)
     path = _path(AUTHORIZED)
-    result = ring_children.run(["cat", path], timeout=5.0)
-    text = ring_children.text(result) if not result["rc"] else ""
+    result = children.run(["cat", path], timeout=5.0)
+    text = children.text(result) if not result["rc"] else ""
     if public.split()[1] in text.split():
         return False
     start = "\n" if text and not text.endswith("\n") else ""
-    result = ring_children.run(["tee", "-a", path], timeout=10.0, data=f"{start}{public}\n".encode())
+    result = children.run(["tee", "-a", path], timeout=10.0, data=f"{start}{public}\n".encode())
     if result["rc"] or result["late"]:
-        raise CommandExecutionError(f"{AUTHORIZED}: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"{AUTHORIZED}: {children.complaint(result)}")
     return True
 
 
@@ -189,13 +182,13 @@ def know(host, key):
     """
     host, key = _address(host), _key(key)
     path = _path(KNOWN_HOSTS)
-    lines = (ring_files.read(path) or b"").decode("latin-1").splitlines()
+    lines = (files.read(path) or b"").decode("latin-1").splitlines()
     line = f"{host} {key}"
     if line in lines:
         return False
     kept = [old for old in lines if host not in old.split(" ")[0].split(",")]
-    ring_files.ensure_folder(os.path.dirname(path), 0o700)
-    ring_files.replace(path, ("\n".join([*kept, line]) + "\n").encode("latin-1"), mode=0o600)
+    files.ensure_folder(os.path.dirname(path), 0o700)
+    files.replace(path, ("\n".join([*kept, line]) + "\n").encode("latin-1"), mode=0o600)
     return True
 
 
@@ -230,10 +223,8 @@ def delnode(name):
         raise CommandExecutionError(
             f"{name} is a member now, and pvecm delnode would stop its corosync: power it off"
         )
-    result = ring_children.run(["pvecm", "delnode", name], timeout=DELNODE_TIMEOUT)
-    said = "; ".join(
-        filter(None, (ring_children.text(result).strip(), ring_children.text(result, "err").strip()))
-    )
+    result = children.run(["pvecm", "delnode", name], timeout=DELNODE_TIMEOUT)
+    said = "; ".join(filter(None, (children.text(result).strip(), children.text(result, "err").strip())))
     end = time.monotonic() + 15.0
     while True:
         copy = __salt__["pmxcfs.conf"]()
@@ -298,11 +289,11 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
         argv += [f"--link{number}", address]
     argv += given
     start = time.monotonic()
-    result = ring_children.run(argv, timeout=float(timeout))
-    lines = [line.strip() for line in ring_children.text(result).splitlines() if line.strip()]
+    result = children.run(argv, timeout=float(timeout))
+    lines = [line.strip() for line in children.text(result).splitlines() if line.strip()]
     name = before["name"]
     if result["late"] or not lines or lines[-1] != f"successfully added node '{name}' to cluster.":
-        said = "; ".join(filter(None, [*lines[-3:], ring_children.text(result, "err").strip()]))
+        said = "; ".join(filter(None, [*lines[-3:], children.text(result, "err").strip()]))
         raise CommandExecutionError(
             f"pvecm add {host} did not add {name}{' in time' if result['late'] else ''}:"
             f" {said or 'it said nothing'}"
@@ -311,7 +302,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
     copy = __salt__["pmxcfs.conf"]() if seen["seen"]["writable"] else None
     have = (_nodes(copy).get(name) or {}).get("addresses") or {}
     missing = list(seen["missing"])
-    if {number: ring_addr.canonical(address) for number, address in have.items()} != wanted:
+    if {number: addresses.canonical(address) for number, address in have.items()} != wanted:
         missing.append(f"the cluster file gives {name} {have or 'no links'}, wanted {wanted}")
     has = (_nodes(copy).get(name) or {}).get("nodeid")
     if nodeid is not None and has != int(nodeid):
@@ -352,10 +343,10 @@ def resume(key, timeout=RESUME_TIMEOUT):
 
         salt pve2 pvecm.resume 5f0c…
     """
-    data = ring_files.read(_path(AUTHKEY))
-    if data is None or ring_files.sha256(data) != str(key):
+    data = files.read(_path(AUTHKEY))
+    if data is None or files.sha256(data) != str(key):
         raise CommandExecutionError(f"{AUTHKEY} is not the key of that cluster: nothing was done")
-    database, conf = (os.path.exists(_path(path)) for path in (DATABASE, ring_files.LOCAL_CONF))
+    database, conf = (os.path.exists(_path(path)) for path in (DATABASE, files.LOCAL_CONF))
     if database:
         _systemctl("start", "pve-cluster")  # its own copy of the file tells whether it has joined
     if conf and (not database or os.path.exists(_path(CLUSTER_CONF))):
@@ -364,13 +355,13 @@ def resume(key, timeout=RESUME_TIMEOUT):
         if seen["missing"]:
             raise CommandExecutionError(
                 f"the join does not come to its end: {'; '.join(seen['missing'])}; see journalctl -u corosync"
-                f" -u pve-cluster; if nothing on this node is needed: {ring_rebuild.CLEAN}"
+                f" -u pve-cluster; if nothing on this node is needed: {join.CLEAN}"
             )
         return {"joined": True}
     if guests():
         raise CommandExecutionError("this node has guests of its own: nothing was removed")
     _systemctl("stop", "corosync")
-    for path in (ring_files.LOCAL_CONF, AUTHKEY):
+    for path in (files.LOCAL_CONF, AUTHKEY):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_path(path))
     _systemctl("start", "pve-cluster")
@@ -378,22 +369,22 @@ def resume(key, timeout=RESUME_TIMEOUT):
 
 
 def _systemctl(verb, *units):
-    result = ring_children.run(["systemctl", verb, *units], timeout=60.0)
+    result = children.run(["systemctl", verb, *units], timeout=60.0)
     if result["late"] or result["rc"]:
         raise CommandExecutionError(
-            f"systemctl {verb} {' '.join(units)}: {ring_children.complaint(result)}; see journalctl -u"
-            f" {' -u '.join(units)}; if nothing on this node is needed: {ring_rebuild.CLEAN}"
+            f"systemctl {verb} {' '.join(units)}: {children.complaint(result)}; see journalctl -u"
+            f" {' -u '.join(units)}; if nothing on this node is needed: {join.CLEAN}"
         )
 
 
 def _path(path):
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _nodes(copy):
     try:
-        return ring_conf.parse(copy["text"]).nodes() if copy else {}
-    except ring_conf.ConfError as exc:
+        return corosync_conf.parse(copy["text"]).nodes() if copy else {}
+    except corosync_conf.ConfError as exc:
         raise CommandExecutionError(f"/etc/pve/corosync.conf: {exc}") from exc
 
 
@@ -410,9 +401,9 @@ def _number(name, value):
 
 
 def _address(address):
-    if ring_addr.parse(address) is None or ring_addr.unusable(address):
+    if addresses.parse(address) is None or addresses.unusable(address):
         raise SaltInvocationError(f"{address!r}: an IP address that other nodes reach is needed")
-    return ring_addr.canonical(address)
+    return addresses.canonical(address)
 
 
 def _key(key):

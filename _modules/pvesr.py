@@ -19,24 +19,10 @@ import re
 import time
 
 import salt.utils.path
+from pve_corosync.node import children, replication_job
+from pve_corosync.node import files as node_files
+from pve_corosync.tools import corosync, datacenter, pve, ssh
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-try:
-    import ring_children
-    import ring_datacenter
-    import ring_files
-    import ring_job
-    import ring_output
-    import ring_replication
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_children,
-        ring_datacenter,
-        ring_files,
-        ring_job,
-        ring_output,
-        ring_replication,
-    )
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +57,10 @@ def list_():
 
         salt pve1 pvesr.list
     """
-    result = ring_children.run(["pvesr", "list"], timeout=LIST_TIMEOUT)
+    result = children.run(["pvesr", "list"], timeout=LIST_TIMEOUT)
     if result["rc"] != 0:
-        raise CommandExecutionError(f"pvesr list: {ring_children.complaint(result)}")
-    return _parsed(ring_output.pvesr_list, ring_children.text(result))
+        raise CommandExecutionError(f"pvesr list: {children.complaint(result)}")
+    return _parsed(pve.pvesr_list, children.text(result))
 
 
 def status():
@@ -96,13 +82,13 @@ def status():
             "pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg, and fails after 10"
             " s without); pvesr.list works without"
         )
-    result = ring_children.run(["pvesr", "status"], timeout=LIST_TIMEOUT)
-    err = ring_children.text(result, "err")
+    result = children.run(["pvesr", "status"], timeout=LIST_TIMEOUT)
+    err = children.text(result, "err")
     if result["late"]:
         raise CommandExecutionError(
             f"pvesr status gave no answer within {LIST_TIMEOUT:g} s: see journalctl -u pve-cluster"
         )
-    return _parsed(ring_output.pvesr_status, ring_children.text(result), err, result["rc"])
+    return _parsed(pve.pvesr_status, children.text(result), err, result["rc"])
 
 
 def path(target):
@@ -132,7 +118,7 @@ def path(target):
     address, source = node.get("ip"), "members"
     if not address:
         address, source = __salt__["pve_node.resolve"](target)[0], "resolver"
-    networks = ring_datacenter.networks(ring_datacenter.parse(files["datacenter.cfg"] or ""))
+    networks = datacenter.networks(datacenter.parse(files["datacenter.cfg"] or ""))
     network = next((cidr for cidr, users in networks.items() if "replication" in users), None)
     return {
         "target": target,
@@ -162,7 +148,7 @@ def probe(target):
         salt pve1 pvesr.probe pve2
     """
     way = path(target)
-    command = ring_replication.ssh_command(
+    command = ssh.ssh_command(
         target,
         way["address"],
         ["printenv", "SSH_CONNECTION"],
@@ -170,13 +156,13 @@ def probe(target):
         connect_timeout=CONNECT_TIMEOUT,
     )
     command = [part.replace("=/etc/pve/", f"={_path('/etc/pve')}/") for part in command]
-    result = ring_children.run(command, timeout=CONNECT_TIMEOUT + 5.0)
-    told = ring_replication.connection(ring_children.text(result)) if result["rc"] == 0 else None
+    result = children.run(command, timeout=CONNECT_TIMEOUT + 5.0)
+    told = ssh.connection(children.text(result)) if result["rc"] == 0 else None
     error = ""
     if result["rc"] != 0:
-        error = ring_children.complaint(result)
+        error = children.complaint(result)
     elif told is None:
-        error = f"the peer did not tell its SSH_CONNECTION: {ring_children.text(result)[:80]!r}"
+        error = f"the peer did not tell its SSH_CONNECTION: {children.text(result)[:80]!r}"
     return {
         "target": target,
         "address": way["address"],
@@ -331,20 +317,20 @@ def accepted(since, source=None, user="root"):
     except (TypeError, ValueError):
         raise SaltInvocationError(f"since {since!r}: seconds since the epoch are needed") from None
     command = ["journalctl", "--no-pager", "-o", "json", "--since", f"@{int(start)}"]
-    for name in ring_replication.SSHD_NAMES:
+    for name in ssh.SSHD_NAMES:
         command += ["-t", name]
-    result = ring_children.run(command, timeout=LIST_TIMEOUT)
+    result = children.run(command, timeout=LIST_TIMEOUT)
     if result["rc"] not in (0, 1):  # 1: no entry
-        raise CommandExecutionError(f"journalctl: {ring_children.complaint(result)}")
+        raise CommandExecutionError(f"journalctl: {children.complaint(result)}")
     return [
         login
-        for login in ring_replication.accepted(ring_children.text(result))
+        for login in ssh.accepted(children.text(result))
         if login["time"] >= start and login["user"] == user and source in (None, login["from"])
     ]
 
 
 def _path(path):  # pylint: disable=redefined-outer-name
-    return ring_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _require_name(name):
@@ -362,7 +348,7 @@ def _seconds(value):
 def _parsed(parser, *arguments):
     try:
         return parser(*arguments)
-    except ring_output.OutputError as exc:
+    except corosync.OutputError as exc:
         raise CommandExecutionError(str(exc)) from exc
 
 
@@ -374,7 +360,7 @@ def _run_watched(job, timeout, target):
     takes as long as it takes. One that does not is ended with all that it started.
     """
     before, seen = _log_stamp(job), {}
-    work = ring_job.Job(["pvesr", "run", "--id", job, "--verbose"], _path("/proc"))
+    work = replication_job.Job(["pvesr", "run", "--id", job, "--verbose"], _path("/proc"))
 
     def look():
         for item in work.sockets(target):
@@ -410,10 +396,8 @@ def _why(result, answer):
         return f"still running after {answer['seconds']:.0f} s, as process {result['pid']}; its ssh: {ways}"
     if result["late"]:
         return f"not done after {answer['seconds']:.0f} s and at a standstill, ended; its ssh: {ways}"
-    said = ring_replication.reason(
-        ring_children.text(result), ring_children.text(result, "err"), result["rc"]
-    )
-    return said + _lock_holder() if ring_replication.locked(said) else said
+    said = ssh.reason(children.text(result), children.text(result, "err"), result["rc"])
+    return said + _lock_holder() if ssh.locked(said) else said
 
 
 def _lock_holder():
@@ -424,7 +408,7 @@ def _lock_holder():
         f"; the lock is held by another replication, whose ssh (process {row['pid']}) is at {row['remote']}"
         f" ({row['state']}) towards {row['node']}; on a dead address it ends by itself after 2 minutes, or:"
         f" kill {row['pid']}"
-        for row in ring_job.replication_ssh(_path("/proc"))
+        for row in replication_job.replication_ssh(_path("/proc"))
     ]
     return "".join(dict.fromkeys(found))
 
@@ -437,5 +421,5 @@ def _log_stamp(job):
 
 
 def _log_lines(job):
-    data = ring_files.read(_path(f"{LOG_FOLDER}/{job}")) or b""
+    data = node_files.read(_path(f"{LOG_FOLDER}/{job}")) or b""
     return data.decode("latin-1").splitlines()[-LOG_LINES:]

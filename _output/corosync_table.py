@@ -4,16 +4,14 @@ Show a report of the runner ``corosync`` as text.
 The runner names this outputter in what it returns; ``--out=json`` and the others of Salt stay possible.
 """
 
+import importlib
 import os
 import sys
 
 try:
-    import ring_show
-except ImportError:
-    try:  # installed as a Salt extension
-        from saltext.pve_corosync.utils import ring_show
-    except ImportError:
-        ring_show = None  # synced: the loader of outputters knows no utils; output() finds it
+    from pve_corosync import show
+except ImportError:  # Salt's loader of outputters does not have the folder of synced utils on the path
+    show = None
 
 __virtualname__ = "corosync_table"
 
@@ -48,14 +46,13 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
 
 def _shown():
     """
-    Return ring_show, from the synced utils if the loader did not have it.
+    Return show, from the synced utils if the loader did not have it.
     """
-    if ring_show is not None:
-        return ring_show
+    if show is not None:
+        return show
     folder = os.path.join(__opts__["extension_modules"], "utils")
     sys.path.append(folder)
     try:
-        import ring_show as found  # pylint: disable=import-outside-toplevel,redefined-outer-name
+        return importlib.import_module("pve_corosync.show")
     finally:
         sys.path.remove(folder)
-    return found

@@ -32,30 +32,12 @@ import salt.utils.event
 import salt.utils.files
 import salt.utils.jid
 import salt.utils.minions
+from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.ports import master
+from pve_corosync.rules import every
+from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases
 from salt.exceptions import CommandExecutionError, SaltClientError
-
-try:
-    import ring_layout
-    import ring_phases
-    import ring_rules
-    import ring_run
-    import ring_sequence
-    import ring_site
-    import ring_verify
-    import ring_verify_exit
-    from ring_finding import errors, finding, ordered
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import (
-        ring_layout,
-        ring_phases,
-        ring_rules,
-        ring_run,
-        ring_sequence,
-        ring_site,
-        ring_verify,
-        ring_verify_exit,
-    )
-    from saltext.pve_corosync.utils.ring_finding import errors, finding, ordered
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +202,7 @@ def _guarded(do, unknown, brief, work):
     Run a public function: expected errors become a report, and the exit code is right on both of Salt's ways.
     """
     try:
-        return ring_site.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
+        return master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
     except SaltClientError as exc:
         raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
     except TypeError as exc:
@@ -238,10 +220,10 @@ FUNCTIONS = {
 
 
 def _status(cluster, skip):
-    site = ring_site.Site(_master(), cluster, skip)
+    site = master.Site(_master(), cluster, skip)
     try:
-        loaded, broken = ring_layout.load(site.pillar), []
-    except ring_layout.LayoutError as exc:
+        loaded, broken = layouts_of_pillar.load(site.pillar), []
+    except layouts_of_pillar.LayoutError as exc:
         loaded, broken = None, exc.findings
     else:
         site.skip = list(dict.fromkeys([*site.skip, *(loaded.get("skip") or ())]))
@@ -249,27 +231,27 @@ def _status(cluster, skip):
     findings += broken
     rows = {
         "cluster": site.name,
-        "state": ring_run.state_now(observed),
-        "matrix": ring_run.matrix(observed),
+        "state": outcomes.state_now(observed),
+        "matrix": outcomes.matrix(observed),
         "in_force": [],
-        "observed": ring_run.without_texts(observed),
+        "observed": outcomes.without_texts(observed),
     }
     if loaded:
-        layouts = {name: ring_layout.resolve(loaded, name) for name in loaded["layouts"]}
-        rows["in_force"] = ring_run.in_force(layouts, observed)
+        layouts = {name: layouts_of_pillar.resolve(loaded, name) for name in loaded["layouts"]}
+        rows["in_force"] = outcomes.in_force(layouts, observed)
         rows["wanted"] = loaded["layout"]
         held = (
             [loaded["layout"], *rows["in_force"]]
             if loaded["layout"] in rows["in_force"]
             else rows["in_force"]
         )
-        findings += ring_rules.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
+        findings += every.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
-    bad = bool(errors(findings)) or ring_run.sick(rows["state"], site.skip)
+    bad = bool(errors(findings)) or outcomes.sick(rows["state"], site.skip)
     return rows | {
         "findings": findings,
         "result": "errors" if bad else "ok",
-        "retcode": ring_run.FAILED if bad else ring_run.OK,
+        "retcode": outcomes.FAILED if bad else outcomes.OK,
     }
 
 
@@ -283,40 +265,40 @@ def _plan(layout, strategy, skip, force, cluster, diff):
 def _verify(layout, cluster, skip):
     site, order = _order(layout, "live", skip, None, cluster)
     observed, findings = site.see()
-    call = {"primary": ring_phases.wanted_primary(order.layout, order.skip)}
+    call = {"primary": phases.wanted_primary(order.layout, order.skip)}
     answers = site.ask(order.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
-    ring_verify_exit.attach(observed, *ring_phases.values(order.minions, order.nodes, answers))
+    checklist_exit.attach(observed, *phases.values(order.minions, order.nodes, answers))
     items, borne = order.checklist(observed, full=True)
     findings = ordered(findings + borne)
-    ok = ring_verify.passed(items) and not errors(findings)
+    ok = checklist.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
     return order.head() | {
         "checklist": items,
         "findings": findings,
         "result": "true" if ok else "not true",
         "summary": f"{true} of {len(items)} items of the exit checklist are true",
-        "retcode": ring_run.OK if ok else ring_run.FAILED,
+        "retcode": outcomes.OK if ok else outcomes.FAILED,
     }
 
 
 def _apply(layout, test, strategy, skip, force, cluster, progress):
-    ring_run.choice(test, "test", (False, True))
+    outcomes.choice(test, "test", (False, True))
     if test:
         report = _plan(layout, strategy, skip, force, cluster, True)
         return report | {"result": "refused" if report["retcode"] else "test"}
     site, order = _order(layout, strategy, skip, force, cluster)
     with site.lock():
-        ports = ring_site.Ports(site, bool(progress))
-        run = ring_sequence.Run(order, ports, site.settings, ports.jid)
+        ports = master.Ports(site, bool(progress))
+        run = change.Run(order, ports, site.settings, ports.jid)
         return run.carry_out(by=site.master.user, pid=os.getpid())
 
 
 def _order(layout, strategy, skip, force, cluster):
-    return ring_site.order(_master(), layout, strategy, skip, force, cluster)
+    return master.order(_master(), layout, strategy, skip, force, cluster)
 
 
 def _journal(jid, last):
-    runs, findings, last = [], [], ring_run.count(last, "last")
+    runs, findings, last = [], [], outcomes.count(last, "last")
     for path in sorted(_journals(), key=os.path.basename, reverse=True):
         if jid is not None and os.path.basename(path) != f"{jid}.jsonl":
             continue
@@ -325,17 +307,17 @@ def _journal(jid, last):
         with salt.utils.files.fopen(path) as file:
             rows = [json.loads(line) for line in file if line.endswith("\n")]
         if rows:
-            idle = ring_site.idle(os.path.dirname(path))
+            idle = master.idle(os.path.dirname(path))
             runs.append(_journal_row(rows, idle) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
-        raise ring_run.RunError(
+        raise outcomes.RunError(
             finding(
                 "argument-bad",
                 f"jid={jid}: no such run in {_state_dir()}",
                 remedy="salt-run corosync.journal lists them",
             )
         )
-    return {"runs": runs, "findings": findings, "result": "ok", "retcode": ring_run.OK}
+    return {"runs": runs, "findings": findings, "result": "ok", "retcode": outcomes.OK}
 
 
 def _journal_row(rows, idle):
@@ -365,9 +347,9 @@ def _state_dir():
 
 def _master():
     """
-    Return what this master offers, for ``ring_site``; the files of this runner have the same.
+    Return what this master offers, for ``ports.master``; the files of this runner have the same.
     """
-    return ring_site.Master(
+    return master.Master(
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(

@@ -27,15 +27,9 @@ import salt.client
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
+from pve_corosync.ports import master
+from pve_corosync.run import change, follow, outcomes
 from salt.exceptions import CommandExecutionError, SaltClientError
-
-try:
-    import ring_follow
-    import ring_run
-    import ring_sequence
-    import ring_site
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_follow, ring_run, ring_sequence, ring_site
 
 __virtualname__ = "corosync"
 
@@ -215,18 +209,18 @@ def restart(
     """
 
     def work():
-        ring_run.choice(test, "test", (False, True))
-        site, order = ring_site.order(_master(), layout, "restart", skip, force, cluster)
+        outcomes.choice(test, "test", (False, True))
+        site, order = master.order(_master(), layout, "restart", skip, force, cluster)
         observed, findings = site.see()
         if layout is None:
-            order.take(ring_run.in_force(order.layouts(), observed))
+            order.take(outcomes.in_force(order.layouts(), observed))
         order.again_all = True
         if test:
             report = order.planned(*order.plan(observed, findings), observed)
             return report | {"result": "refused" if report["retcode"] else "test"}
         with site.lock():
-            ports = ring_site.Ports(site, bool(progress))
-            run = ring_sequence.Run(order, ports, site.settings, ports.jid)
+            ports = master.Ports(site, bool(progress))
+            run = change.Run(order, ports, site.settings, ports.jid)
             return run.carry_out(by=site.master.user, pid=os.getpid())
 
     return _guarded("restart", kwargs, brief, work)
@@ -252,20 +246,20 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  #
     def work():
         for name in ("test", "services", "always"):
             if name in ours:
-                ring_run.choice(ours[name], name, (False, True))
+                outcomes.choice(ours[name], name, (False, True))
         if ours.get("timeout") is not None:
-            ours["timeout"] = ring_run.seconds(ours["timeout"], "timeout", 3600)
-        site, order = ring_site.order(_master(), layout, "live", skip, force, cluster)
+            ours["timeout"] = outcomes.seconds(ours["timeout"], "timeout", 3600)
+        site, order = master.order(_master(), layout, "live", skip, force, cluster)
         with site.lock():
-            ports = ring_site.Ports(site, bool(progress))
-            return getattr(ring_follow, do)(order, ports, site.settings, **ours)
+            ports = master.Ports(site, bool(progress))
+            return getattr(follow, do)(order, ports, site.settings, **ours)
 
     return _guarded(do, unknown, brief, work)
 
 
 def _guarded(do, unknown, brief, work):
     try:
-        return ring_site.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
+        return master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
     except SaltClientError as exc:
         raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
     except TypeError as exc:
@@ -274,9 +268,9 @@ def _guarded(do, unknown, brief, work):
 
 def _master():
     """
-    Return what this master offers, for ``ring_site``; the files of this runner have the same.
+    Return what this master offers, for ``ports.master``; the files of this runner have the same.
     """
-    return ring_site.Master(
+    return master.Master(
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(

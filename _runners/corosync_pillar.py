@@ -7,13 +7,8 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 """
 
 import salt.utils.yaml
-
-try:
-    import ring_adopt
-    import ring_layout
-    import ring_run
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_adopt, ring_layout, ring_run
+from pve_corosync.pillar import layouts
+from pve_corosync.run import adopt, outcomes
 
 __virtualname__ = "corosync"
 
@@ -42,20 +37,20 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
 
         salt-run corosync.pillar 'pve*' > pillar/corosync.sls
     """
-    __context__["retcode"] = ring_run.FAILED
+    __context__["retcode"] = outcomes.FAILED
     try:
-        tgt = tgt or ring_run.settings(__opts__.get("pve_corosync"))["minions"]
+        tgt = tgt or outcomes.settings(__opts__.get("pve_corosync"))["minions"]
         answers = __salt__["salt.execute"](tgt, "corosync.facts", tgt_type=tgt_type, timeout=int(timeout))
-        exported, head = ring_adopt.adopt(answers or {}, str(tgt))
-    except (ring_run.RunError, ring_layout.LayoutError) as exc:
+        exported, head = adopt.adopt(answers or {}, str(tgt))
+    except (outcomes.RunError, layouts.LayoutError) as exc:
         return {
             "do": "pillar",
             "findings": exc.findings,
             "result": "refused",
             "summary": "no pillar",
-            "retcode": ring_run.FAILED,
+            "retcode": outcomes.FAILED,
             "outputter": "corosync_table",
         }
-    __context__["retcode"] = ring_run.OK
+    __context__["retcode"] = outcomes.OK
     text = salt.utils.yaml.safe_dump({"corosync": exported}, default_flow_style=False, sort_keys=False)
     return {"data": "\n".join([*head, text]), "outputter": "txt"}

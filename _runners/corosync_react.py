@@ -8,13 +8,9 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 
 import logging
 
+from pve_corosync.pillar import layouts
+from pve_corosync.run import change
 from salt.exceptions import SaltInvocationError
-
-try:
-    import ring_layout
-    import ring_sequence
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_layout, ring_sequence
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +60,9 @@ def _allowed(minion, node):
     Return the name of the cluster whose node this minion is; raise SaltInvocationError if it is not.
     """
     try:
-        pillar = ring_layout.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
-        order = ring_sequence.Order(pillar or {})
-    except ring_layout.LayoutError as exc:
+        pillar = layouts.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
+        order = change.Order(pillar or {})
+    except layouts.LayoutError as exc:
         raise SaltInvocationError(f"minion {minion!r}: {exc}; nothing was done") from exc
     mine = [name for name, owner in order.minions.items() if owner == minion]
     if node not in mine:

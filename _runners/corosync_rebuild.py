@@ -10,14 +10,9 @@ import salt.client
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
-
-try:
-    import ring_rejoin
-    import ring_run
-    import ring_sequence
-    import ring_site
-except ImportError:  # installed as a Salt extension
-    from saltext.pve_corosync.utils import ring_rejoin, ring_run, ring_sequence, ring_site
+from pve_corosync.ports import master
+from pve_corosync.run import change, outcomes
+from pve_corosync.run import rebuild as rebuild_run
 
 __virtualname__ = "corosync"
 
@@ -56,7 +51,7 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
         salt-run corosync.rebuild pve2
         salt-run state.orchestrate orch.rebuild pillar='{"node": "pve2"}'
     """
-    return ring_site.guarded(
+    return master.guarded(
         "rebuild",
         kwargs,
         ("node", "test", "cluster", "progress", "brief"),
@@ -67,19 +62,19 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
 
 
 def _rebuild(node, test, cluster, progress):
-    ring_run.choice(test, "test", (False, True))
-    site = ring_site.Site(_master(), cluster, None)
-    order = ring_sequence.Order(site.pillar, cluster=cluster)
+    outcomes.choice(test, "test", (False, True))
+    site = master.Site(_master(), cluster, None)
+    order = change.Order(site.pillar, cluster=cluster)
     with site.lock():
-        ports = ring_site.Ports(site, bool(progress))
-        return ring_rejoin.Rejoin(order, ports, site.settings, node).carry_out(bool(test))
+        ports = master.Ports(site, bool(progress))
+        return rebuild_run.Rejoin(order, ports, site.settings, node).carry_out(bool(test))
 
 
 def _master():
     """
-    Return what this master offers, for ``ring_site``; the files of this runner have the same.
+    Return what this master offers, for ``ports.master``; the files of this runner have the same.
     """
-    return ring_site.Master(
+    return master.Master(
         __opts__,
         client=lambda: salt.client.get_local_client(mopts=__opts__),
         bus=lambda: salt.utils.event.get_event(

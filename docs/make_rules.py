@@ -12,9 +12,9 @@ def page() -> str:
     """Return the page as it should be."""
     if str(ROOT / "_utils") not in sys.path:
         sys.path.insert(0, str(ROOT / "_utils"))
-    for path in sorted((ROOT / "_utils").glob("ring_*.py")):
-        importlib.import_module(path.stem)
-    return importlib.import_module("ring_finding").docs_table()
+    for path in sorted((ROOT / "_utils").rglob("*.py")):
+        importlib.import_module(".".join(path.relative_to(ROOT / "_utils").with_suffix("").parts))
+    return importlib.import_module("pve_corosync.findings").docs_table()
 
 
 if __name__ == "__main__":

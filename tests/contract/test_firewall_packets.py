@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-import ring_nft
 from _spaces import Spaces
+from pve_corosync.tools import nft
 
 NODE = "198.18.1.1"
 HOSTS = {"node": f"{NODE}/24", "peer": "198.18.2.2/24", "stranger": "198.18.3.3/24", "admin": "198.18.4.4/24"}
@@ -74,16 +74,16 @@ def test_without_the_table_everybody_gets_through(node):
 
 
 def test_peers_and_administrators_get_through_and_strangers_do_not(node):
-    node.nft("node", ring_nft.text([NODE, "198.18.2.2"], ["198.18.4.0/24"]))
+    node.nft("node", nft.text([NODE, "198.18.2.2"], ["198.18.4.0/24"]))
     assert ask(node, "peer") == OPEN
     assert ask(node, "stranger") == dict(CLOSED, **{"22": False})
     assert ask(node, "admin") == CLOSED
-    dropped = ring_nft.counters(node.run("node", "nft", "-j", "list", "table", "inet", "pve_corosync").stdout)
+    dropped = nft.counters(node.run("node", "nft", "-j", "list", "table", "inet", "pve_corosync").stdout)
     assert dropped["corosync from strangers"] == 6 and dropped["ssh from strangers"] >= 1
 
 
 def test_ssh_left_open_is_open(node):
-    node.nft("node", ring_nft.text([NODE, "198.18.2.2"], ssh="open"))
+    node.nft("node", nft.text([NODE, "198.18.2.2"], ssh="open"))
     assert ask(node, "stranger") == CLOSED
 
 
@@ -101,7 +101,7 @@ def test_a_session_that_runs_survives_the_closing(node):
         text=True,
     )
     assert session.stdout.readline() == "up\n"
-    node.nft("node", ring_nft.text([NODE, "198.18.2.2"], ["198.18.4.0/24"]))
+    node.nft("node", nft.text([NODE, "198.18.2.2"], ["198.18.4.0/24"]))
     out, _err = session.communicate("go\n", timeout=10)
     assert out == "0\n"  # every byte was acknowledged
     assert ask(node, "stranger")["22"] is False

@@ -5,8 +5,8 @@ import pathlib
 import time
 
 import pytest
-import ring_probe
 from _spaces import Spaces
+from pve_corosync.node import probe
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = {"pve1": "198.18.1.1/24", "pve2": "198.18.2.2/24"}
@@ -64,13 +64,13 @@ def test_open_both_ways_with_latency_and_mtu(net):
         assert peer["in"] and peer["out"], name
         assert peer["mtu"] == told["interface_mtu"] == 1500 and 0 < peer["latency_us"] < 100_000
         assert told["seconds"] < 1.5
-    assert ring_probe.problems(1, 5406, ADDRESSES, results) == []
+    assert probe.problems(1, 5406, ADDRESSES, results) == []
 
 
 def test_a_port_that_one_node_filters_is_named_with_its_rule(net):
     net.nft("pve2", "table inet t { chain i { type filter hook input priority 0; udp dport 5406 drop; }; }")
     results = exchange(net)
-    (problem,) = ring_probe.problems(1, 5406, ADDRESSES, results)
+    (problem,) = probe.problems(1, 5406, ADDRESSES, results)
     assert problem["code"] == "port-filtered" and problem["data"]["nodes"] == ["pve1", "pve2"]
     assert results["pve1"]["peers"]["pve2"]["in"] is True
     # the rule that the remedy names opens it
@@ -91,7 +91,7 @@ def test_a_port_that_one_node_filters_is_named_with_its_rule(net):
         "5406",
         "accept",
     )
-    assert ring_probe.problems(1, 5406, ADDRESSES, exchange(net)) == []
+    assert probe.problems(1, 5406, ADDRESSES, exchange(net)) == []
 
 
 def test_a_narrow_way_is_measured(net):
@@ -125,7 +125,7 @@ def test_a_port_in_use_is_named_and_left_alone(net):
         holder.kill()
         holder.communicate()
     assert results["pve1"]["peers"] == {} and results["pve1"]["busy"].startswith("python")
-    assert [p["code"] for p in ring_probe.problems(1, 5406, ADDRESSES, results)] == ["port-busy"]
+    assert [p["code"] for p in probe.problems(1, 5406, ADDRESSES, results)] == ["port-busy"]
 
 
 def test_an_address_that_is_not_here_is_an_error(net):
@@ -154,7 +154,7 @@ def test_several_links_are_tested_at_once(net):
         told = {name: results[name][key] for name in HOSTS}
         return [
             (problem["code"], problem["data"]["nodes"])
-            for problem in ring_probe.problems(1, links[key]["port"], links[key]["addresses"], told)
+            for problem in probe.problems(1, links[key]["port"], links[key]["addresses"], told)
         ]
 
     assert codes("open") == []

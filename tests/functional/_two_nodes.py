@@ -166,9 +166,9 @@ def parsed(text):
     """
     Return version and nodes of a configuration as the fake daemon keeps them.
     """
-    import ring_conf
+    from pve_corosync import conf as corosync_conf
 
-    doc = ring_conf.parse(text)
+    doc = corosync_conf.parse(text)
     return doc.version, {
         str(row["nodeid"]): [name, {str(n): a for n, a in row["addresses"].items()}]
         for name, row in doc.nodes().items()

@@ -6,18 +6,16 @@ import threading
 import time
 
 import pytest
-import ring_alone
-import ring_conf
-import ring_facts
-import ring_peers
-import ring_pve_lock
-import ring_verify
 from _corosync_world import PUBLIC, VRACK, conf
 from _pve_world import put
 from _two_nodes import INTERFACES, parsed
+from pve_corosync import conf as corosync_conf
+from pve_corosync.cluster import facts as node_facts
+from pve_corosync.node import etc_pve_lock, peers
+from pve_corosync.run import alone, checklist
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-LOCK = ring_pve_lock.LOCK
+LOCK = etc_pve_lock.LOCK
 
 
 def codes(report):
@@ -96,8 +94,8 @@ def test_an_answer_that_breaks_off_keeps_what_came(pair):
 
 
 def test_nonsense_is_no_answer():
-    with pytest.raises(ring_facts.FactsError, match="Welcome"):
-        ring_facts.parse("Welcome to pve2\n")
+    with pytest.raises(node_facts.FactsError, match="Welcome"):
+        node_facts.parse("Welcome to pve2\n")
 
 
 def test_status_shows_both_nodes(pair):
@@ -160,7 +158,7 @@ def test_plan_test_and_run_tell_the_same_change(pair):
     assert set(done["changes"]["diff"]) == {"pve1", "pve2", "cluster"} == set(planned["diffs"])
     assert "+    ring0_addr: 198.51.100.10" in done["changes"]["diff"]["pve1"]
     assert len(pair.texts()) == 1 and seen.versions == sorted(seen.versions)
-    links = ring_conf.parse(pair.texts().pop()).links()
+    links = corosync_conf.parse(pair.texts().pop()).links()
     assert {n: link["addresses"] for n, link in links.items()} == {0: PUBLIC, 1: VRACK}
     assert links[1]["options"] == {"knet_link_priority": "10"}
 
@@ -191,7 +189,7 @@ def test_a_file_that_another_node_could_not_check_is_not_used(pair):
 
 
 def test_a_step_that_failed_and_did_write_is_among_the_changes(pair, monkeypatch):
-    plan = ring_alone.Order.plan
+    plan = alone.Order.plan
 
     def short(self, observed, findings):
         made, found = plan(self, observed, findings)
@@ -199,7 +197,7 @@ def test_a_step_that_failed_and_did_write_is_among_the_changes(pair, monkeypatch
             step["deadline_s"] = 3
         return made, found
 
-    monkeypatch.setattr(ring_alone.Order, "plan", short)
+    monkeypatch.setattr(alone.Order, "plan", short)
     planned = pair.call("corosync.plan", "degraded")
     assert len(planned["steps"]) > 1
     pair.two.daemon(dead_links=[2])
@@ -231,7 +229,7 @@ def test_a_silent_node_refuses_the_run(pair):
 
 def hold(pair, **holder):
     (pair.one.pve / LOCK).mkdir()
-    pair.one.file(f"etc/pve/{ring_pve_lock.HOLDER}", json.dumps(holder))
+    pair.one.file(f"etc/pve/{etc_pve_lock.HOLDER}", json.dumps(holder))
 
 
 def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(pair):
@@ -306,7 +304,7 @@ def test_drift_is_repaired(pair, drift):
         ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True and ret["changes"] == tested["changes"], ret
     assert len(pair.texts()) == 1
-    version = ring_conf.parse(pair.texts().pop()).version
+    version = corosync_conf.parse(pair.texts().pop()).version
     assert {node.daemon()["version"] for node in pair.both} == {version}
     assert pair.state("corosync.ring_layout", "links")["changes"] == {}
 
@@ -340,7 +338,7 @@ def test_the_change_of_layout_after_a_start_is_told_before(pair):
 
 
 def test_nothing_to_change_and_a_false_checklist_is_told_before_as_it_is_after(pair, monkeypatch):
-    monkeypatch.setattr(ring_verify, "ITEMS", ring_verify.ITEMS | {"quorum": lambda world: (False, "1", "2")})
+    monkeypatch.setattr(checklist, "ITEMS", checklist.ITEMS | {"quorum": lambda world: (False, "1", "2")})
     tested = pair.state("corosync.ring_layout", "links", test=True)
     done = pair.state("corosync.ring_layout", "links")
     for ret in (tested, done):
@@ -360,19 +358,19 @@ def test_a_daemon_that_cannot_be_asked_is_left_alone(pair, state):
 def test_the_other_nodes_are_asked_again_just_before_the_start(pair, monkeypatch):
     stop(pair, conf(4, extra=INTERFACES))
     pair.one.mount(writable=True)
-    gather, looks = ring_peers.Sight.gather, []
+    gather, looks = peers.Sight.gather, []
 
     def later(self, own=None):
         looks.append(pair.one.daemon()["running"])
         if len(looks) == 2:
-            assert ring_conf.parse(pair.one.local.read_text()).version == 5
+            assert corosync_conf.parse(pair.one.local.read_text()).version == 5
             text = conf(6, extra=INTERFACES)
             for path in (pair.two.local, pair.two.cluster, pair.one.cluster):
                 put(path, text)
             pair.two.daemon(version=6)
         return gather(self, own)
 
-    monkeypatch.setattr(ring_peers.Sight, "gather", later)
+    monkeypatch.setattr(peers.Sight, "gather", later)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True, ret
     assert pair.one.daemon()["version"] == 6 and looks[:3] == [False, False, False]
@@ -466,7 +464,7 @@ def test_this_nodes_part_only_adds_and_is_done_once(pair):
         "salt-call --local corosync.apply degraded degraded=True"
         in [item["remedy"] for item in told["findings"] if item["code"] == "part-done"][0]
     )
-    doc = ring_conf.parse(pair.one.local.read_text())
+    doc = corosync_conf.parse(pair.one.local.read_text())
     assert doc.version == 6 and {n: row["addresses"] for n, row in doc.links().items()} == {
         0: VRACK,
         2: PUBLIC,
@@ -476,15 +474,15 @@ def test_this_nodes_part_only_adds_and_is_done_once(pair):
     pair.one.daemon(dead_links=[0, 2])
     again = pair.call("corosync.apply", "degraded", degraded=True, patience=0.3)
     assert again["result"] == "waiting" and again["done"] == [] and again["diffs"] == {}
-    assert ring_conf.parse(pair.one.local.read_text()).version == 6, "no version is used up"
+    assert corosync_conf.parse(pair.one.local.read_text()).version == 6, "no version is used up"
 
 
 def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair):
     pair.quorum(False, dead=[0])
     facts = {"pve1": pair.call("corosync.facts"), "pve2": pair.call("corosync.observe")["nodes"]["pve2"]}
     parts = [
-        ring_alone.own_part(
-            ring_alone.Order(pair.pillar, name, name, "degraded"),
+        alone.own_part(
+            alone.Order(pair.pillar, name, name, "degraded"),
             {"nodes": {name: facts[name]}, "silent": [other]},
         )
         for name, other in (("pve1", "pve2"), ("pve2", "pve1"))
@@ -505,7 +503,7 @@ def test_a_higher_file_that_drops_a_running_link_is_not_taken_but_passed_in_vers
     pair.quorum(False, dead=[0])
     pair.two.local.write_text(conf(9, {0: PUBLIC}, INTERFACES))
     pair.call("corosync.apply", "degraded", degraded=True, patience=0.2)
-    doc = ring_conf.parse(pair.one.local.read_text())
+    doc = corosync_conf.parse(pair.one.local.read_text())
     assert doc.version == 10 and doc.links()[0]["addresses"] == VRACK
 
 
@@ -535,7 +533,7 @@ def test_when_quorum_comes_back_the_run_goes_on_to_the_layout(pair):
     assert (told["result"], told["retcode"]) == ("reached", 0), told["summary"]
     assert [row["number"] for row in told["done"]] == list(range(1, len(told["done"]) + 1))
     assert len(pair.texts()) == 1
-    links = ring_conf.parse(pair.texts().pop()).links()
+    links = corosync_conf.parse(pair.texts().pop()).links()
     assert {n: link["addresses"] for n, link in links.items()} == {0: PUBLIC, 1: VRACK}
 
 

@@ -2,8 +2,8 @@ import os
 import time
 
 import pytest
-import ring_args
 from _corosync_world import PUBLIC, VRACK, Node, conf
+from pve_corosync import arguments
 from salt.exceptions import SaltInvocationError
 
 
@@ -99,10 +99,10 @@ def test_hanging_tools_and_a_hanging_etc_pve_cost_one_deadline(node):
 
 
 def test_the_facts_of_a_node_with_a_hung_tool_are_on_their_way_before_the_runner_gives_up():
-    wait = ring_args.settings(None)["gather_timeout"]
-    assert ring_args.facts_timeout(wait) == ring_args.FACTS_S <= wait - ring_args.FACTS_MARGIN_S
-    assert ring_args.facts_timeout(4) == 2 and ring_args.facts_timeout(1) == 0.5
-    assert ring_args.facts_timeout(60) == ring_args.FACTS_S, "a healthy node needs no more"
+    wait = arguments.settings(None)["gather_timeout"]
+    assert arguments.facts_timeout(wait) == arguments.FACTS_S <= wait - arguments.FACTS_MARGIN_S
+    assert arguments.facts_timeout(4) == 2 and arguments.facts_timeout(1) == 0.5
+    assert arguments.facts_timeout(60) == arguments.FACTS_S, "a healthy node needs no more"
 
 
 def test_ha_is_configured_and_armed(node):

@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
-import ring_args
 from _corosync_world import PUBLIC, VRACK, Node, conf, step
 from _pve_world import REPO
+from pve_corosync import arguments
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 BOTH = conf(6, {0: VRACK, 2: PUBLIC})
@@ -373,7 +373,7 @@ def test_what_is_late_is_told_before_the_runner_gives_up(staged):
         for node in step_file.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
     }
-    times = ring_args.settings(None)
+    times = arguments.settings(None)
     assert bound["LATE_S"] + bound["AFTER_S"] < times["step_margin"] + times["outcome_patience"]
 
     with open(staged.root / "var/lock/pvecm.lock", "ab") as lock:

@@ -3,10 +3,10 @@ import pathlib
 import subprocess
 
 import pytest
-import ring_nft
 import salt.loader
 import salt.utils.yaml
 from _pve_world import REPO, World
+from pve_corosync.tools import nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 NETWORKS = {
@@ -55,13 +55,13 @@ def apply(node, **kwargs):
 
 def test_nftables_is_loaded_kept_and_read_back(node):
     done = apply(node)
-    wanted = ring_nft.wanted(PEERS, MANAGEMENT)
+    wanted = nft.wanted(PEERS, MANAGEMENT)
     assert (
         done["backend"] == "nftables" and done["changed"] and done["seen"] == wanted and done["notes"] == []
     )
     kept = pathlib.Path(node.root / "etc/pve-corosync/firewall.nft")
-    assert kept.read_text() == ring_nft.text(PEERS, MANAGEMENT)
-    assert "ExecStart=" in (node.root / f"etc/systemd/system/{ring_nft.UNIT}").read_text()
+    assert kept.read_text() == nft.text(PEERS, MANAGEMENT)
+    assert "ExecStart=" in (node.root / f"etc/systemd/system/{nft.UNIT}").read_text()
     told = node.salt["pve_firewall.state"]()
     assert told["nft"] == wanted and told["persistent"] and told["dropped"]["ssh from strangers"] == 0
     assert apply(node)["changed"] is False
@@ -120,9 +120,9 @@ def test_a_cluster_fw_that_cannot_be_read_changes_nothing(node, fault):
     ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
     assert ret["result"] is False and ret["changes"] == {} and "nothing was changed" in ret["comment"]
     listing = subprocess.run(
-        [node.bin / "nft", "-j", "list", "table", "inet", ring_nft.TABLE], capture_output=True, text=True
+        [node.bin / "nft", "-j", "list", "table", "inet", nft.TABLE], capture_output=True, text=True
     )
-    assert ring_nft.listed(listing.stdout) == before
+    assert nft.listed(listing.stdout) == before
     assert (node.root / "etc/pve-corosync/firewall.nft").exists()
 
 
@@ -184,10 +184,10 @@ def test_what_cannot_be_edited_safely_stays(node):
 def test_remove_takes_table_file_and_unit(node):
     apply(node)
     done = node.salt["pve_firewall.remove"]()
-    assert done["changed"] and ring_nft.NFT_FILE in done["removed"]
+    assert done["changed"] and nft.NFT_FILE in done["removed"]
     told = node.salt["pve_firewall.state"]()
     assert told["nft"] is None and not told["persistent"]
-    assert not (node.root / f"etc/systemd/system/{ring_nft.UNIT}").exists()
+    assert not (node.root / f"etc/systemd/system/{nft.UNIT}").exists()
     assert not (node.root / "etc/pve-corosync").exists()
 
 
@@ -237,22 +237,22 @@ def test_the_sls_takes_networks_and_firewall_from_the_pillar(node):
     give_pillar(node, {"management": ["192.0.2.9/24"]})
     ret = run_sls(node)
     assert ret["result"] is True, ret
-    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, MANAGEMENT)
+    assert node.salt["pve_firewall.state"]()["nft"] == nft.wanted(PEERS, MANAGEMENT)
     assert run_sls(node)["changes"] == {}
     give_pillar(node, {"ssh": "open"})
     assert run_sls(node)["result"] is True
-    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, ssh="open")
+    assert node.salt["pve_firewall.state"]()["nft"] == nft.wanted(PEERS, ssh="open")
 
 
 def test_without_management_in_the_pillar_the_sls_leaves_ssh_alone_and_says_so(node):
     give_pillar(node, {})
     ret = run_sls(node)
     assert ret["result"] is True and "ssh from others is left as it is" in ret["comment"], ret
-    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, ssh="open")
+    assert node.salt["pve_firewall.state"]()["nft"] == nft.wanted(PEERS, ssh="open")
     give_pillar(node, {"management": []})
     ret = run_sls(node)
     assert "left as it is" not in ret["comment"]
-    assert node.salt["pve_firewall.state"]()["nft"] == ring_nft.wanted(PEERS, [])
+    assert node.salt["pve_firewall.state"]()["nft"] == nft.wanted(PEERS, [])
 
 
 def test_the_port_of_a_link_of_the_pillar_is_open(node):

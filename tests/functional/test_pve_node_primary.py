@@ -1,9 +1,9 @@
 """Names, address, certificate and services of a node, as highstate holds them."""
 
 import pytest
-import ring_phases
 from _pve_world import put
 from _two_nodes import Pair, members
+from pve_corosync.run import phases
 from test_pve_certs import KEY, certificate
 
 
@@ -26,7 +26,7 @@ def pair(tmp_path, monkeypatch):
 
 
 def due(monkeypatch, text):
-    monkeypatch.setattr(ring_phases, "services_due", lambda units, looked: text)
+    monkeypatch.setattr(phases, "services_due", lambda units, looked: text)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import hashlib
 import json
 
 import pytest
-import ring_rebuild
 from _corosync_world import Node, conf
+from pve_corosync.run import join
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 OK = """copy corosync auth key
@@ -195,9 +195,9 @@ def test_guests_are_listed_with_their_digests(node):
     node.file("etc/pve/nodes/pve1/pve-ssl.pem", "x")
     before = node.salt["pvecm.guests"]()
     assert sorted(before) == ["pve1/lxc/101.conf", "pve2/qemu-server/100.conf"]
-    assert ring_rebuild.guests_changed(before, node.salt["pvecm.guests"](), "pve2") == []
+    assert join.guests_changed(before, node.salt["pvecm.guests"](), "pve2") == []
     node.file("etc/pve/nodes/pve1/lxc/101.conf", "memory: 3\n")
-    found = ring_rebuild.guests_changed(before, node.salt["pvecm.guests"](), "pve2")
+    found = join.guests_changed(before, node.salt["pvecm.guests"](), "pve2")
     assert found[0]["data"]["paths"] == ["pve1/lxc/101.conf"]
 
 

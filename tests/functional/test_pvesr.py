@@ -238,9 +238,9 @@ def test_a_job_at_a_standstill_is_ended_with_all_that_it_started(real_proc):
 
 
 def test_what_does_not_heed_the_first_signal_gets_the_second(real_proc, monkeypatch):
-    import ring_job
+    from pve_corosync.node import replication_job
 
-    monkeypatch.setattr(ring_job, "TERM_WAIT", 0.5)
+    monkeypatch.setattr(replication_job, "TERM_WAIT", 0.5)
     long_job(real_proc, 0, traps="trap '' TERM")
     told = real_proc.salt["pvesr.run"]("100-0", timeout=1.5, check=False)
     assert told["late"] and not any(map(alive, pids(real_proc)))

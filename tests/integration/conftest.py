@@ -10,8 +10,8 @@ import sysconfig
 import time
 
 import pytest
-import ring_conf
 import salt.version
+from pve_corosync import conf as corosync_conf
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SIM = REPO / "tests" / "support" / "sim"
@@ -180,7 +180,7 @@ def write_pillar(path, pillar):
 def conf(version=5):
     links = {0: {"addresses": {name: row["vrack"] for name, row in ADDRESSES.items()}, "options": {}}}
     nodes = {name: {"nodeid": number} for number, name in enumerate(ADDRESSES, 1)}
-    return ring_conf.render("prod", nodes, links, version).decode("latin-1")
+    return corosync_conf.render("prod", nodes, links, version).decode("latin-1")
 
 
 def nominal():

@@ -142,7 +142,7 @@ def test_synced_from_file_roots_everything_loads(tmp_path, tools):
     assert done.returncode == 0, done.stderr[-3000:]
     synced = json.loads(done.stdout)["local"]
     assert "modules.corosync_alone" in synced["modules"] and "states.corosync" in synced["states"]
-    assert "utils.ring_alone" in synced["utils"] and "output.corosync_table" in synced["output"]
+    assert "utils.run.alone" in synced["utils"] and "output.corosync_table" in synced["output"]
     extmods = cache / "extmods"
     told = probe(
         sys.executable,

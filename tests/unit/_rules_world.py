@@ -3,8 +3,8 @@
 import copy
 import hashlib
 
-import ring_conf
-import ring_layout
+from pve_corosync import conf as corosync_conf
+from pve_corosync.pillar import layouts
 
 VRACK = {"pve1": "10.66.0.1", "pve2": "10.66.0.2", "pve3": "10.66.0.3"}
 PUBLIC = {"pve1": "198.51.100.10", "pve2": "203.0.113.20", "pve3": "192.0.2.30"}
@@ -30,7 +30,7 @@ def pillar(nodes=2):
 
 
 def layout(name="nominal", nodes=2):
-    return ring_layout.resolve(ring_layout.load(pillar(nodes)), name)
+    return layouts.resolve(layouts.load(pillar(nodes)), name)
 
 
 def conf(links=None, nodes=2, version=5, cluster_name="prod", totem=None):
@@ -38,19 +38,19 @@ def conf(links=None, nodes=2, version=5, cluster_name="prod", totem=None):
     names = sorted(VRACK)[:nodes]
     links = links or {0: {"addresses": {name: VRACK[name] for name in names}, "options": {}}}
     rows = {name: {"nodeid": number} for number, name in enumerate(names, 1)}
-    return ring_conf.render(cluster_name, rows, links, version, totem).decode("latin-1")
+    return corosync_conf.render(cluster_name, rows, links, version, totem).decode("latin-1")
 
 
 def file_facts(text, version=None):
     if version is None:
-        version = ring_conf.pmxcfs_version(text.encode("latin-1"))
+        version = corosync_conf.pmxcfs_version(text.encode("latin-1"))
     return {"version": version, "sha256": hashlib.sha256(text.encode("latin-1")).hexdigest(), "text": text}
 
 
 def facts(name, nodes=2, text=None):
     """What corosync.facts returns on a healthy node whose file, cluster file and runtime are ``text``."""
     text = text or conf(nodes=nodes)
-    document = ring_conf.parse(text.encode("latin-1"))
+    document = corosync_conf.parse(text.encode("latin-1"))
     rows = document.nodes()
     links = sorted({number for row in rows.values() for number in row["addresses"]})
     return {

@@ -2,12 +2,12 @@
 
 import json
 
-import ring_run
 import ring_sim
-from ring_sequence import Order, Run
+from pve_corosync.run import outcomes
+from pve_corosync.run.change import Order, Run
 
 NODES = ("pve1", "pve2")
-SETTINGS = ring_run.settings(None)
+SETTINGS = outcomes.settings(None)
 NO_HA = {"armed": False, "configured": False, "lrm": "active", "crm": "active", "disarm_supported": True}
 ARMED = NO_HA | {"armed": True, "configured": True}
 

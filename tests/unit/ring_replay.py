@@ -2,8 +2,8 @@
 
 import itertools
 
-import ring_plan
 import ring_sim
+from pve_corosync.plan import planner
 
 NODES = {2: ("pve1", "pve2"), 3: ("pve1", "pve2", "pve3")}
 NETS = ("vrack", "public")
@@ -21,7 +21,7 @@ def maps(numbers, nets, ring0):
 
 def planned(layout, observed, force=(), **how):
     """A plan; that a primary network is dead refuses a move, which is no matter of connections."""
-    return ring_plan.plan(layout, observed, force=["primary-dead", *force], **how)
+    return planner.plan(layout, observed, force=["primary-dead", *force], **how)
 
 
 def carry(sim, plan, layout, again=0):
@@ -33,13 +33,13 @@ def carry(sim, plan, layout, again=0):
     """
     for step in plan["steps"]:
         sim.take(step)
-        assert sim.lost == [], f"cut off in step {step['number']}\n{ring_plan.describe(plan)}"
+        assert sim.lost == [], f"cut off in step {step['number']}\n{planner.describe(plan)}"
         if sim.missing(step):
-            assert again, f"{sim.missing(step)} in step {step['number']}\n{ring_plan.describe(plan)}"
+            assert again, f"{sim.missing(step)} in step {step['number']}\n{planner.describe(plan)}"
             carry(sim, planned(layout, sim.observed()), layout, again - 1)
             return
     again = planned(layout, sim.observed())
-    assert (again["path"], again["steps"], again["complete"]) == ("none", [], True), ring_plan.describe(again)
+    assert (again["path"], again["steps"], again["complete"]) == ("none", [], True), planner.describe(again)
     for name, daemon in sim.daemons.items():
         assert daemon.local == daemon.cluster, name
         version, links, options = ring_sim.read(daemon.local)
@@ -70,7 +70,7 @@ def replay(sim, layout, chance=1.0, rng=None, alike=False):
     for _ in range(20):
         if not steps:
             plan = planned(layout, running.observed())
-            assert not any(f["severity"] == "error" for f in plan["findings"]), ring_plan.describe(plan)
+            assert not any(f["severity"] == "error" for f in plan["findings"]), planner.describe(plan)
             assert plan["complete"] and plan["expected_loss_s"] == 0.0
             steps = list(plan["steps"])
             if not steps:
@@ -81,11 +81,9 @@ def replay(sim, layout, chance=1.0, rng=None, alike=False):
                 continue
             broken = running.copy()
             broken.take(step, files, reloads)
-            assert broken.lost == [], (
-                f"{files} {reloads} of step {step['number']}\n{ring_plan.describe(plan)}"
-            )
+            assert broken.lost == [], f"{files} {reloads} of step {step['number']}\n{planner.describe(plan)}"
             again = planned(layout, broken.observed())
-            assert not any(f["severity"] == "error" for f in again["findings"]), ring_plan.describe(again)
+            assert not any(f["severity"] == "error" for f in again["findings"]), planner.describe(again)
             carry(broken, again, layout, 1 if sim.dead else 0)
             points += 1
         running.take(step)

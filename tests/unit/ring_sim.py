@@ -41,7 +41,7 @@ def address(network, nodeid):
 
 
 def layout(links, nodes, name="goal", options=None, primary=None):
-    """A layout as ring_layout.resolve returns it; links is ``{number: network}``, primary the lowest's."""
+    """A layout as pillar.layouts.resolve returns it; links is ``{number: network}``, primary the lowest's."""
     ids = {node: {"nodeid": i, "minion": node} for i, node in enumerate(nodes, 1)}
     networks = {net: {n: address(net, row["nodeid"]) for n, row in ids.items()} for net in NETS}
     first = primary or links[min(links)]

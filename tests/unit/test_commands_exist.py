@@ -8,7 +8,7 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ("_utils", "_modules", "_runners", "_states")
-FILES = sorted(path for folder in FOLDERS for path in (REPO / folder).glob("*.py"))
+FILES = sorted(path for folder in FOLDERS for path in (REPO / folder).rglob("*.py"))
 #: what is no function: files, packages, keys, beacons
 NO_FUNCTION = {
     "corosync": {"conf", "json", "key", "service", "py"},

@@ -3,11 +3,10 @@
 import copy
 
 import pytest
-import ring_adopt
-import ring_layout
-import ring_run
 from _rules_world import conf
 from _rules_world import observed as world_observed
+from pve_corosync.pillar import layouts
+from pve_corosync.run import adopt, outcomes
 
 
 def answers(seen):
@@ -24,7 +23,7 @@ def codes(error):
 
 
 def test_a_whole_cluster_gives_a_pillar(told):
-    pillar, head = ring_adopt.adopt(told, "pve*")
+    pillar, head = adopt.adopt(told, "pve*")
     assert set(pillar["nodes"]) == {facts["node"] for facts in told.values()}
     assert pillar["layout"] == "nominal"
     assert "# Its first plan is empty." in head and all(line.startswith("# ") for line in head)
@@ -46,9 +45,9 @@ SAID = {
 def test_the_head_tells_what_the_first_plan_would_do(kind):
     block, said = SAID[kind]
     assert BLOCK in conf()
-    pillar, head = ring_adopt.adopt(answers(world_observed(text=conf().replace(BLOCK, block))), "pve*")
+    pillar, head = adopt.adopt(answers(world_observed(text=conf().replace(BLOCK, block))), "pve*")
     text = " ".join(line.removeprefix("# ") for line in head)
-    assert ring_layout.validate(pillar) == []
+    assert layouts.validate(pillar) == []
     assert set(pillar["layouts"]["nominal"]["links"][0]) == {"network"}
     if said is None:
         assert "Its first plan is empty." in text
@@ -59,15 +58,15 @@ def test_the_head_tells_what_the_first_plan_would_do(kind):
 def test_a_host_name_in_force_is_told():
     text = conf().replace("ring0_addr: 10.66.0.1", "ring0_addr: pve1")
     assert "ring0_addr: pve1" in text
-    _, head = ring_adopt.adopt(answers(world_observed(text=text)), "pve*")
+    _, head = adopt.adopt(answers(world_observed(text=text)), "pve*")
     said = " ".join(line.removeprefix("# ") for line in head)
     assert "first plan would" in said and "ring0_addr of pve1 is 'pve1', a name" in said
 
 
 def test_a_node_that_is_missing_is_named(told):
     gone = told.pop(sorted(told)[-1])["node"]
-    with pytest.raises(ring_run.RunError) as error:
-        ring_adopt.adopt(told, "pve*")
+    with pytest.raises(outcomes.RunError) as error:
+        adopt.adopt(told, "pve*")
     assert codes(error) == ["adopt-silent"] and gone in str(error.value)
 
 
@@ -76,13 +75,13 @@ def test_everything_in_the_way_is_told_at_once(told):
     told["web1"] = "'corosync.facts' is not available."
     told["copy"] = dict(told[names[0]], minion="copy")
     told[names[1]] = dict(told[names[1]], runtime=dict(told[names[1]]["runtime"], cluster_name="other"))
-    with pytest.raises(ring_run.RunError) as error:
-        ring_adopt.adopt(told, "*")
+    with pytest.raises(outcomes.RunError) as error:
+        adopt.adopt(told, "*")
     assert codes(error) == ["adopt-error", "adopt-twice", "adopt-several"]
     told = {name: dict(facts, runtime=None) for name, facts in told.items() if name in names}
-    with pytest.raises(ring_run.RunError) as error:
-        ring_adopt.adopt(told, "*")
+    with pytest.raises(outcomes.RunError) as error:
+        adopt.adopt(told, "*")
     assert set(codes(error)) == {"adopt-stopped"}
-    with pytest.raises(ring_run.RunError) as error:
-        ring_adopt.adopt({}, "xx*")
+    with pytest.raises(outcomes.RunError) as error:
+        adopt.adopt({}, "xx*")
     assert codes(error) == ["adopt-none"] and "xx*" in str(error.value)

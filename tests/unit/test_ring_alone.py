@@ -1,9 +1,8 @@
 """One node's share of the degraded path, on a simulated cluster of three of which one lost its vRack card."""
 
 import pytest
-import ring_alone
-import ring_alone_parts
-import ring_plan
+from pve_corosync.plan import planner
+from pve_corosync.run import alone, alone_parts
 from ring_sim import Sim, address, read
 
 NODES = ("pve1", "pve2", "pve3")
@@ -22,7 +21,7 @@ PILLAR = {
 
 
 def order(own):
-    return ring_alone.Order(PILLAR, own, own, "degraded")
+    return alone.Order(PILLAR, own, own, "degraded")
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def observed(sim):
 
 def majority(sim, own="pve1"):
     asked, seen = order(own), observed(sim)
-    return ring_alone.majority_part(asked, seen, asked.plan(seen, [])[1])
+    return alone.majority_part(asked, seen, asked.plan(seen, [])[1])
 
 
 def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_takes_it_over(sim):
@@ -65,7 +64,7 @@ def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_tak
     assert sim.lost == [] and sim.daemons["pve3"].version == 5 and sim.quorate(["pve1", "pve2"])
     assert majority(sim, "pve2")["step"] is None, "done already: no version is used up by another run"
 
-    own = ring_alone.own_part(order("pve3"), observed(sim))
+    own = alone.own_part(order("pve3"), observed(sim))
     assert "part-adopted" in [item["code"] for item in own["findings"]]
     assert own["step"]["conf"] == step["conf"]
     sim.take(own["step"] | {"nodes": ["pve3"]})
@@ -73,7 +72,7 @@ def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_tak
 
     asked = order("pve1")
     made, found = asked.plan(observed(sim), [])
-    assert made["steps"] and ring_alone.majority_part(asked, observed(sim), found) is None
+    assert made["steps"] and alone.majority_part(asked, observed(sim), found) is None
     for step in made["steps"]:
         sim.take(step)
         assert sim.missing(step) == [] and sim.lost == []
@@ -95,20 +94,20 @@ def test_a_whole_cluster_has_no_share(sim):
 def test_a_file_that_changed_between_two_looks_is_told_as_it_is(sim):
     before = observed(sim)
     sim.take(majority(sim)["step"])
-    found = ring_alone.changed(before, observed(sim))
+    found = alone.changed(before, observed(sim))
     assert set(found) == {"pve1", "pve2", "cluster"}
     assert found["pve1"] == majority_diff(before, observed(sim))
     del before["nodes"]["pve1"]
-    assert set(ring_alone.changed(before, observed(sim))) == {"pve2", "cluster"}
-    assert ring_alone.changed(observed(sim), observed(sim)) == {}
+    assert set(alone.changed(before, observed(sim))) == {"pve2", "cluster"}
+    assert alone.changed(observed(sim), observed(sim)) == {}
 
 
 def majority_diff(before, after):
     step = {"conf": after["nodes"]["pve1"]["local"]["text"]}
-    return ring_plan.diffs({"steps": [step], "skip": []}, before)["pve1"]
+    return planner.diffs({"steps": [step], "skip": []}, before)["pve1"]
 
 
-class Job(ring_alone_parts.Parts):
+class Job(alone_parts.Parts):
     """The run of pve1, with the simulation for the daemons; ``meanwhile`` happens at the second look."""
 
     degraded, test, run, before = True, False, "run1", None
@@ -144,7 +143,7 @@ class Job(ring_alone_parts.Parts):
 
     def go(self):
         return self.majority_part(
-            ring_alone.majority_part(self.order, observed(self.sim), self.found()), observed(self.sim), None
+            alone.majority_part(self.order, observed(self.sim), self.found()), observed(self.sim), None
         )
 
     def found(self):
@@ -152,10 +151,10 @@ class Job(ring_alone_parts.Parts):
 
 
 def test_the_quorate_nodes_go_on_to_the_layout_when_the_third_has_joined(sim, monkeypatch):
-    monkeypatch.setattr(ring_alone_parts.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(alone_parts.time, "sleep", lambda seconds: None)
 
     def third():
-        own = ring_alone.own_part(order("pve3"), observed(sim))
+        own = alone.own_part(order("pve3"), observed(sim))
         sim.take(own["step"] | {"nodes": ["pve3"]})
 
     job = Job(sim, 60, third)

@@ -1,7 +1,7 @@
 """corosync.conf as a document: what is read, what an edit touches, what is refused."""
 
 import pytest
-import ring_conf
+from pve_corosync import conf
 
 PVE = b"""\
 logging {
@@ -48,12 +48,12 @@ FAST = {"knet_ping_interval": "200", "knet_ping_timeout": "400"}
 
 def changed(before, document):
     """Return the lines that went and the lines that came, sorted."""
-    lines = ring_conf.diff(before, document.dump()).splitlines()[2:]
+    lines = conf.diff(before, document.dump()).splitlines()[2:]
     return [sorted(line[1:] for line in lines if line.startswith(sign)) for sign in "-+"]
 
 
 def test_what_is_read():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     assert (document.version, document.cluster_name) == (5, "prod")
     assert document.nodes() == {
         "pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "10.66.0.1"}},
@@ -65,13 +65,13 @@ def test_what_is_read():
     assert document.get("totem.interface.0.linknumber") == "0"
     assert document.get("totem.token") is None and document.get("nodelist.node.9.name", "x") == "x"
     assert document.text.encode() == document.dump() == PVE
-    assert ring_conf.parse(document.text).dump() == PVE
+    assert conf.parse(document.text).dump() == PVE
 
 
 def test_a_link_is_added_as_pve_would_write_it_and_removed_without_a_trace():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     document.set_link(2, PUBLIC, FAST)
-    assert document.dump() == ring_conf.normalise(document.dump())
+    assert document.dump() == conf.normalise(document.dump())
     assert changed(PVE, document) == [
         [],
         [
@@ -85,21 +85,21 @@ def test_a_link_is_added_as_pve_would_write_it_and_removed_without_a_trace():
         ],
     ]
     assert document.links()[2] == {"addresses": PUBLIC, "options": FAST, "interface": True}
-    assert ring_conf.lint(document.dump()) == []
+    assert conf.lint(document.dump()) == []
     document.remove_link(2)
     assert document.dump() == PVE
 
 
 def test_links_stay_in_order_whatever_the_order_of_the_edits():
-    one, other = ring_conf.parse(PVE), ring_conf.parse(PVE)
+    one, other = conf.parse(PVE), conf.parse(PVE)
     for document, order in ((one, (1, 2, 3)), (other, (3, "1", "2"))):
         for link in order:
             document.set_link(link, {node: f"10.{link}.0.{at}" for at, node in enumerate(VRACK)}, {})
-    assert one.dump() == other.dump() == ring_conf.normalise(one.dump())
+    assert one.dump() == other.dump() == conf.normalise(one.dump())
 
 
 def test_an_existing_link_gets_exactly_these_addresses_and_options():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     document.set_link(0, VRACK, {**FAST, "knet_link_priority": 10})
     before = document.dump()
     document.set_link(0, {**VRACK, "pve2": "10.66.0.9"}, {"knet_link_priority": "20"})
@@ -159,7 +159,7 @@ quorum{
 @pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
 def test_a_handwritten_file_keeps_its_style(eol):
     data = ODD.replace(b"\n", eol)
-    document = ring_conf.parse(data)
+    document = conf.parse(data)
     assert document.nodes() == {
         "pve1": {"nodeid": 1, "votes": 1, "addresses": {0: "pve1", 1: "10.1.0.1"}},
         "pve2": {"nodeid": 2, "votes": 3, "addresses": {0: "10.66.0.2", 1: "10.1.0.2"}},
@@ -195,7 +195,7 @@ def test_merged_and_repeated_parts_are_read_as_corosync_reads_them():
         b" interface {\n linknumber: 0\n"
         b" mcastport: 8\n knet_link_priority: 3\n }\n}\nnodelist {\n node {\n ring0_addr: 10.9.9.9\n }\n}\n"
     )
-    document = ring_conf.parse(data)
+    document = conf.parse(data)
     assert document.get("totem.token") == "2000"
     assert document.links()[0]["options"] == {"mcastport": "8", "knet_link_priority": "3"}
     assert document.nodes()["pve1"]["addresses"] == {0: "10.9.9.9"}
@@ -206,14 +206,14 @@ def test_merged_and_repeated_parts_are_read_as_corosync_reads_them():
     assert document.links()[0]["options"] == {"mcastport": "8"}
     document.remove("totem.token")
     assert document.get("totem.token") is None and b"token" not in document.dump()
-    merged = ring_conf.parse(ring_conf.normalise(document.dump()))
+    merged = conf.parse(conf.normalise(document.dump()))
     assert merged.nodes() == document.nodes() and merged.links() == document.links()
-    assert ring_conf.lint(merged.dump()) == []
+    assert conf.lint(merged.dump()) == []
 
 
 def test_a_node_that_goes_by_its_address_keeps_its_name_when_that_changes():
     data = PVE.replace(b"    name: pve1\n", b"").replace(b"    name: pve2\n", b"")
-    same, other, gone = ring_conf.parse(data), ring_conf.parse(data), ring_conf.parse(data)
+    same, other, gone = conf.parse(data), conf.parse(data), conf.parse(data)
     same.set_link(0, {"10.66.0.1": "10.66.0.1", "10.66.0.2": "10.66.0.2"}, {})
     assert same.dump() == data
     other.set_link(0, {"10.66.0.1": "10.67.0.1", "10.66.0.2": "10.66.0.2"}, {})
@@ -227,7 +227,7 @@ def test_a_node_that_goes_by_its_address_keeps_its_name_when_that_changes():
 
 
 def test_nodes_come_and_go():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     document.set_link(1, PUBLIC, {})
     before = document.dump()
     document.add_node("pve15", 15, {"0": "10.66.0.15", 1: "192.0.2.15"}, votes=2)
@@ -237,7 +237,7 @@ def test_nodes_come_and_go():
         "votes": 2,
         "addresses": {0: "10.66.0.15", 1: "192.0.2.15"},
     }
-    assert document.dump() == ring_conf.normalise(document.dump())
+    assert document.dump() == conf.normalise(document.dump())
     document.remove_node("pve15")
     document.remove_node("nobody")
     assert document.dump() == before
@@ -245,13 +245,13 @@ def test_nodes_come_and_go():
 
 def test_every_config_version_line_follows():
     data = PVE.replace(b"  config_version: 5\n", b"  config_version: 5\n  config_version: 6\n")
-    document = ring_conf.parse(data)
+    document = conf.parse(data)
     document.set_version(9)
-    assert document.dump().count(b"config_version: 9") == 2 and ring_conf.pmxcfs_version(document.dump()) == 9
+    assert document.dump().count(b"config_version: 9") == 2 and conf.pmxcfs_version(document.dump()) == 9
 
 
 def test_sections_that_are_missing_are_made():
-    document = ring_conf.parse(b"")
+    document = conf.parse(b"")
     assert (
         document.dump() == b"" and document.version == 0 and document.nodes() == {} and document.links() == {}
     )
@@ -261,8 +261,8 @@ def test_sections_that_are_missing_are_made():
     document.set_link(0, {"a": "10.0.0.1"}, {})
     assert document.get("quorum.device.net.host") == "10.0.0.9"
     assert document.nodes() == {"a": {"nodeid": 1, "votes": 1, "addresses": {0: "10.0.0.1"}}}
-    assert ring_conf.parse(b"totem {\n}").version == 0
-    open_end = ring_conf.parse(b"totem {\r\n}")
+    assert conf.parse(b"totem {\n}").version == 0
+    open_end = conf.parse(b"totem {\r\n}")
     open_end.set("quorum.votes", 1)
     assert open_end.dump() == b"totem {\r\n}\r\n\r\nquorum {\r\n  votes: 1\r\n}\r\n"
 
@@ -308,8 +308,8 @@ def test_sections_that_are_missing_are_made():
     ],
 )
 def test_a_refused_change_leaves_everything_as_it_was(act, wanted):
-    document = ring_conf.parse(PVE)
-    with pytest.raises(ring_conf.ConfError) as caught:
+    document = conf.parse(PVE)
+    with pytest.raises(conf.ConfError) as caught:
         act(document)
     assert wanted in str(caught.value), caught.value
     assert all(set(entry) == {"line", "text", "reader"} for entry in caught.value.problems)
@@ -317,8 +317,8 @@ def test_a_refused_change_leaves_everything_as_it_was(act, wanted):
 
 
 def test_all_that_is_wrong_with_a_call_is_said_at_once():
-    with pytest.raises(ring_conf.ConfError) as caught:
-        ring_conf.parse(PVE).add_node("pve1", 2, {3: "x"})
+    with pytest.raises(conf.ConfError) as caught:
+        conf.parse(PVE).add_node("pve1", 2, {3: "x"})
     assert len(caught.value.problems) == 3
 
 
@@ -328,14 +328,14 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once_with_its_line():
         .replace(b"nodeid: 2", b"nodeid: two")
         .replace(b": 5\n", b": abc\n")
     )
-    with pytest.raises(ring_conf.ConfError) as caught:
-        ring_conf.parse(data, "/etc/pve/corosync.conf")
+    with pytest.raises(conf.ConfError) as caught:
+        conf.parse(data, "/etc/pve/corosync.conf")
     assert [entry["line"] for entry in caught.value.problems] == [2, 15, 27]
     assert "/etc/pve/corosync.conf:15: " in str(caught.value)
 
 
 def test_a_copy_is_independent():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     other = document.copy()
     other.set_version(6)
     assert document.version == 5 and other.version == 6
@@ -344,16 +344,16 @@ def test_a_copy_is_independent():
 def test_render_makes_the_file_that_pve_would_write():
     nodes = {"pve2": {"nodeid": 2}, "pve1": {"nodeid": 1, "votes": 1}}
     links = {"0": {"addresses": VRACK, "options": {}}}
-    assert ring_conf.render("prod", nodes, links, 5) == PVE
-    more = ring_conf.render(
+    assert conf.render("prod", nodes, links, 5) == PVE
+    more = conf.render(
         "prod",
         nodes,
         {**links, 1: {"addresses": PUBLIC, "options": FAST}},
         5,
         totem={"token": 4000, "secauth": None, "crypto_cipher": "aes256", "crypto_hash": "sha256"},
     )
-    assert ring_conf.lint(more) == [] and ring_conf.normalise(more) == more
-    document = ring_conf.parse(more)
+    assert conf.lint(more) == [] and conf.normalise(more) == more
+    document = conf.parse(more)
     assert document.get("totem.secauth") is None and document.get("totem.token") == "4000"
     assert document.links()[1] == {"addresses": PUBLIC, "options": FAST, "interface": True}
 
@@ -373,14 +373,14 @@ def test_render_makes_the_file_that_pve_would_write():
     ],
 )
 def test_render_refuses_what_cannot_be(name, nodes, links):
-    with pytest.raises(ring_conf.ConfError):
-        ring_conf.render(name, nodes, links, 1)
+    with pytest.raises(conf.ConfError):
+        conf.render(name, nodes, links, 1)
 
 
 def test_normalise_brings_an_odd_file_into_pves_form():
-    new = ring_conf.normalise(ODD)
-    assert ring_conf.normalise(new) == new
-    before, after = ring_conf.parse(ODD), ring_conf.parse(new)
+    new = conf.normalise(ODD)
+    assert conf.normalise(new) == new
+    before, after = conf.parse(ODD), conf.parse(new)
     assert after.nodes() == before.nodes() and after.version == 7 and after.cluster_name == "prod"
     assert after.links()[0] == {
         "addresses": before.links()[0]["addresses"],
@@ -392,7 +392,7 @@ def test_normalise_brings_an_odd_file_into_pves_form():
 
 def test_normalise_adds_the_interface_blocks_that_are_missing():
     data = PVE.replace(b"  interface {\n    linknumber: 0\n  }\n", b"")
-    assert ring_conf.normalise(data) == PVE
+    assert conf.normalise(data) == PVE
 
 
 @pytest.mark.parametrize(
@@ -409,17 +409,17 @@ def test_normalise_adds_the_interface_blocks_that_are_missing():
     ],
 )
 def test_normalise_refuses_what_it_would_have_to_change(old, new, wanted):
-    with pytest.raises(ring_conf.ConfError, match=wanted):
-        ring_conf.normalise(PVE.replace(old, new, 1))
+    with pytest.raises(conf.ConfError, match=wanted):
+        conf.normalise(PVE.replace(old, new, 1))
 
 
 def test_diff():
-    document = ring_conf.parse(PVE)
+    document = conf.parse(PVE)
     document.set_version(6)
-    text = ring_conf.diff(PVE, document.dump(), "x")
+    text = conf.diff(PVE, document.dump(), "x")
     assert text.startswith("--- x (old)\n+++ x (new)\n@@ ")
     assert "\n-  config_version: 5\n+  config_version: 6\n" in text and text.endswith("\n")
-    assert ring_conf.diff(PVE, PVE) == ""
-    assert "\\ No newline at end of file\n" in ring_conf.diff(PVE, PVE.rstrip(b"\n"))
-    assert ring_conf.diff(b"", b"a\n").splitlines()[-1] == "+a"
-    assert ring_conf.diff("caf\xe9\n", b"caf\xe9\n") == ""
+    assert conf.diff(PVE, PVE) == ""
+    assert "\\ No newline at end of file\n" in conf.diff(PVE, PVE.rstrip(b"\n"))
+    assert conf.diff(b"", b"a\n").splitlines()[-1] == "+a"
+    assert conf.diff("caf\xe9\n", b"caf\xe9\n") == ""

@@ -5,10 +5,10 @@ import resource
 import subprocess
 
 import pytest
-import ring_conf
-import ring_grammar
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from pve_corosync import conf
+from pve_corosync.conf import grammar
 
 CHECKS = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 
@@ -57,16 +57,16 @@ def corosync(data, folder):
 def agree(data, folder):
     """Assert that our parser and corosync's say the same, on the same line, and nothing is lost."""
     accepted, line = corosync(data, folder)
-    tree = ring_grammar.Tree(data.decode("latin-1"))
+    tree = grammar.Tree(data.decode("latin-1"))
     ours = tree.problems[0]["line"] if tree.problems else None
     assert (not tree.problems) == accepted, (data, tree.problems, line)
     if line is not None:
         assert ours == line, (data, tree.problems)
     if accepted:
-        assert ring_conf.parse(data).dump() == data
+        assert conf.parse(data).dump() == data
     else:
-        with pytest.raises(ring_conf.ConfError):
-            ring_conf.parse(data)
+        with pytest.raises(conf.ConfError):
+            conf.parse(data)
 
 
 blanks = st.sampled_from(["", "", " ", "  ", "\t", " \t "])
@@ -250,7 +250,7 @@ def test_our_parser_agrees_on_a_damaged_file(tmp_path_factory, data):
 @given(st.binary(max_size=1200))
 @settings(deadline=None, max_examples=100)
 def test_cut_into_lines_nothing_is_lost(data):
-    assert "".join(ring_grammar.split_lines(data.decode("latin-1"))).encode("latin-1") == data
+    assert "".join(grammar.split_lines(data.decode("latin-1"))).encode("latin-1") == data
 
 
 addresses = st.sampled_from(["127.0.0.1", "127.0.0.2", "127.0.0.9"])
@@ -274,7 +274,7 @@ def styled(draw):
 def test_an_edit_is_accepted_touches_its_lines_only_and_can_be_taken_back(
     tmp_path_factory, data, link, address, new
 ):
-    document = ring_conf.parse(data)
+    document = conf.parse(data)
     document.set_link(link, {"pve1": address}, {"knet_ping_interval": "200", "knet_ping_timeout": "400"})
     document.set_version(new)
     document.set("totem.token", 4000)

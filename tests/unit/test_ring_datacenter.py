@@ -1,5 +1,5 @@
 import pytest
-import ring_datacenter as dc
+from pve_corosync.tools import datacenter as dc
 
 UP = {"eth0": ["10.66.0.1/24"], "eth1": ["198.51.100.10/24", "198.51.100.11/24", "2001:db8::1/64"]}
 

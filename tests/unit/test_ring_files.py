@@ -3,13 +3,13 @@ import os
 import stat
 
 import pytest
-import ring_files
+from pve_corosync.node import files
 
 
 def test_replace_leaves_the_old_or_the_new_bytes(tmp_path, monkeypatch):
     path = tmp_path / "conf"
-    ring_files.replace(str(path), b"one")
-    ring_files.replace(str(path), b"two", mode=0o600)
+    files.replace(str(path), b"one")
+    files.replace(str(path), b"two", mode=0o600)
     assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def broken(*_):
@@ -17,38 +17,38 @@ def test_replace_leaves_the_old_or_the_new_bytes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", broken)
     with pytest.raises(OSError, match="power cut"):
-        ring_files.replace(str(path), b"three")
+        files.replace(str(path), b"three")
     assert path.read_bytes() == b"two" and os.listdir(tmp_path) == ["conf"]
 
 
 def test_replace_notices_that_somebody_else_wrote(tmp_path, monkeypatch):
     path = tmp_path / "conf"
-    monkeypatch.setattr(ring_files, "_sync_folder", lambda _: path.write_bytes(b"theirs"))
+    monkeypatch.setattr(files, "_sync_folder", lambda _: path.write_bytes(b"theirs"))
     with pytest.raises(OSError, match="another program replaced it"):
-        ring_files.replace(str(path), b"ours")
+        files.replace(str(path), b"ours")
 
 
 def test_backups_keep_the_newest_and_no_bytes_twice_in_a_row(tmp_path):
     folder = str(tmp_path / "state/backups")
-    paths = [ring_files.keep_backup(folder, "conf", b"%d" % number, keep=3) for number in range(5)]
-    assert ring_files.keep_backup(folder, "conf", b"4", keep=3) == paths[-1]
-    other = ring_files.keep_backup(folder, "conf.other", b"x", keep=3)
-    kept = ring_files.list_backups(folder, "conf")
-    assert [ring_files.read(os.path.join(folder, entry)) for entry in kept] == [b"2", b"3", b"4"]
+    paths = [files.keep_backup(folder, "conf", b"%d" % number, keep=3) for number in range(5)]
+    assert files.keep_backup(folder, "conf", b"4", keep=3) == paths[-1]
+    other = files.keep_backup(folder, "conf.other", b"x", keep=3)
+    kept = files.list_backups(folder, "conf")
+    assert [files.read(os.path.join(folder, entry)) for entry in kept] == [b"2", b"3", b"4"]
     assert os.path.exists(other), "another file's copies are not counted"
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(paths[-1]).st_mode) == 0o600
-    assert ring_files.list_backups(str(tmp_path / "none"), "conf") == []
+    assert files.list_backups(str(tmp_path / "none"), "conf") == []
 
 
 def test_json_records(tmp_path):
     path = str(tmp_path / "record.json")
-    assert ring_files.read_json(path) is None
-    ring_files.write_json(path, {"a": [1]})
-    assert ring_files.read_json(path) == {"a": [1]}
+    assert files.read_json(path) is None
+    files.write_json(path, {"a": [1]})
+    assert files.read_json(path) == {"a": [1]}
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps({"a": 1})[:-1])
-    assert ring_files.read_json(path) is None
+    assert files.read_json(path) is None
 
 
 def test_keep_newest_goes_by_time_and_suffix(tmp_path):
@@ -57,21 +57,16 @@ def test_keep_newest_goes_by_time_and_suffix(tmp_path):
         path.write_text("{}")
         os.utime(path, (0, 100 - number))
     (tmp_path / "note.txt").write_text("x")
-    ring_files.keep_newest(str(tmp_path), ".json", 2)
+    files.keep_newest(str(tmp_path), ".json", 2)
     assert sorted(os.listdir(tmp_path)) == ["0.json", "1.json", "note.txt"]
 
 
 def test_under():
-    assert (
-        ring_files.under(None, "/etc/x")
-        == ring_files.under("", "/etc/x")
-        == ring_files.under("/", "/etc/x")
-        == "/etc/x"
-    )
-    assert ring_files.under("/tmp/r", "/etc/x") == "/tmp/r/etc/x"
+    assert files.under(None, "/etc/x") == files.under("", "/etc/x") == files.under("/", "/etc/x") == "/etc/x"
+    assert files.under("/tmp/r", "/etc/x") == "/tmp/r/etc/x"
 
 
 def test_read_tells_missing_from_unreadable(tmp_path):
-    assert ring_files.read(str(tmp_path / "none")) is None
+    assert files.read(str(tmp_path / "none")) is None
     with pytest.raises(IsADirectoryError):
-        ring_files.read(str(tmp_path))
+        files.read(str(tmp_path))

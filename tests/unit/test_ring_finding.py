@@ -4,9 +4,8 @@ import importlib.util
 import pathlib
 
 import pytest
-import ring_codes
-import ring_finding
-from ring_finding import finding
+from pve_corosync import codes, findings
+from pve_corosync.findings import finding
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -36,7 +35,7 @@ def test_the_data_of_a_finding_is_a_copy():
 
 
 def test_unknown_code_and_severity_are_refused():
-    with pytest.raises(ring_finding.UnknownCode, match="no-such-code"):
+    with pytest.raises(findings.UnknownCode, match="no-such-code"):
         finding("no-such-code", "x")
     with pytest.raises(ValueError, match="fatal.*error, warning, info"):
         finding("node-silent", "x", severity="fatal")
@@ -45,44 +44,44 @@ def test_unknown_code_and_severity_are_refused():
 @pytest.mark.parametrize("code", ["", "Node-silent", "node_silent", "-node", "node-", "node silent"])
 def test_a_code_that_is_not_kebab_case_is_not_registered(code):
     with pytest.raises(ValueError, match="kebab-case"):
-        ring_finding.register(code, "error", "x", "y")
+        findings.register(code, "error", "x", "y")
 
 
 def test_registering_twice_is_fine_only_with_the_same_meaning(monkeypatch):
-    monkeypatch.setattr(ring_finding, "CODES", {})
-    ring_finding.register("a-b", "error", "title", "source")
-    ring_finding.register("a-b", "error", "title", "source")
+    monkeypatch.setattr(findings, "CODES", {})
+    findings.register("a-b", "error", "title", "source")
+    findings.register("a-b", "error", "title", "source")
     with pytest.raises(ValueError, match="twice"):
-        ring_finding.register("a-b", "warning", "title", "source")
+        findings.register("a-b", "warning", "title", "source")
     with pytest.raises(ValueError, match="severity 'bad'"):
-        ring_finding.register("a-c", "bad", "title", "source")
+        findings.register("a-c", "bad", "title", "source")
 
 
 def test_only_forceable_errors_can_be_forced():
     hard, soft = finding("node-silent", "x"), finding("pve-not-mounted", "x")
     warning = finding("names-differ", "x")
     found = [hard, soft, warning]
-    assert ring_finding.errors(found) == [hard, soft]
-    assert ring_finding.errors(found, force=["pve-not-mounted", "node-silent"]) == [hard]
-    assert ring_finding.errors(found, force="pve-not-mounted") == [hard]
+    assert findings.errors(found) == [hard, soft]
+    assert findings.errors(found, force=["pve-not-mounted", "node-silent"]) == [hard]
+    assert findings.errors(found, force="pve-not-mounted") == [hard]
 
 
 def test_force_is_checked():
-    assert ring_finding.check_force(["pve-not-mounted"]) == []
-    told = [item["text"] for item in ring_finding.check_force(["node-silent", "pve-not-monted"])]
+    assert findings.check_force(["pve-not-mounted"]) == []
+    told = [item["text"] for item in findings.check_force(["node-silent", "pve-not-monted"])]
     assert "cannot be forced" in told[0] and "is no finding code" in told[1]
     assert all("pve-not-mounted" in text for text in told)
 
 
 def test_ordered_puts_errors_first_and_drops_duplicates():
     info, error, warning = (finding(code, "x") for code in ("no-quorum", "node-silent", "names-differ"))
-    assert ring_finding.ordered([info, warning, error, dict(error)]) == [error, warning, info]
+    assert findings.ordered([info, warning, error, dict(error)]) == [error, warning, info]
 
 
 def test_every_row_of_the_table_is_registered_once():
-    rows = [row[0] for subject in ring_codes.TABLE.values() for row in subject]
+    rows = [row[0] for subject in codes.TABLE.values() for row in subject]
     assert len(rows) == len(set(rows))
-    assert set(rows) <= set(ring_finding.CODES)
+    assert set(rows) <= set(findings.CODES)
 
 
 def test_the_page_is_what_the_code_says():

@@ -1,7 +1,7 @@
 import pytest
-import ring_firewall as fw
 from hypothesis import given
 from hypothesis import strategies as st
+from pve_corosync.tools import cluster_fw as fw
 
 NETWORKS = {
     "vrack": {"pve1": "10.66.0.1", "pve2": "10.66.0.2"},

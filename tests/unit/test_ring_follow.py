@@ -1,15 +1,14 @@
-"""ring_follow: the phases after the links as sequences, against nodes that answer what the test says."""
+"""run.follow: the phases after the links as sequences, against nodes that answer what the test says."""
 
 import pytest
-import ring_follow
-import ring_run
-import ring_show
 import ring_sim
-from ring_sequence import Order
+from pve_corosync import show
+from pve_corosync.run import follow, outcomes
+from pve_corosync.run.change import Order
 from test_ring_sequence import pillar
 
 NODES = ("pve1", "pve2")
-SETTINGS = ring_run.settings({"verify_timeout": 1})
+SETTINGS = outcomes.settings({"verify_timeout": 1})
 VRACK = {name: ring_sim.address("vrack", number) for number, name in enumerate(NODES, 1)}
 PUBLIC = {name: ring_sim.address("public", number) for number, name in enumerate(NODES, 1)}
 
@@ -98,7 +97,7 @@ class Nodes:
 
 @pytest.fixture(autouse=True)
 def links(monkeypatch):
-    """The links are a matter of ring_verify; here they are ready unless a test says otherwise."""
+    """The links are a matter of run.checklist; here they are ready unless a test says otherwise."""
 
     def checklist(order, observed, full=False):
         return [{"item": "quorum", "ok": links.ready, "seen": "not quorate", "expected": "x"}], []
@@ -109,7 +108,7 @@ def links(monkeypatch):
 
 
 def move(ports, **more):
-    return ring_follow.move_primary(ports.order, ports, SETTINGS, **more)
+    return follow.move_primary(ports.order, ports, SETTINGS, **more)
 
 
 def test_names_first_then_one_node_after_the_other_behind_a_gate_then_services():
@@ -148,7 +147,7 @@ def test_a_test_run_tells_the_change_and_makes_none():
     report = move(ports, test=True)
     assert (report["result"], report["changes"]["restart"]) == ("test", ["pve1", "pve2"])
     assert ports.published == VRACK and ports.hosts["pve1"] == VRACK
-    assert "  +new" in ring_show.render(report)
+    assert "  +new" in show.render(report)
 
 
 def test_one_node_that_refuses_keeps_all_as_they_are():
@@ -167,7 +166,7 @@ def test_a_gate_that_stays_shut_stops_before_the_next_node():
     assert report["result"] == "failed"
     assert [row["code"] for row in report["findings"]] == ["members-stale"]
     assert ports.published == {"pve1": PUBLIC["pve1"], "pve2": VRACK["pve2"]}
-    text = "\n".join(ring_show.render(report))
+    text = "\n".join(show.render(report))
     assert "still open: primary network, certificates, services, replication, exit checklist" in text
     assert "go on:   salt-run corosync.move_primary degraded" in text
 
@@ -229,7 +228,7 @@ def replicate(told, **more):
     ports = Nodes()
     vars(ports).update(more)
     ports.jobs["pve1"] = {"ok": True, "jobs": {}, "failed": {}, "skipped": {}} | told
-    return ring_follow.replicate(ports.order, ports, SETTINGS)
+    return follow.replicate(ports.order, ports, SETTINGS)
 
 
 def test_a_job_with_all_its_witnesses_is_done():
@@ -283,8 +282,8 @@ def test_a_replication_network_is_a_witness_of_its_own():
 
 def test_the_wait_for_a_job_is_a_setting_and_an_argument():
     ports = Nodes()
-    ring_follow.replicate(ports.order, ports, ring_run.settings({"replication_timeout": 300}))
-    ring_follow.replicate(ports.order, ports, SETTINGS, timeout=900)
+    follow.replicate(ports.order, ports, outcomes.settings({"replication_timeout": 300}))
+    follow.replicate(ports.order, ports, SETTINGS, timeout=900)
     asked = [kwarg for function, _, kwarg in ports.calls if function == "pvesr.run_all"]
     assert [(row["timeout"], row["budget"]) for row in asked] == [(300, 580), (900, 900)]
 

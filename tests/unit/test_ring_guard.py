@@ -4,9 +4,8 @@ import contextlib
 import json
 
 import pytest
-import ring_guard
-import ring_run
 from _sequence_world import ARMED, NO_HA, NODES, run, step_calls, world
+from pve_corosync.run import ha_guard, outcomes
 
 
 def armed(**more):
@@ -152,7 +151,7 @@ def test_an_error_of_the_master_after_the_steps_leaves_ha_armed_or_names_the_com
         assert run(ports)["result"] == "reached"
     else:
         with (
-            pytest.raises(ring_run.RunError)
+            pytest.raises(outcomes.RunError)
             if what != "ha_manager.arm"
             else contextlib.nullcontext() as caught
         ):
@@ -180,14 +179,14 @@ def test_what_the_plan_says_of_ha_is_what_the_run_does():
     observed = ports.sim.observed()
     for name in NODES:
         observed["nodes"][name]["ha"]["armed"] = True
-    assert "released first and put in service again" in ring_guard.words(7, observed, NODES)
+    assert "released first and put in service again" in ha_guard.words(7, observed, NODES)
     observed["nodes"]["pve2"]["quorum"]["quorate"] = False
-    text = ring_guard.words(7, observed, NODES)
+    text = ha_guard.words(7, observed, NODES)
     assert text.startswith("pve2 has no quorum") and "cannot be released" in text
     observed["nodes"]["pve1"]["quorum"]["quorate"] = False
-    assert ring_guard.words(7, observed, NODES).startswith("there is no quorum")
-    assert "put in service again" not in ring_guard.words(7, observed, NODES)
-    assert "stays armed" not in ring_guard.words(0, observed, NODES)
+    assert ha_guard.words(7, observed, NODES).startswith("there is no quorum")
+    assert "put in service again" not in ha_guard.words(7, observed, NODES)
+    assert "stays armed" not in ha_guard.words(0, observed, NODES)
 
 
 def test_a_live_run_asks_nothing_of_ha_and_says_so():

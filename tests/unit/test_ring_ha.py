@@ -1,5 +1,5 @@
 import pytest
-import ring_ha
+from pve_corosync.cluster import ha
 
 
 def node(armed=False, configured=True, disarm=True, lrm="active", crm="active"):
@@ -34,38 +34,38 @@ def steps(answer, when):
     ],
 )
 def test_disarm_needs_a_version(version, usage, expected):
-    assert ring_ha.disarm_supported(version, usage) is expected
+    assert ha.disarm_supported(version, usage) is expected
 
 
 def test_resources_leaves_ignored_ones_out():
     text = "vm: 100\n\tstate started\n\ngroup: x\n\nct: 101\n\tstate ignored\n\nvm: 102\n\tmax_restart 2\n"
-    assert ring_ha.resources(text) == {"vm:100": "started", "vm:102": "started"}
-    assert ring_ha.resources("") == {}
+    assert ha.resources(text) == {"vm:100": "started", "vm:102": "started"}
+    assert ha.resources("") == {}
 
 
 def test_a_live_plan_needs_nothing_and_says_so():
-    answer = ring_ha.guard(0.0, {"pve1": node(armed=True), "pve2": node()}, True)
+    answer = ha.guard(0.0, {"pve1": node(armed=True), "pve2": node()}, True)
     assert (answer["action"], answer["sequence"]) == ("none", [])
     assert "no loss of quorum" in answer["text"] and "pve1" in answer["text"]
 
 
 def test_a_live_plan_is_not_delayed_while_a_watchdog_runs_out():
-    answer = ring_ha.guard(0.0, {"pve1": node(armed=True)}, False)
+    answer = ha.guard(0.0, {"pve1": node(armed=True)}, False)
     assert answer["action"] == "none" and "without delay" in answer["text"]
 
 
 def test_unused_ha_needs_nothing():
-    answer = ring_ha.guard(7.0, {"pve1": node(configured=False), "pve2": node(configured=False)}, True)
+    answer = ha.guard(7.0, {"pve1": node(configured=False), "pve2": node(configured=False)}, True)
     assert answer["action"] == "none" and "not in use" in answer["text"]
-    assert ring_ha.guard(7.0, {"pve1": node(configured=False), "pve2": None}, True)["action"] == "none"
+    assert ha.guard(7.0, {"pve1": node(configured=False), "pve2": None}, True)["action"] == "none"
 
 
 def test_configured_but_closed_needs_nothing_while_quorate():
-    assert ring_ha.guard(7.0, {"pve1": node(), "pve2": node()}, True)["action"] == "none"
+    assert ha.guard(7.0, {"pve1": node(), "pve2": node()}, True)["action"] == "none"
 
 
 def test_disarm_where_every_version_has_it():
-    answer = ring_ha.guard(7.0, {"pve1": node(armed=True, crm="inactive"), "pve2": node()}, True)
+    answer = ha.guard(7.0, {"pve1": node(armed=True, crm="inactive"), "pve2": node()}, True)
     assert answer["action"] == "disarm"
     assert steps(answer, "before") == [
         ("ha_manager.disarm", ["pve2"]),
@@ -77,7 +77,7 @@ def test_disarm_where_every_version_has_it():
 
 
 def test_stop_in_order_where_one_version_cannot_disarm():
-    answer = ring_ha.guard(7.0, {"pve1": node(armed=True), "pve2": node(disarm=False, lrm="inactive")}, True)
+    answer = ha.guard(7.0, {"pve1": node(armed=True), "pve2": node(disarm=False, lrm="inactive")}, True)
     assert answer["action"] == "stop"
     assert steps(answer, "before") == [
         ("ha_manager.stop_lrm", ["pve1"]),
@@ -91,7 +91,7 @@ def test_stop_in_order_where_one_version_cannot_disarm():
 
 
 def test_without_quorum_lrm_comes_back_first():
-    answer = ring_ha.guard(7.0, {"pve1": node(), "pve2": node()}, False)
+    answer = ha.guard(7.0, {"pve1": node(), "pve2": node()}, False)
     assert answer["action"] == "stop"
     assert [name for name, _nodes in steps(answer, "before")] == [
         "ha_manager.stop_lrm",
@@ -104,22 +104,20 @@ def test_without_quorum_lrm_comes_back_first():
 
 
 def test_without_quorum_an_open_watchdog_refuses_a_restart():
-    answer = ring_ha.guard(7.0, {"pve1": node(armed=True)}, False)
+    answer = ha.guard(7.0, {"pve1": node(armed=True)}, False)
     assert answer["action"] == "refuse" and answer["sequence"] == []
     assert "pve1" in answer["text"] and "live strategy" in answer["text"]
 
 
 def test_a_silent_node_refuses_only_what_would_need_it():
-    assert (
-        ring_ha.guard(7.0, {"pve1": node(armed=True, disarm=False), "pve2": None}, True)["action"] == "refuse"
-    )
-    assert ring_ha.guard(7.0, {"pve1": node(armed=True), "pve2": None}, True)["action"] == "disarm"
-    assert "pve2" in ring_ha.guard(7.0, {"pve1": node(), "pve2": None}, False)["text"]
-    assert ring_ha.guard(7.0, {"pve1": None, "pve2": None}, True)["action"] == "refuse"
+    assert ha.guard(7.0, {"pve1": node(armed=True, disarm=False), "pve2": None}, True)["action"] == "refuse"
+    assert ha.guard(7.0, {"pve1": node(armed=True), "pve2": None}, True)["action"] == "disarm"
+    assert "pve2" in ha.guard(7.0, {"pve1": node(), "pve2": None}, False)["text"]
+    assert ha.guard(7.0, {"pve1": None, "pve2": None}, True)["action"] == "refuse"
 
 
 def test_unreadable_configuration_counts_as_configured():
-    assert ring_ha.guard(7.0, {"pve1": node(configured=None)}, False)["action"] == "stop"
+    assert ha.guard(7.0, {"pve1": node(configured=None)}, False)["action"] == "stop"
 
 
 @pytest.mark.parametrize(
@@ -132,4 +130,4 @@ def test_unreadable_configuration_counts_as_configured():
     ],
 )
 def test_describe(facts, word):
-    assert ring_ha.describe(facts).startswith(word)
+    assert ha.describe(facts).startswith(word)

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-import ring_hosts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pve_corosync.tools import hosts
 
 PVE = b"""\
 127.0.0.1 localhost.localdomain localhost
@@ -21,21 +21,21 @@ PUBLIC = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
 
 def moved(text, **where):
     data = text if isinstance(text, bytes) else text.encode()
-    new = ring_hosts.move(data, where)
-    assert ring_hosts.move(new, where) == new, "not idempotent"
+    new = hosts.move(data, where)
+    assert hosts.move(new, where) == new, "not idempotent"
     return new.decode()
 
 
 def test_an_installer_file_changes_two_addresses_only_and_back():
-    new = ring_hosts.move(PVE, PUBLIC)
+    new = hosts.move(PVE, PUBLIC)
     assert new == PVE.replace(b"10.66.0.1 ", b"198.51.100.10 ").replace(b"10.66.0.2\t", b"203.0.113.20\t")
-    assert ring_hosts.names(new, PUBLIC) == {name: [address] for name, address in PUBLIC.items()}
-    assert ring_hosts.move(new, {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}) == PVE
+    assert hosts.names(new, PUBLIC) == {name: [address] for name, address in PUBLIC.items()}
+    assert hosts.move(new, {"pve1": "10.66.0.1", "pve2": "10.66.0.2"}) == PVE
 
 
 def test_what_is_right_stays_byte_for_byte():
     odd = b"  10.66.0.1\t\tpve1   PVE1.example.com \t# x\r\n\r\nnonsense pve1\r\n# 9.9.9.9 pve1"
-    assert ring_hosts.move(odd, {"pve1": "10.66.0.1"}) == odd
+    assert hosts.move(odd, {"pve1": "10.66.0.1"}) == odd
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_a_move_to_ipv6_is_canonical_and_seen_as_such():
 
 def test_bytes_that_are_no_utf8_stay():
     assert (
-        ring_hosts.move(b"# caf\xe9\xa0\n10.66.0.1 pve1\n", {"pve1": "10.0.0.1"})
+        hosts.move(b"# caf\xe9\xa0\n10.66.0.1 pve1\n", {"pve1": "10.0.0.1"})
         == b"# caf\xe9\xa0\n10.0.0.1 pve1\n"
     )
 
 
 def test_names_in_file_order_without_repeats():
     text = b"127.0.1.1 a\n10.0.0.1 b A\nx a\n10.0.0.1 a\n# 9.9.9.9 a\n10.0.0.2 a.b\n"
-    assert ring_hosts.names(text, ["a", "A", "c"]) == {
+    assert hosts.names(text, ["a", "A", "c"]) == {
         "a": ["127.0.1.1", "10.0.0.1"],
         "A": ["127.0.1.1", "10.0.0.1"],
         "c": [],
@@ -120,16 +120,16 @@ def test_names_in_file_order_without_repeats():
 
 
 def test_parse():
-    assert ring_hosts.parse(PVE)[1:3] == [
+    assert hosts.parse(PVE)[1:3] == [
         {"line": 2, "address": "10.66.0.1", "names": ["pve1.example.com", "pve1"]},
         {"line": 3, "address": "10.66.0.2", "names": ["pve2.example.com", "pve2"]},
     ]
-    assert ring_hosts.parse(b"# x\n\n10.0.0.1\nabc def\n") == []
+    assert hosts.parse(b"# x\n\n10.0.0.1\nabc def\n") == []
 
 
 def test_all_that_cannot_be_is_named_at_once():
-    with pytest.raises(ring_hosts.HostsError) as caught:
-        ring_hosts.move(
+    with pytest.raises(hosts.HostsError) as caught:
+        hosts.move(
             PVE, {"pve1": "127.0.1.1", "p 2": "10.0.0.1", "pve3": "vrack", "pve4": "::1", "a.b": "10.0.0.2"}
         )
     assert all(
@@ -158,15 +158,15 @@ line = st.builds(
 @settings(deadline=None)
 def test_every_file_ends_with_one_address_a_name_and_keeps_the_rest(lines, eol, closed):
     data = (eol.join(lines) + (eol if closed and lines else "")).encode()
-    new = ring_hosts.move(data, PUBLIC)
-    assert ring_hosts.names(new, PUBLIC) == {name: [where] for name, where in PUBLIC.items()}
-    assert ring_hosts.move(new, PUBLIC) == new
+    new = hosts.move(data, PUBLIC)
+    assert hosts.names(new, PUBLIC) == {name: [where] for name, where in PUBLIC.items()}
+    assert hosts.move(new, PUBLIC) == new
     assert new.count(b"\r\n") == (new.count(b"\n") if b"\r\n" in data else 0)
 
     def others(text):
         return [
             (entry["address"], name)
-            for entry in ring_hosts.parse(text)
+            for entry in hosts.parse(text)
             for name in entry["names"]
             if not re.match(r"pve[12](\.|$)", name, re.IGNORECASE)
         ]

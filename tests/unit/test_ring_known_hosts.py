@@ -2,7 +2,7 @@ import base64
 import subprocess
 
 import pytest
-import ring_known_hosts as kh
+from pve_corosync.tools import known_hosts as kh
 
 KEY = base64.b64encode(b"\0\0\0\x07ssh-rsa one").decode()
 OTHER = base64.b64encode(b"\0\0\0\x07ssh-rsa two").decode()

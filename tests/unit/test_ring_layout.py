@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import ring_layout
 from _rules_world import PUBLIC, VRACK, layout, pillar
+from pve_corosync.pillar import layouts
 
 
 class Masked(dict):
@@ -50,7 +50,7 @@ def types(obj):
 
 def test_plain_takes_every_mask_off():
     data = pillar() | {"skip": ["pve1"], "extra": (True, None, 1.5, {"a"})}
-    bare = ring_layout.plain(masked(data))
+    bare = layouts.plain(masked(data))
     assert types(bare) <= {dict, list, str, int, float, bool, type(None)}
     assert bare == data | {"extra": [True, None, 1.5, ["a"]]}
     assert "***" not in json.dumps(bare) + repr(bare)
@@ -58,12 +58,12 @@ def test_plain_takes_every_mask_off():
 
 def test_plain_copies():
     data = pillar()
-    ring_layout.plain(data)["nodes"]["pve1"]["addresses"]["vrack"] = "x"
+    layouts.plain(data)["nodes"]["pve1"]["addresses"]["vrack"] = "x"
     assert data == pillar()
 
 
 def test_load_takes_a_masked_pillar():
-    assert ring_layout.load(masked(pillar())) == ring_layout.load(pillar())
+    assert layouts.load(masked(pillar())) == layouts.load(pillar())
 
 
 def test_load():
@@ -82,7 +82,7 @@ def test_load():
             "port": 6000,
         },
     }
-    cluster = ring_layout.load(data)
+    cluster = layouts.load(data)
     assert cluster["nodes"]["pve1"] == {
         "nodeid": 1,
         "minion": "a.example",
@@ -111,11 +111,11 @@ def test_load():
 
 def test_load_of_the_firewall():
     given = {"management": ["192.0.2.9/24", "2001:db8::7/128", "203.0.113.5"]}
-    assert ring_layout.load(masked(pillar() | {"firewall": given}))["firewall"] == {
+    assert layouts.load(masked(pillar() | {"firewall": given}))["firewall"] == {
         "management": ["192.0.2.0/24", "2001:db8::7", "203.0.113.5"],
         "ssh": "peers",
     }
-    loaded = ring_layout.load(pillar() | {"firewall": {"ssh": "open"}})
+    loaded = layouts.load(pillar() | {"firewall": {"ssh": "open"}})
     assert loaded["firewall"] == {"management": None, "ssh": "open"}
 
 
@@ -124,7 +124,7 @@ def test_load_of_the_firewall():
 )
 def test_fast_ping_has_a_default_and_can_be_turned_off(given, loaded):
     data = pillar() if given is None else pillar() | {"fast_ping": given}
-    assert ring_layout.load(data)["fast_ping"] == loaded
+    assert layouts.load(data)["fast_ping"] == loaded
 
 
 def test_resolve_takes_the_wanted_layout():
@@ -152,13 +152,13 @@ def test_resolve_writes_addresses_in_one_spelling():
     data = pillar()
     data["nodes"]["pve1"]["addresses"]["vrack"] = "FD00:0::1"
     data["nodes"]["pve2"]["addresses"]["vrack"] = "fd00:0:0:0::0002"
-    assert ring_layout.resolve(ring_layout.load(data))["links"][0]["addresses"] == {
+    assert layouts.resolve(layouts.load(data))["links"][0]["addresses"] == {
         "pve1": "fd00::1",
         "pve2": "fd00::2",
     }
 
 
 def test_resolve_refuses_an_unknown_layout():
-    with pytest.raises(ring_layout.LayoutError, match="'normal'.*degraded, nominal") as caught:
+    with pytest.raises(layouts.LayoutError, match="'normal'.*degraded, nominal") as caught:
         layout("normal")
     assert [item["code"] for item in caught.value.findings] == ["layout-unknown"]

@@ -1,10 +1,10 @@
 """Each way in which the readers of corosync.conf differ is found, in its line, with the reader that minds."""
 
 import pytest
-import ring_conf
+from pve_corosync import conf
 from test_ring_conf import ODD, PVE
 
-TWO = ring_conf.render(
+TWO = conf.render(
     "prod",
     {"pve1": {"nodeid": 1}, "pve2": {"nodeid": 2}},
     {
@@ -19,7 +19,7 @@ TWO = ring_conf.render(
 
 
 def found(data):
-    return {(entry["reader"], entry["line"]) for entry in ring_conf.lint(data)}
+    return {(entry["reader"], entry["line"]) for entry in conf.lint(data)}
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def found(data):
     ],
 )
 def test_what_all_read_alike_has_no_problem(data):
-    assert ring_conf.lint(data) == []
-    assert ring_conf.lint(data.decode("latin-1")) == []
+    assert conf.lint(data) == []
+    assert conf.lint(data.decode("latin-1")) == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_all_read_alike_has_no_problem(data):
 def test_each_difference_is_found_in_its_line(old, new, wanted):
     data = PVE.replace(old, new, 1)
     assert data != PVE
-    problems = ring_conf.lint(data)
+    problems = conf.lint(data)
     assert {(entry["reader"], entry["line"]) for entry in problems} == wanted, problems
     assert all(entry["text"] for entry in problems)
 
@@ -141,12 +141,12 @@ def test_a_file_without_interface_blocks_is_read_alike():
 
 
 def test_problems_come_in_order_of_lines():
-    lines = [entry["line"] for entry in ring_conf.lint(ODD + b"\nquorum {\n}\n")]
+    lines = [entry["line"] for entry in conf.lint(ODD + b"\nquorum {\n}\n")]
     assert len(lines) > 3 and lines == sorted(lines)
 
 
 def test_an_empty_file_and_rubbish_are_refused():
-    assert ring_conf.lint(b"") and ring_conf.lint(b"\0\xff{}:\n" * 3)
+    assert conf.lint(b"") and conf.lint(b"\0\xff{}:\n" * 3)
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,11 @@ def test_an_empty_file_and_rubbish_are_refused():
     ],
 )
 def test_pmxcfs_takes_the_first_version_in_the_text(data, version):
-    assert ring_conf.pmxcfs_version(data) == version == ring_conf.pmxcfs_version(data.decode("latin-1"))
+    assert conf.pmxcfs_version(data) == version == conf.pmxcfs_version(data.decode("latin-1"))
 
 
 @pytest.mark.parametrize("data", [ODD, ODD.replace(b"\n", b"\r\n")])
 def test_normalise_settles_what_can_be_settled(data):
-    assert ring_conf.lint(data)
-    left = [entry["text"] for entry in ring_conf.lint(ring_conf.normalise(data))]
+    assert conf.lint(data)
+    left = [entry["text"] for entry in conf.lint(conf.normalise(data))]
     assert left == ["node 'pve1' has no 'name': with two links or more corosync wants one"]

@@ -2,8 +2,8 @@ import json
 import subprocess
 
 import pytest
-import ring_nft
-from ring_firewall import FirewallError
+from pve_corosync.tools import nft
+from pve_corosync.tools.cluster_fw import FirewallError
 
 PEERS = ["10.66.0.1", "10.66.0.2", "10.66.0.3", "198.51.100.10", "2001:db8::1"]
 MANAGEMENT = ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"]
@@ -21,16 +21,16 @@ def load(*texts):
 
 @pytest.mark.parametrize("ssh", ["peers", "open"])
 def test_nft_takes_the_text_and_lists_what_is_wanted(ssh):
-    output = load(ring_nft.text(["10.9.9.9"], ssh="open"), ring_nft.text(PEERS, MANAGEMENT, ssh))
-    assert ring_nft.listed(output) == ring_nft.wanted(PEERS, MANAGEMENT, ssh)
+    output = load(nft.text(["10.9.9.9"], ssh="open"), nft.text(PEERS, MANAGEMENT, ssh))
+    assert nft.listed(output) == nft.wanted(PEERS, MANAGEMENT, ssh)
     counters = {"corosync from strangers": 0} | ({"ssh from strangers": 0} if ssh == "peers" else {})
-    assert ring_nft.counters(output) == counters
+    assert nft.counters(output) == counters
 
 
 def test_no_management_at_all_is_the_nodes_only():
-    output = load(ring_nft.text(PEERS, [], "peers"))
-    assert ring_nft.listed(output) == ring_nft.wanted(PEERS, [], "peers")
-    assert (ring_nft.listed(output)["ssh"], ring_nft.listed(output)["management"]) == ("peers", [])
+    output = load(nft.text(PEERS, [], "peers"))
+    assert nft.listed(output) == nft.wanted(PEERS, [], "peers")
+    assert (nft.listed(output)["ssh"], nft.listed(output)["management"]) == ("peers", [])
 
 
 @pytest.mark.parametrize(
@@ -42,24 +42,24 @@ def test_no_management_at_all_is_the_nodes_only():
     ],
 )
 def test_a_port_of_its_own_is_open_to_peers_and_closed_to_others(ports, ranges):
-    output = load(ring_nft.text(PEERS, ssh="open", ports=ports))
-    assert ring_nft.listed(output) == ring_nft.wanted(PEERS, ssh="open", ports=ports)
-    assert ring_nft.listed(output)["ports"] == ranges
+    output = load(nft.text(PEERS, ssh="open", ports=ports))
+    assert nft.listed(output) == nft.wanted(PEERS, ssh="open", ports=ports)
+    assert nft.listed(output)["ports"] == ranges
 
 
 def test_removal_works_with_and_without_a_table():
-    assert load(ring_nft.removal()) == ""
-    assert ring_nft.listed(load(ring_nft.text(PEERS, ssh="open"), ring_nft.removal())) is None
+    assert load(nft.removal()) == ""
+    assert nft.listed(load(nft.text(PEERS, ssh="open"), nft.removal())) is None
 
 
 def test_wanted_merges_and_orders():
-    assert ring_nft.wanted(PEERS, MANAGEMENT) == {
+    assert nft.wanted(PEERS, MANAGEMENT) == {
         "peers": ["10.66.0.1", "10.66.0.2/31", "198.51.100.10", "2001:db8::1"],
         "management": ["192.0.2.0/24", "2001:db8:1::/48"],
         "ssh": "peers",
         "ports": [[5405, 5412]],
     }
-    assert ring_nft.wanted(PEERS, MANAGEMENT, "open")["management"] == []
+    assert nft.wanted(PEERS, MANAGEMENT, "open")["management"] == []
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def test_wanted_merges_and_orders():
 )
 def test_refused(peers, management, ssh, word):
     with pytest.raises(FirewallError, match=word):
-        ring_nft.text(peers, management, ssh)
+        nft.text(peers, management, ssh)
 
 
 def test_listed_of_other_things():
-    assert ring_nft.listed("") is None
-    assert ring_nft.listed(json.dumps({"nftables": [{"table": {"name": "pve_corosync"}}]})) is None
+    assert nft.listed("") is None
+    assert nft.listed(json.dumps({"nftables": [{"table": {"name": "pve_corosync"}}]})) is None
 
 
 def test_unit_names_the_file_and_follows_nftables(tmp_path):
-    path = tmp_path / ring_nft.UNIT
-    path.write_text(ring_nft.unit())
+    path = tmp_path / nft.UNIT
+    path.write_text(nft.unit())
     done = subprocess.run(
         ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=30, check=False
     )
-    assert [line for line in done.stderr.splitlines() if ring_nft.UNIT in line] == []
-    assert f"ExecStart=/usr/sbin/nft -f {ring_nft.NFT_FILE}" in path.read_text()
+    assert [line for line in done.stderr.splitlines() if nft.UNIT in line] == []
+    assert f"ExecStart=/usr/sbin/nft -f {nft.NFT_FILE}" in path.read_text()
     assert "ReloadPropagatedFrom=nftables.service" in path.read_text()

@@ -3,14 +3,13 @@
 import ipaddress
 
 import pytest
-import ring_addr
-import ring_options
 from hypothesis import given
 from hypothesis import strategies as st
+from pve_corosync import addresses, link_options
 
 
 def codes(options):
-    return [item["code"] for item in ring_options.check(options, "here")]
+    return [item["code"] for item in link_options.check(options, "here")]
 
 
 @pytest.mark.parametrize(
@@ -26,9 +25,9 @@ def codes(options):
 )
 def test_ranges_hold_at_their_ends_as_int_and_as_text(name, low, high):
     for value in (low, high, str(low), str(high)):
-        assert ring_options.in_range(name, value)
+        assert link_options.in_range(name, value)
     for value in (low - 1, high + 1, str(high + 1), "", "x", "1 ", "١", 1.5, True, None, [], "0x10"):
-        assert not ring_options.in_range(name, value)
+        assert not link_options.in_range(name, value)
 
 
 @pytest.mark.parametrize(
@@ -54,27 +53,27 @@ def test_check(options, expected):
 
 
 def test_a_bad_option_is_told_with_place_value_and_range():
-    (item,) = ring_options.check({"priority": 300}, "corosync:layouts:a:links:0")
+    (item,) = link_options.check({"priority": 300}, "corosync:layouts:a:links:0")
     assert "corosync:layouts:a:links:0:priority" in item["text"]
     assert "300" in item["text"] and "0 to 255" in item["text"] and item["remedy"]
 
 
-@given(st.dictionaries(st.sampled_from(sorted(ring_options.NUMBERS)), st.integers(0, 10**6)))
+@given(st.dictionaries(st.sampled_from(sorted(link_options.NUMBERS)), st.integers(0, 10**6)))
 def test_options_survive_the_way_through_corosync_conf(options):
-    conf = ring_options.to_conf(options)
+    conf = link_options.to_conf(options)
     assert all(isinstance(value, str) for value in conf.values())
-    assert ring_options.from_conf(conf) == options
+    assert link_options.from_conf(conf) == options
 
 
 def test_keys_that_are_no_option_are_left_out():
-    assert ring_options.from_conf({"linknumber": "1", "bindnetaddr": "x", "knet_transport": "udp"}) == {
+    assert link_options.from_conf({"linknumber": "1", "bindnetaddr": "x", "knet_transport": "udp"}) == {
         "transport": "udp"
     }
 
 
 def test_port():
-    assert ring_options.port(3, {}) == 5408
-    assert ring_options.port(3, {"mcastport": "6000"}) == 6000
+    assert link_options.port(3, {}) == 5408
+    assert link_options.port(3, {"mcastport": "6000"}) == 6000
 
 
 @given(st.ip_addresses())
@@ -86,7 +85,7 @@ def test_canonical_is_one_spelling(address):
     else:
         spellings |= {f"::ffff:{address}"}
         expected = str(address)
-    assert {ring_addr.canonical(text) for text in spellings} == {expected}
+    assert {addresses.canonical(text) for text in spellings} == {expected}
 
 
 @given(st.text(max_size=20))
@@ -94,15 +93,15 @@ def test_what_is_no_address_stays_as_it_is(text):
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        assert ring_addr.canonical(text) == text
-        assert ring_addr.family(text) == "" and ring_addr.unusable(text) == ""
+        assert addresses.canonical(text) == text
+        assert addresses.family(text) == "" and addresses.unusable(text) == ""
 
 
 @pytest.mark.parametrize(
     "text", ["10.66.0.1/24", "[fd00::1]", "fe80::1%eth0", "010.0.0.1", " 10.0.0.1", "", None, 10]
 )
 def test_what_is_no_plain_address(text):
-    assert ring_addr.parse(text) is None
+    assert addresses.parse(text) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_what_is_no_plain_address(text):
     ],
 )
 def test_unusable(text, why):
-    assert ring_addr.unusable(text) == why
+    assert addresses.unusable(text) == why
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_unusable(text, why):
     ],
 )
 def test_looks_like_name(text, verdict):
-    assert ring_addr.looks_like_name(text) is verdict
+    assert addresses.looks_like_name(text) is verdict
 
 
 @pytest.mark.parametrize(
@@ -155,5 +154,5 @@ def test_looks_like_name(text, verdict):
     ],
 )
 def test_overlap(one, two, verdict):
-    assert ring_addr.overlap(one, two) is verdict
-    assert ring_addr.overlap(two, one) is verdict
+    assert addresses.overlap(one, two) is verdict
+    assert addresses.overlap(two, one) is verdict

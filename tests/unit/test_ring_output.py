@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-import ring_output
+from pve_corosync.tools import corosync, pve
 
 STATUS = """\
 Local node ID 1, transport knet
@@ -23,7 +23,7 @@ LINK ID 1 sctp
 
 
 def test_cfgtool_status():
-    assert ring_output.cfgtool_status(STATUS) == {
+    assert corosync.cfgtool_status(STATUS) == {
         "nodeid": 1,
         "transport": "knet",
         "links": {
@@ -35,7 +35,7 @@ def test_cfgtool_status():
             },
         },
     }
-    assert ring_output.cfgtool_status("Local node ID 3, transport knet\n") == {
+    assert corosync.cfgtool_status("Local node ID 3, transport knet\n") == {
         "nodeid": 3,
         "transport": "knet",
         "links": {},
@@ -51,7 +51,7 @@ def test_cfgtool_nodes(onwire):
         f"nodeid: 3 reachable{onwire}\n   "
         "LINK: 0 udp (10.66.0.1->10.66.0.3) enabled connected dynconnected mtu: 9\n\n"
     )
-    assert ring_output.cfgtool_nodes(text) == {
+    assert corosync.cfgtool_nodes(text) == {
         "nodeid": 1,
         "transport": "knet",
         "nodes": {
@@ -90,56 +90,56 @@ def test_cfgtool_nodes(onwire):
 @pytest.mark.parametrize(
     "parser, text",
     [
-        (ring_output.cfgtool_status, ""),
-        (ring_output.cfgtool_status, STATUS.replace("connected\n", "happy\n")),
-        (ring_output.cfgtool_status, "\tstatus:\n"),
-        (ring_output.cfgtool_nodes, "nodeid: 2 reachable\n"),
+        (corosync.cfgtool_status, ""),
+        (corosync.cfgtool_status, STATUS.replace("connected\n", "happy\n")),
+        (corosync.cfgtool_status, "\tstatus:\n"),
+        (corosync.cfgtool_nodes, "nodeid: 2 reachable\n"),
         (
-            ring_output.cfgtool_nodes,
+            corosync.cfgtool_nodes,
             "Local node ID 1, transport knet\n   LINK: 0 udp (a->b) enabled mtu: 1\n",
         ),
-        (ring_output.cfgtool_nodes, ""),
-        (ring_output.cmap, "totem.token = 1\n"),
-        (ring_output.cmap, "totem.token (u32) = x\n"),
-        (ring_output.cmap, "totem.token (u32) =\n"),
-        (ring_output.quorum, ""),
-        (ring_output.quorum, "Cannot initialize CMAP service\n"),
-        (ring_output.quorum, "Quorum information\nQuorate:          Maybe\n"),
-        (ring_output.quorum, "Quorum information\nQuorate:   Yes\nExpected votes: many\n"),
+        (corosync.cfgtool_nodes, ""),
+        (corosync.cmap, "totem.token = 1\n"),
+        (corosync.cmap, "totem.token (u32) = x\n"),
+        (corosync.cmap, "totem.token (u32) =\n"),
+        (corosync.quorum, ""),
+        (corosync.quorum, "Cannot initialize CMAP service\n"),
+        (corosync.quorum, "Quorum information\nQuorate:          Maybe\n"),
+        (corosync.quorum, "Quorum information\nQuorate:   Yes\nExpected votes: many\n"),
         (
-            ring_output.quorum,
+            corosync.quorum,
             "Quorate: Yes\n\nMembership information\n    Nodeid      Votes Name\nwho knows\n",
         ),
-        (ring_output.members, ""),
-        (ring_output.members, "Membership information\n-----\nx\n"),
-        (ring_output.pvecm_status, ""),
-        (ring_output.pvecm_status, "Cluster information\n-----\nName:   x\n"),
-        (ring_output.pvecm_nodes, ""),
-        (ring_output.pmxcfs_members, ""),
-        (ring_output.pmxcfs_members, "[]"),
-        (ring_output.pmxcfs_members, "{}"),
-        (ring_output.pmxcfs_members, '{"nodename": "a", "version": 1, "nodelist": {"a": {}}}'),
-        (ring_output.pvesr_list, "rubbish\n"),
-        (ring_output.pvesr_list, "100-0 local/pve2 */15\n"),
-        (ring_output.pvesr_status, "100-0 Yes local/pve2 now then 1 0 OK\n"),
-        (ring_output.ha_status, ""),
-        (ring_output.ha_status, "quorum OK\nwhat is this\n"),
-        (ring_output.corosync_version, "bash: corosync: command not found"),
-        (ring_output.ip_addresses, 'Object "adr" is unknown'),
-        (ring_output.ip_addresses, '[{"addr_info": []}]'),
-        (ring_output.ip_addresses, '[{"ifname": "a", "addr_info": [{"local": "x", "prefixlen": 24}]}]'),
-        (ring_output.ip_addresses, "7"),
+        (corosync.members, ""),
+        (corosync.members, "Membership information\n-----\nx\n"),
+        (pve.pvecm_status, ""),
+        (pve.pvecm_status, "Cluster information\n-----\nName:   x\n"),
+        (pve.pvecm_nodes, ""),
+        (pve.pmxcfs_members, ""),
+        (pve.pmxcfs_members, "[]"),
+        (pve.pmxcfs_members, "{}"),
+        (pve.pmxcfs_members, '{"nodename": "a", "version": 1, "nodelist": {"a": {}}}'),
+        (pve.pvesr_list, "rubbish\n"),
+        (pve.pvesr_list, "100-0 local/pve2 */15\n"),
+        (pve.pvesr_status, "100-0 Yes local/pve2 now then 1 0 OK\n"),
+        (pve.ha_status, ""),
+        (pve.ha_status, "quorum OK\nwhat is this\n"),
+        (corosync.corosync_version, "bash: corosync: command not found"),
+        (corosync.ip_addresses, 'Object "adr" is unknown'),
+        (corosync.ip_addresses, '[{"addr_info": []}]'),
+        (corosync.ip_addresses, '[{"ifname": "a", "addr_info": [{"local": "x", "prefixlen": 24}]}]'),
+        (corosync.ip_addresses, "7"),
     ],
 )
 def test_what_is_not_understood_is_an_error(parser, text):
-    with pytest.raises(ring_output.OutputError) as caught:
+    with pytest.raises(corosync.OutputError) as caught:
         parser(text)
     assert ": " in str(caught.value) and isinstance(caught.value, ValueError)
 
 
 def test_the_line_that_does_not_fit_is_named():
-    with pytest.raises(ring_output.OutputError, match=r"corosync-cmapctl: does not fit: 'what\? no'"):
-        ring_output.cmap("a.b (u8) = 1\nwhat? no\n")
+    with pytest.raises(corosync.OutputError, match=r"corosync-cmapctl: does not fit: 'what\? no'"):
+        corosync.cmap("a.b (u8) = 1\nwhat? no\n")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_line_that_does_not_fit_is_named():
     ],
 )
 def test_reload_result(out, err, rc, ok, error):
-    seen = ring_output.reload_result(out, err, rc)
+    seen = corosync.reload_result(out, err, rc)
     assert seen["ok"] == ok and error in seen["error"] and bool(seen["error"]) != ok
 
 
@@ -227,16 +227,16 @@ stats.srp.time_since_token_last_received (u64) = 3
 
 
 def test_cmap_values_have_their_types():
-    seen = ring_output.cmap(CMAP)
+    seen = corosync.cmap(CMAP)
     assert seen["totem.config_version"] == 2**64 - 1 and seen["config.reload_status"] == 1
     assert seen["some.binary"] is None and seen["some.double"] == 0.5 and seen["some.empty"] == ""
     assert seen["runtime.members.2.ip"] == "r(0) ip(10.66.0.2) "
-    assert ring_output.cmap("") == {} and ring_output.cmap("a.b (str) =") == {"a.b": ""}
+    assert corosync.cmap("") == {} and corosync.cmap("a.b (str) =") == {"a.b": ""}
     assert len(seen) == len(CMAP.splitlines())
 
 
 def test_runtime():
-    assert ring_output.runtime(ring_output.cmap(CMAP)) == {
+    assert corosync.runtime(corosync.cmap(CMAP)) == {
         "version": 2**64 - 1,
         "cluster_name": "prod",
         "reload_status": 1,
@@ -256,11 +256,11 @@ def test_runtime():
 
 
 def test_runtime_after_a_refused_reload_and_of_nothing():
-    found = ring_output.cmap(
+    found = corosync.cmap(
         CMAP.replace("nodelist.local_node_pos (u32) = 1\n", "runtime.votequorum.this_node_id (u32) = 2\n")
     )
-    assert ring_output.runtime(found)["nodeid"] == 2
-    assert ring_output.runtime({}) == {
+    assert corosync.runtime(found)["nodeid"] == 2
+    assert corosync.runtime({}) == {
         "version": 0,
         "cluster_name": None,
         "reload_status": None,
@@ -273,9 +273,9 @@ def test_runtime_after_a_refused_reload_and_of_nothing():
 
 
 def test_link_stats_are_of_other_nodes_by_name():
-    running = ring_output.runtime(ring_output.cmap(CMAP))
+    running = corosync.runtime(corosync.cmap(CMAP))
     none = {"mtu": None, "latency_us": None, "down_count": None}
-    assert ring_output.link_stats(ring_output.cmap(STATS), running) == {
+    assert corosync.link_stats(corosync.cmap(STATS), running) == {
         "pve1": {
             0: {"connected": True, "enabled": True, "mtu": 1397, "latency_us": 180, "down_count": 2},
             2: {"connected": False, "enabled": True, **none},
@@ -324,7 +324,7 @@ Membership information
     ],
 )
 def test_quorum_decimal_and_hexadecimal_with_a_qdevice(node, rows):
-    assert ring_output.quorum(QUORUM.format(node=node, rows=rows)) == {
+    assert corosync.quorum(QUORUM.format(node=node, rows=rows)) == {
         "quorate": True,
         "ring_id": "a.1e",
         "expected": 3,
@@ -341,11 +341,11 @@ def test_quorum_decimal_and_hexadecimal_with_a_qdevice(node, rows):
 
 def test_members_with_and_without_a_qdevice():
     head = "\nMembership information\n----------------------\n    Nodeid      Votes Name\n"
-    assert ring_output.members(head + "         1          1 pve1 (local)\n         2          0 \n") == {
+    assert corosync.members(head + "         1          1 pve1 (local)\n         2          0 \n") == {
         1: {"name": "pve1", "votes": 1, "local": True, "qdevice": None},
         2: {"name": "", "votes": 0, "local": False, "qdevice": None},
     }
-    seen = ring_output.members(
+    seen = corosync.members(
         head + "         1          1    A,V,NMW pve1 (local)\n         2          1         NR pve2\n"
         "         0          0            Qdevice (votes 1)\n"
     )
@@ -354,7 +354,7 @@ def test_members_with_and_without_a_qdevice():
 
 
 def test_quorum_without_votequorum():
-    seen = ring_output.quorum(
+    seen = corosync.quorum(
         "Quorum information\n------------------\nDate:             x\nQuorum provider:  y\n"
         "Nodes:            1\nNode ID:          1\nRing ID:          1e\nQuorate:          No\n"
     )
@@ -366,36 +366,36 @@ def test_version_and_check_of_the_installed_corosync(tmp_path):
         done = subprocess.run(["corosync", *words], capture_output=True, text=True, timeout=20, check=False)
         return done.returncode, done.stdout, done.stderr
 
-    assert ring_output.corosync_version(ran("-v")[1]).startswith("3.")
+    assert corosync.corosync_version(ran("-v")[1]).startswith("3.")
     good = tmp_path / "good.conf"
     good.write_text(
         "totem {\n version: 2\n interface {\n  bindnetaddr: 127.0.0.1\n }\n}\nnodelist {\n node {\n"
         "  nodeid: 1\n  name: a\n  ring0_addr: 127.0.0.1\n }\n}\n"
     )
-    seen = ring_output.check_result(*ran("-t", "-c", str(good)))
+    seen = corosync.check_result(*ran("-t", "-c", str(good)))
     assert seen["ok"] and seen["errors"] == [] and "bindnetaddr" in seen["warnings"][0]
     assert not seen["not_local"]
     good.write_text(good.read_text().replace("ring0_addr", "ring1_addr"))
-    seen = ring_output.check_result(*ran("-t", "-c", str(good)))
+    seen = corosync.check_result(*ran("-t", "-c", str(good)))
     assert not seen["ok"] and seen["not_local"] and len(seen["errors"]) == 1
     bad = tmp_path / "bad.conf"
     bad.write_text("totem {\n version two\n}\n")
-    seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
+    seen = corosync.check_result(*ran("-t", "-c", str(bad)))
     assert not seen["ok"] and seen["line"] == 2 and "Line is not" in seen["errors"][0]
     assert not seen["not_local"]
     bad.write_text("totem {\n version: 2\n}\nnodelist {\n node {\n  ring0_addr: 127.0.0.1\n }\n}\n")
-    seen = ring_output.check_result(*ran("-t", "-c", str(bad)))
+    seen = corosync.check_result(*ran("-t", "-c", str(bad)))
     assert (
         not seen["ok"] and seen["line"] is None and "nodeid" in seen["errors"][0] and len(seen["errors"]) == 1
     )
 
 
 def test_check_result_of_an_abort_and_of_silence():
-    seen = ring_output.check_result(
+    seen = corosync.check_result(
         -6, "", "corosync: coroparse.c:1477: main_config_parser_cb: Assertion `x' failed.\n"
     )
     assert not seen["ok"] and "config_version" in seen["errors"][-1]
-    assert ring_output.check_result(8, "", "")["errors"] == ["corosync -t ended with exit code 8"]
+    assert corosync.check_result(8, "", "")["errors"] == ["corosync -t ended with exit code 8"]
 
 
 def test_ip_addresses_are_canonical():
@@ -406,12 +406,12 @@ def test_ip_addresses_are_canonical():
         '{"local":"FD00:0::1","prefixlen":64},{"broadcast":"x"}]},'
         '{"ifname":"eth1"}]'
     )
-    assert ring_output.ip_addresses(text) == {
+    assert corosync.ip_addresses(text) == {
         "lo": ["127.0.0.1/8"],
         "eth0": ["10.66.0.1/24", "fd00::1/64"],
         "eth1": [],
     }
-    assert ring_output.ip_addresses("[]\n") == {} == ring_output.ip_addresses("")
+    assert corosync.ip_addresses("[]\n") == {} == corosync.ip_addresses("")
 
 
 def test_ip_cards_are_found_below_bridges_bonds_and_vlans():
@@ -429,22 +429,22 @@ def test_ip_cards_are_found_below_bridges_bonds_and_vlans():
         {},
         {"ifname": "veth0", "link_index": 7, "link_netnsid": 0},
     ]
-    found = ring_output.ip_cards(json.dumps(rows))
+    found = corosync.ip_cards(json.dumps(rows))
     assert found["vmbr0"] == found["vrack"] == ["eno1", "eno2"]
     assert (found["vmbr9"], found["veth0"], found["fwbr100i0"]) == (["vmbr9"], ["veth0"], ["fwbr100i0"])
-    assert ring_output.ip_cards("") == {}
+    assert corosync.ip_cards("") == {}
 
 
 def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines():
     head = "JobID                Target                 Schedule  Rate  Enabled\n"
-    assert ring_output.pvesr_list(
+    assert pve.pvesr_list(
         head + "100-0                local/pve2           mon..fri 22:30    10      yes\n"
     ) == {"100-0": {"target": "pve2", "schedule": "mon..fri 22:30", "rate": "10", "enabled": True}}
     head = (
         "JobID      Enabled    Target                           "
         "LastSync             NextSync   Duration  FailCount State\n"
     )
-    seen = ring_output.pvesr_status(
+    seen = pve.pvesr_status(
         head + "100-0      Yes        local/pve2            "
         "2026-11-23_09:34:03  2026-11-23_09:39:08   7.1e-05         12 "
         "command 'ssh' failed\nsecond line: 7\n\n101-2      "
@@ -513,13 +513,13 @@ def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines()
     ],
 )
 def test_who_may_hold_a_watchdog(text, armed, certain):
-    seen = ring_output.ha_status("quorum OK\n" + text + "service vm:100 (pve1, request_stop)\n")
+    seen = pve.ha_status("quorum OK\n" + text + "service vm:100 (pve1, request_stop)\n")
     assert (seen["armed"], seen["certain"]) == (armed, certain)
     assert seen["services"] == {"vm:100": {"node": "pve1", "state": "request_stop"}} and seen["configured"]
 
 
 def test_ha_lines_in_detail():
-    seen = ring_output.ha_status(
+    seen = pve.ha_status(
         "quorum No quorum on node 'pve1'!\nmaster pve1 (active, "
         "Tue Nov 18 10:00:00 2025) - disarmed, resource mode: freeze\n"
         "fencing disarmed, resource mode: freeze (CRM watchdog released)\n"
@@ -543,4 +543,4 @@ def test_ha_lines_in_detail():
     ],
 )
 def test_pve_state(text, state):
-    assert ring_output.pve_state(text) == state
+    assert pve.pve_state(text) == state

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-import ring_output
+from pve_corosync.tools import corosync, pve
 
 FOLDER = Path(__file__).parents[1] / "captures"
 
@@ -33,7 +33,7 @@ def of(command):
 
 @pytest.mark.parametrize("rc, out, err", of("pvecm status"))
 def test_pvecm_status(rc, out, err):
-    seen = ring_output.pvecm_status(out, err, rc)
+    seen = pve.pvecm_status(out, err, rc)
     expected = {
         0: "quorate",
         1: "corosync-stopped",
@@ -58,7 +58,7 @@ def test_pvecm_status(rc, out, err):
 
 @pytest.mark.parametrize("rc, out, err", of("pvecm nodes"))
 def test_pvecm_nodes(rc, out, err):
-    seen = ring_output.pvecm_nodes(out, err, rc)
+    seen = pve.pvecm_nodes(out, err, rc)
     assert seen["state"] == {0: "ok", 1: "corosync-stopped", 2: "not-in-cluster", 111: "pmxcfs-stopped"}[rc]
     assert len(seen["nodes"]) == len(re.findall(r"qve\d", out))
     assert all(
@@ -69,7 +69,7 @@ def test_pvecm_nodes(rc, out, err):
 
 @pytest.mark.parametrize("rc, out, err", of("cat /etc/pve/.members"))
 def test_members(rc, out, err):
-    seen = ring_output.pmxcfs_members(out)
+    seen = pve.pmxcfs_members(out)
     assert seen["nodename"] in out
     if seen["cluster"] is None:
         assert seen["nodelist"] == {} and "nodelist" not in out
@@ -81,7 +81,7 @@ def test_members(rc, out, err):
 
 @pytest.mark.parametrize("rc, out, err", of("pvesr list"))
 def test_pvesr_list(rc, out, err):
-    seen = ring_output.pvesr_list(out)
+    seen = pve.pvesr_list(out)
     if "100-0" in out:
         enabled = out.rstrip().endswith("yes")
         assert seen == {"100-0": {"target": "qve2", "schedule": "*/15", "rate": None, "enabled": enabled}}
@@ -92,11 +92,11 @@ def test_pvesr_list(rc, out, err):
 @pytest.mark.parametrize("rc, out, err", of("pvesr status"))
 def test_pvesr_status(rc, out, err):
     if rc:
-        with pytest.raises(ring_output.OutputError, match="no quorum!" if rc == 13 else "Connection refused"):
-            ring_output.pvesr_status(out, err, rc)
-        assert ring_output.pve_state(err) == {13: "no-quorum", 111: "pmxcfs-stopped"}[rc]
+        with pytest.raises(corosync.OutputError, match="no quorum!" if rc == 13 else "Connection refused"):
+            pve.pvesr_status(out, err, rc)
+        assert pve.pve_state(err) == {13: "no-quorum", 111: "pmxcfs-stopped"}[rc]
         return
-    seen = ring_output.pvesr_status(out, err, rc)
+    seen = pve.pvesr_status(out, err, rc)
     assert list(seen) == (["100-0"] if "100-0" in out else [])
     for job in seen.values():
         assert job["target"] == "qve2" and job["enabled"] == (" Yes " in out)
@@ -112,10 +112,10 @@ def test_pvesr_status(rc, out, err):
 @pytest.mark.parametrize("rc, out, err", of("ha-manager status( --verbose)?"))
 def test_ha_status(rc, out, err):
     if rc:
-        with pytest.raises(ring_output.OutputError, match="Connection refused"):
-            ring_output.ha_status(out, err, rc)
+        with pytest.raises(corosync.OutputError, match="Connection refused"):
+            pve.ha_status(out, err, rc)
         return
-    seen = ring_output.ha_status(out, err, rc)
+    seen = pve.ha_status(out, err, rc)
     assert seen["quorate"] == out.startswith("quorum OK\n")
     assert seen["fencing"] == ("armed" if "fencing armed" in out else "standby")
     assert list(seen["lrms"]) == re.findall(r"^lrm (\S+)", out, re.MULTILINE)

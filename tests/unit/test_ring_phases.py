@@ -1,7 +1,7 @@
-"""ring_phases: what follows the links, decided from answers."""
+"""run.phases: what follows the links, decided from answers."""
 
 import pytest
-import ring_phases
+from pve_corosync.run import phases
 
 LAYOUT = {
     "name": "degraded",
@@ -35,25 +35,25 @@ def test_answers_are_told_from_errors():
         "m1": {"return": {"changed": True}, "success": True, "retcode": 0},
         "m2": {"return": "ERROR: 10.0.0.1 is on no interface", "success": False, "retcode": 1},
     }
-    good, bad = ring_phases.values(MINIONS, ["pve1", "pve2"], answers)
+    good, bad = phases.values(MINIONS, ["pve1", "pve2"], answers)
     assert (good, bad) == ({"pve1": {"changed": True}}, {"pve2": "10.0.0.1 is on no interface"})
-    assert ring_phases.values(MINIONS, ["pve1"], {}) == ({}, {"pve1": "no answer within the time"})
+    assert phases.values(MINIONS, ["pve1"], {}) == ({}, {"pve1": "no answer within the time"})
 
 
 def test_a_list_is_an_answer_too():
     answers = {"m1": {"return": [], "success": True, "retcode": 0}}
-    assert ring_phases.values(MINIONS, ["pve1"], answers) == ({"pve1": []}, {})
+    assert phases.values(MINIONS, ["pve1"], answers) == ({"pve1": []}, {})
 
 
 def test_movers_are_the_nodes_whose_own_pmxcfs_has_another_address():
     here = members(pve1="198.51.100.10", pve2="10.66.0.2")
     # pve1 still shows the old address of pve2: that is pve2's to tell
-    assert ring_phases.movers(LAYOUT, observed(here, members(pve2="203.0.113.20"))) == []
-    assert ring_phases.movers(LAYOUT, observed(here, here)) == ["pve2"]
+    assert phases.movers(LAYOUT, observed(here, members(pve2="203.0.113.20"))) == []
+    assert phases.movers(LAYOUT, observed(here, here)) == ["pve2"]
     old = members(pve1="10.66.0.1", pve2="10.66.0.2")
-    assert ring_phases.movers(LAYOUT, observed(old, old)) == ["pve1", "pve2"]
-    assert ring_phases.movers(LAYOUT, observed(old, old), skip=["pve1"]) == ["pve2"]
-    assert ring_phases.movers(LAYOUT, observed(None, here)) == ["pve1", "pve2"]
+    assert phases.movers(LAYOUT, observed(old, old)) == ["pve1", "pve2"]
+    assert phases.movers(LAYOUT, observed(old, old), skip=["pve1"]) == ["pve2"]
+    assert phases.movers(LAYOUT, observed(None, here)) == ["pve1", "pve2"]
 
 
 def test_host_keys_are_held_against_the_node_itself():
@@ -66,9 +66,9 @@ def test_host_keys_are_held_against_the_node_itself():
         }
 
     good = {"pve1": told("A", pve1="A", pve2="B"), "pve2": told("B", pve1="A", pve2="B")}
-    assert ring_phases.host_key_problems(good) == {}
+    assert phases.host_key_problems(good) == {}
     bad = {"pve1": told("A", pve1="A", pve2="C"), "pve2": told("B", pve1="", pve2="B")}
-    assert sorted(ring_phases.host_key_problems(bad)) == [("pve1", "pve2"), ("pve2", "pve1")]
+    assert sorted(phases.host_key_problems(bad)) == [("pve1", "pve2"), ("pve2", "pve1")]
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_host_keys_are_held_against_the_node_itself():
     ],
 )
 def test_services_are_due_when_pve_firewall_is_older_than_pve_cluster(firewall, cluster, due):
-    assert bool(ring_phases.services_due({"pve-firewall": firewall, "pve-cluster": cluster})) is due
+    assert bool(phases.services_due({"pve-firewall": firewall, "pve-cluster": cluster})) is due
 
 
 def test_a_reload_after_the_last_start_of_pve_cluster_is_a_look():
     units = {"pve-firewall": {"active": True, "since": 5}, "pve-cluster": {"active": True, "since": 9}}
-    assert ring_phases.services_due(units, 9) == ""
-    assert ring_phases.services_due(units, 7) != ""
+    assert phases.services_due(units, 9) == ""
+    assert phases.services_due(units, 7) != ""
 
 
 def job(**more):
@@ -110,8 +110,8 @@ PRIMARY = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
 
 
 def test_a_job_that_went_to_the_primary_address_has_no_problem():
-    assert ring_phases.job_problems(PRIMARY, job()) == []
-    assert ring_phases.job_problems(PRIMARY, job(probe=None, seen=None)) == []
+    assert phases.job_problems(PRIMARY, job()) == []
+    assert phases.job_problems(PRIMARY, job(probe=None, seen=None)) == []
 
 
 @pytest.mark.parametrize(
@@ -123,19 +123,19 @@ def test_a_job_that_went_to_the_primary_address_has_no_problem():
     ],
 )
 def test_each_witness_that_speaks_against_it_is_named(more, words):
-    (text,) = ring_phases.job_problems(PRIMARY, job(**more))
+    (text,) = phases.job_problems(PRIMARY, job(**more))
     assert words in text
 
 
 def test_a_replication_network_may_lead_the_data_elsewhere():
     way = {"address": "203.0.113.20", "source": "members", "network": "10.66.0.0/24"}
     there = job(path=way, seen={"addresses": ["10.66.0.2", "203.0.113.20"]})
-    assert ring_phases.job_problems(PRIMARY, there, "10.66.0.2") == []
-    row = ring_phases.job_row("pve1", "100-0", there, [], {"pve1": "10.66.0.1", "pve2": "10.66.0.2"})
+    assert phases.job_problems(PRIMARY, there, "10.66.0.2") == []
+    row = phases.job_row("pve1", "100-0", there, [], {"pve1": "10.66.0.1", "pve2": "10.66.0.2"})
     assert (row["data"], row["network"]) == ("10.66.0.2", "10.66.0.0/24")
-    (text,) = ring_phases.job_problems(PRIMARY, there, "10.66.0.9")
+    (text,) = phases.job_problems(PRIMARY, there, "10.66.0.9")
     assert "connected to 10.66.0.2, not to 10.66.0.9 or 203.0.113.20" in text
-    (text,) = ring_phases.job_problems(PRIMARY, there)
+    (text,) = phases.job_problems(PRIMARY, there)
     assert "pve2 did not tell its one address there" in text
 
 
@@ -145,21 +145,21 @@ def test_the_proof_counts_the_logins_from_where_the_job_came():
         {"from": "10.66.0.1", "port": 40000},
         {"from": "198.51.100.10", "port": 51002},
     ]
-    row = ring_phases.job_row("pve1", "100-0", job(), logins)
+    row = phases.job_row("pve1", "100-0", job(), logins)
     assert (row["logins"], row["members"], row["sockets"]) == (1, "203.0.113.20", ["203.0.113.20"])
-    row = ring_phases.job_row("pve1", "100-0", job(), logins, {"pve1": "10.66.0.1"})
+    row = phases.job_row("pve1", "100-0", job(), logins, {"pve1": "10.66.0.1"})
     assert row["logins"] == 2
-    row = ring_phases.job_row("pve1", "100-0", job(), logins[:1])
-    assert row["logins"] == 0 and not ring_phases.unproven(row)  # its connection was seen
-    row = ring_phases.job_row("pve1", "100-0", job(seen=None), logins[:1])
-    assert ring_phases.unproven(row)
+    row = phases.job_row("pve1", "100-0", job(), logins[:1])
+    assert row["logins"] == 0 and not phases.unproven(row)  # its connection was seen
+    row = phases.job_row("pve1", "100-0", job(seen=None), logins[:1])
+    assert phases.unproven(row)
     assert row["log"] == ["end replication job"]
-    assert ring_phases.job_row("pve1", "100-0", job(probe=None), logins)["logins"] == 0
+    assert phases.job_row("pve1", "100-0", job(probe=None), logins)["logins"] == 0
 
 
 def test_what_is_open_after_a_phase():
-    assert ring_phases.after("replicate") == ["replication", "exit checklist"]
-    assert ring_phases.after("probe") == []
+    assert phases.after("replicate") == ["replication", "exit checklist"]
+    assert phases.after("probe") == []
 
 
 def test_problems_of_datacenter_cfg_become_findings():
@@ -170,6 +170,6 @@ def test_problems_of_datacenter_cfg_become_findings():
         "data": {"network": "192.0.2.0/24"},
         "remedy": "take it out",
     }
-    (row,) = ring_phases.datacenter_findings({"pve1": {"problems": [problem]}, "pve2": {"problems": []}})
+    (row,) = phases.datacenter_findings({"pve1": {"problems": [problem]}, "pve2": {"problems": []}})
     assert (row["code"], row["data"]["node"]) == ("datacenter-network-none", "pve1")
     assert row["text"].startswith("pve1: datacenter.cfg")

@@ -3,10 +3,10 @@
 import copy
 
 import pytest
-import ring_layout
 from _rules_world import codes, pillar
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pve_corosync.pillar import layouts
 
 
 def put(path, value):
@@ -385,7 +385,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_problem(case):
     data, expected, place, said = CASES[case]
-    found = ring_layout.validate(data)
+    found = layouts.validate(data)
     assert codes(found) == expected
     first = next(item for item in found if item["data"]["place"] == place)
     assert first["text"].startswith(f"{place}: ")
@@ -403,15 +403,15 @@ def test_each_problem(case):
     ],
 )
 def test_load_raises_with_the_findings(case):
-    with pytest.raises(ring_layout.LayoutError) as caught:
-        ring_layout.load(CASES[case][0])
+    with pytest.raises(layouts.LayoutError) as caught:
+        layouts.load(CASES[case][0])
     assert codes(caught.value.findings) == CASES[case][1]
     assert all(item["text"] in str(caught.value) for item in caught.value.findings)
 
 
 def test_a_good_pillar_has_no_finding():
     for nodes in (1, 2, 3):
-        assert ring_layout.validate(pillar(nodes)) == []
+        assert layouts.validate(pillar(nodes)) == []
 
 
 def test_all_problems_at_once():
@@ -420,7 +420,7 @@ def test_all_problems_at_once():
     data["layouts"]["nominal"]["links"]["0"] = {"network": "nope", "priority": 999}
     data["layouts"]["degraded"]["primary"] = "vrak"
     data["layout"] = "other"
-    assert codes(ring_layout.validate(data)) == [
+    assert codes(layouts.validate(data)) == [
         "address-duplicate",
         "address-host-name",
         "layout-unknown",
@@ -433,7 +433,7 @@ def test_all_problems_at_once():
 
 def test_the_same_missing_address_is_told_once():
     data = drop("nodes", "pve2", "addresses", "vrack")
-    assert [item["code"] for item in ring_layout.validate(data)] == ["address-missing"]
+    assert [item["code"] for item in layouts.validate(data)] == ["address-missing"]
 
 
 JUNK = st.recursive(
@@ -466,10 +466,10 @@ def test_junk_anywhere_gives_findings_and_never_another_exception(path, junk):
         at[path[-1]] = junk
     else:
         data = junk
-    found = ring_layout.validate(data)
+    found = layouts.validate(data)
     if any(item["severity"] == "error" for item in found):
-        with pytest.raises(ring_layout.LayoutError):
-            ring_layout.load(data)
+        with pytest.raises(layouts.LayoutError):
+            layouts.load(data)
     else:
-        for name in ring_layout.load(data)["layouts"]:
-            ring_layout.resolve(ring_layout.load(data), name)
+        for name in layouts.load(data)["layouts"]:
+            layouts.resolve(layouts.load(data), name)

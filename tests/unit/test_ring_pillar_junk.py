@@ -4,9 +4,9 @@ import copy
 import datetime
 
 import pytest
-import ring_layout
-import ring_run
-from ring_finding import errors
+from pve_corosync.findings import errors
+from pve_corosync.pillar import layouts
+from pve_corosync.run import outcomes
 
 PILLAR = {
     "cluster_name": "prod",
@@ -99,16 +99,16 @@ def with_value(path, value):
 def told(pillar):
     """Validate, and hold the findings to their form; the master looks for the nodes before it validates."""
     if isinstance(pillar, dict):
-        ring_run.members(ring_layout.plain(pillar))
-    found = ring_layout.validate(pillar)
+        outcomes.members(layouts.plain(pillar))
+    found = layouts.validate(pillar)
     for item in found:
         assert item["code"] and item["text"] and str(item["data"]["place"]).startswith("corosync"), item
     if errors(found):
-        with pytest.raises(ring_layout.LayoutError):
-            ring_layout.load(pillar)
+        with pytest.raises(layouts.LayoutError):
+            layouts.load(pillar)
     else:
-        for name in ring_layout.load(pillar)["layouts"]:
-            ring_layout.resolve(ring_layout.load(pillar), name)
+        for name in layouts.load(pillar)["layouts"]:
+            layouts.resolve(layouts.load(pillar), name)
     return found
 
 

@@ -4,10 +4,10 @@ import copy
 import json
 
 import pytest
-import ring_conf
-import ring_plan
-import ring_plan_base
 import ring_sim
+from pve_corosync import conf
+from pve_corosync.cluster import base
+from pve_corosync.plan import planner
 
 TWO = ("pve1", "pve2")
 THREE = ("pve1", "pve2", "pve3")
@@ -34,7 +34,7 @@ def degraded():
 
 
 def test_the_planned_way(degraded):
-    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed())
+    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed())
     assert ways(plan) == ["0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
     assert acts(plan) == ["cluster"] * 4
     assert (plan["path"], plan["from_version"], plan["to_version"]) == ("planned", 5, 9)
@@ -50,27 +50,27 @@ def test_the_planned_way(degraded):
 
 
 def test_the_degraded_way(degraded):
-    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
     assert ways(plan) == ["0v 2p", "0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
     assert acts(plan) == ["local", "publish", "cluster", "cluster", "cluster"]
     first, second = plan["steps"][:2]
     assert first["conf"] == second["conf"] and first["version"] == second["version"] == 6
-    assert ring_conf.parse(first["conf"]).links()[2]["options"] == {
+    assert conf.parse(first["conf"]).links()[2]["options"] == {
         "knet_ping_interval": "200",
         "knet_ping_timeout": "400",
     }
     assert first["wait"]["connected"] == {0: [], 2: [["pve1", "pve2"]]}
     assert "knet_ping" not in plan["steps"][-1]["conf"]
     assert "network-dead" in codes(plan, "info")
-    links = ring_conf.parse(plan["steps"][-1]["conf"]).links()
+    links = conf.parse(plan["steps"][-1]["conf"]).links()
     assert {n: link["options"] for n, link in links.items()} == OPTIONS
 
 
 def test_fast_ping_on_a_link_that_stays_is_taken_back():
     layout = ring_sim.layout({0: "vrack", 1: "public"}, TWO, options=OPTIONS)
-    plan = ring_plan.plan(layout, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    plan = planner.plan(layout, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
     assert acts(plan) == ["local", "publish", "cluster"]
-    first, last = (ring_conf.parse(plan["steps"][i]["conf"]).links() for i in (0, 2))
+    first, last = (conf.parse(plan["steps"][i]["conf"]).links() for i in (0, 2))
     assert first[0]["options"] == {}  # the first step only adds
     assert first[1]["options"] == {
         "knet_link_priority": "10",
@@ -94,53 +94,53 @@ def test_fast_ping_on_a_link_that_stays_is_taken_back():
     ],
 )
 def test_fast_ping_is_the_operators_choice(degraded, fast, wanted):
-    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
-    assert ring_conf.parse(plan["steps"][0]["conf"]).links()[2]["options"] == wanted
+    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
+    assert conf.parse(plan["steps"][0]["conf"]).links()[2]["options"] == wanted
 
 
 def test_a_layout_that_only_has_a_dead_network_is_refused():
     sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
-    for strategy in ring_plan.STRATEGIES:
-        plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), sim.observed(), strategy)
+    for strategy in planner.STRATEGIES:
+        plan = planner.plan(ring_sim.layout(NOMINAL, TWO), sim.observed(), strategy)
         assert "goal-cannot-carry" in codes(plan) and plan["steps"] == [] and not plan["complete"]
 
 
-@pytest.mark.parametrize("strategy", ring_plan.STRATEGIES)
+@pytest.mark.parametrize("strategy", planner.STRATEGIES)
 def test_no_return_to_a_dead_primary_network(strategy):
     """A backup link would carry, so nobody is cut off, and still there is nothing to go back for."""
     sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
     back = ring_sim.layout({0: "vrack", 1: "public"}, TWO, "nominal")
-    plan = ring_plan.plan(back, sim.observed(), strategy)
+    plan = planner.plan(back, sim.observed(), strategy)
     assert codes(plan) == {"primary-dead"} and plan["steps"] == [] and not plan["complete"]
-    forced = ring_plan.plan(back, sim.observed(), strategy, force=["primary-dead"])
+    forced = planner.plan(back, sim.observed(), strategy, force=["primary-dead"])
     assert codes(forced) == set() and forced["steps"] and "primary-dead" in codes(forced, "warning")
 
 
 def test_a_dead_primary_network_does_not_stop_what_it_must_not():
     # to another primary network, over the dead one, from a cluster that works over its backup link
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
-    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO, "degraded"), sim.observed())
+    plan = planner.plan(ring_sim.layout(DEGRADED, TWO, "degraded"), sim.observed())
     assert codes(plan) == set() and plan["path"] == "planned" and plan["complete"]
     # nobody sees anybody: any link is better than none
     sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
-    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
     assert codes(plan) == set() and plan["path"] == "degraded" and plan["complete"]
     # dead only to a node that is skipped
     dead = [("vrack", "pve3", other) for other in TWO]
     sim = ring_sim.Sim({0: "public", 1: "vrack"}, THREE, dead)
     back = ring_sim.layout({0: "vrack", 1: "public"}, THREE, "nominal")
-    assert codes(ring_plan.plan(back, sim.observed())) == {"primary-dead"}
-    assert codes(ring_plan.plan(back, sim.observed(), skip=["pve3"])) == set()
+    assert codes(planner.plan(back, sim.observed())) == {"primary-dead"}
+    assert codes(planner.plan(back, sim.observed(), skip=["pve3"])) == set()
     # in the layout already, only the files differ
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
     sim.daemons["pve2"].version = 3
-    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
     assert codes(plan) == set() and acts(plan) == ["cluster"]
 
 
 def test_all_networks_dead():
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack", "public"])
-    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO), sim.observed())
+    plan = planner.plan(ring_sim.layout(DEGRADED, TWO), sim.observed())
     assert codes(plan) == {"nothing-to-add"} and plan["steps"] == []
 
 
@@ -148,7 +148,7 @@ def test_the_address_of_the_emergency_network_is_gone(degraded):
     observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
     for facts in observed["nodes"].values():
         facts["addresses"] = {"eth0": facts["addresses"]["eth0"]}
-    plan = ring_plan.plan(degraded, observed, force=["address-absent", "no-network-alive"])
+    plan = planner.plan(degraded, observed, force=["address-absent", "no-network-alive"])
     assert plan["steps"] == [] and codes(plan) == {"nothing-to-add"}
 
 
@@ -159,7 +159,7 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
     turned = dict(enumerate([*list(nets)[1:], list(nets)[0]]))
     sim = ring_sim.Sim(full, TWO)
     layout = ring_sim.layout(turned, TWO)
-    plan = ring_plan.plan(layout, sim.observed())
+    plan = planner.plan(layout, sim.observed())
     assert codes(plan) == {"no-live-path"}
     offer = next(f for f in plan["findings"] if f["code"] == "no-live-path")
     assert offer["data"]["restart"] == {
@@ -169,7 +169,7 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
         "pve_s": 6.6,
         "kept": False,
     }
-    restart = ring_plan.plan(layout, sim.observed(), "restart")
+    restart = planner.plan(layout, sim.observed(), "restart")
     assert acts(restart) == ["restart", "publish"] and restart["expected_loss_s"] == 6.6
 
 
@@ -178,7 +178,7 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
 
 
 def test_restart_together_where_links_change(degraded):
-    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["expected_loss_s"]) == ("restart", 6.6)
     assert acts(plan) == ["restart", "publish"] and plan["steps"][0]["mode"] == "together"
     assert "restart-outage" in codes(plan, "warning")
@@ -186,12 +186,12 @@ def test_restart_together_where_links_change(degraded):
 
 def test_restart_rolling_where_a_link_stays():
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE)
-    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
+    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
     # the others keep the quorum, but HA resets a node for its own loss
     assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 8.0
     assert "each node alone is without quorum for about 8.0 s" in plan["steps"][0]["cost"]
     two = ring_sim.Sim({0: "vrack", 1: "public"}, TWO)
-    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
+    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
     # one of two nodes alone has no quorum: each restart costs it
     assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 13.2
 
@@ -199,16 +199,16 @@ def test_restart_rolling_where_a_link_stays():
 def test_a_rolling_restart_waits_for_etc_pve_before_the_next_node():
     """pmxcfs looks for corosync only every 5 s; without the wait, two nodes are without /etc/pve at once."""
     layout, sim = ring_sim.layout(NOMINAL, THREE), ring_sim.Sim(NOMINAL, THREE)
-    first = ring_plan.plan(layout, sim.observed(), "restart", again=True)["steps"][0]
+    first = planner.plan(layout, sim.observed(), "restart", again=True)["steps"][0]
     assert (first["mode"], first["wait"]["writable"]) == ("rolling", True)
     observed = sim.observed()
     observed["nodes"]["pve2"]["pmxcfs"].update(mounted=False, writable=False)
-    plan = ring_plan.plan(layout, observed, "restart", force=["pve-not-mounted"], again=True)
+    plan = planner.plan(layout, observed, "restart", force=["pve-not-mounted"], again=True)
     assert (plan["steps"][0]["mode"], plan["steps"][0]["wait"]["writable"]) == ("rolling", False), plan
 
 
 def test_restart_when_everything_is_there():
-    plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    plan = planner.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["steps"], plan["complete"]) == ("none", [], True)
 
 
@@ -226,7 +226,7 @@ def test_restart_starts_what_is_stopped_everywhere(degraded):
         "secauth: on", "secauth: on\n  token: 5000"
     )
     observed = stopped(sim.observed(), *TWO)
-    plan = ring_plan.plan(degraded, observed, "restart")
+    plan = planner.plan(degraded, observed, "restart")
     assert acts(plan) == ["restart", "publish"] and plan["complete"] and plan["path"] == "restart"
     first, last = plan["steps"]
     assert first["mode"] == "together" and first["version"] == 8 and "token: 5000" in first["conf"]
@@ -235,14 +235,14 @@ def test_restart_starts_what_is_stopped_everywhere(degraded):
     assert last["writers"] == ["pve1", "pve2"] and "nodes" not in last
     assert plan["expected_loss_s"] == 11.0  # token 5000 and consensus 6000 of the file
     # also where the files are those of the layout already
-    assert acts(ring_plan.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")) == ["restart", "publish"]
+    assert acts(planner.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")) == ["restart", "publish"]
 
 
 def test_live_does_not_start_a_daemon(degraded):
     observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), *TWO)
-    plan = ring_plan.plan(degraded, observed)
+    plan = planner.plan(degraded, observed)
     assert "corosync-stopped" in codes(plan) and plan["steps"] == []
-    plan = ring_plan.plan(degraded, observed, force=["corosync-stopped"])
+    plan = planner.plan(degraded, observed, force=["corosync-stopped"])
     assert codes(plan) == {"no-node"} and plan["steps"] == []
     told = next(f for f in plan["findings"] if f["code"] == "no-node")
     assert "strategy=restart" in told["remedy"]
@@ -251,7 +251,7 @@ def test_live_does_not_start_a_daemon(degraded):
 def test_restart_starts_one_that_is_stopped_with_the_others():
     observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), "pve2")
     observed["nodes"]["pve1"]["quorum"].update(quorate=False, members=[1], total=1)
-    plan = ring_plan.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")
+    plan = planner.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")
     assert acts(plan) == ["restart", "publish"]
     assert plan["steps"][0]["wait"]["connected"] == {0: [["pve1", "pve2"]]}
     assert plan["steps"][1]["writers"] == ["pve1", "pve2"]
@@ -262,14 +262,14 @@ def test_publish_asks_only_nodes_that_can_see_it():
     observed = ring_sim.Sim(NOMINAL, THREE).observed()
     observed["nodes"]["pve3"]["pmxcfs"] = {"mounted": False, "writable": False, "members": None}
     observed["nodes"]["pve3"]["cluster_file"] = None
-    plan = ring_plan.plan(layout, observed, force=["pve-not-mounted"])
+    plan = planner.plan(layout, observed, force=["pve-not-mounted"])
     assert acts(plan) == ["local"] * 4 + ["publish"]
     assert plan["steps"][-1]["nodes"] == ["pve1", "pve2"] and plan["complete"]
 
 
 def test_unknown_strategy(degraded):
     with pytest.raises(ValueError, match="allowed: live, restart"):
-        ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "fast")
+        planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "fast")
 
 
 # -- drift
@@ -281,7 +281,7 @@ def sim_at(links=None, nodes=TWO):
 
 
 def plan_nominal(sim):
-    return ring_plan.plan(ring_sim.layout(NOMINAL, tuple(sim.daemons)), sim.observed())
+    return planner.plan(ring_sim.layout(NOMINAL, tuple(sim.daemons)), sim.observed())
 
 
 def test_reached():
@@ -359,11 +359,11 @@ def test_the_base_is_what_the_quorate_nodes_run():
     sim = ring_sim.Sim(NOMINAL, THREE, alone)
     text = ring_sim.conf(NOMINAL, THREE, 9).replace("secauth: on", "secauth: off")
     sim.daemons["pve3"] = ring_sim.Daemon("pve3", 3, text)
-    assert "secauth: on" in ring_plan_base.choose(sim.observed()["nodes"])
+    assert "secauth: on" in base.choose(sim.observed()["nodes"])
     # without quorum anywhere, and as many on either side: the newer one
     sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
     sim.daemons["pve2"] = ring_sim.Daemon("pve2", 2, ring_sim.conf({0: "vrack", 1: "public"}, TWO, 6))
-    assert "config_version: 6" in ring_plan_base.choose(sim.observed()["nodes"])
+    assert "config_version: 6" in base.choose(sim.observed()["nodes"])
 
 
 def test_the_base_where_no_copy_of_what_runs_is_left():
@@ -372,7 +372,7 @@ def test_the_base_where_no_copy_of_what_runs_is_left():
     for daemon in sim.daemons.values():
         daemon.local = daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8)
     sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 9).replace("secauth: on", "secauth: off")
-    assert "config_version: 8" in ring_plan_base.choose(sim.observed()["nodes"])
+    assert "config_version: 8" in base.choose(sim.observed()["nodes"])
 
 
 def test_files_that_run_with_the_version_of_another_text():
@@ -380,14 +380,14 @@ def test_files_that_run_with_the_version_of_another_text():
     sim = sim_at()
     for daemon in sim.daemons.values():
         daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5).replace("secauth: on", "secauth: off")
-    assert "secauth: on" in ring_plan_base.choose(sim.observed()["nodes"])
+    assert "secauth: on" in base.choose(sim.observed()["nodes"])
 
 
 def test_a_skipped_node_that_answers_counts_for_the_version(degraded):
     sim = ring_sim.Sim(NOMINAL, THREE)
     sim.daemons["pve3"].local = ring_sim.conf(NOMINAL, THREE, 40)
     layout = ring_sim.layout(DEGRADED, THREE)
-    assert ring_plan.plan(layout, sim.observed(), skip=["pve3"])["steps"][0]["version"] == 41
+    assert planner.plan(layout, sim.observed(), skip=["pve3"])["steps"][0]["version"] == 41
 
 
 @pytest.mark.parametrize("spoil", ["version", "refused", "local", "links", "both"])
@@ -417,7 +417,7 @@ def test_the_version_is_above_every_copy_also_as_pmxcfs_reads_it():
 
 def test_a_version_that_cannot_be_raised(degraded):
     sim = ring_sim.Sim(NOMINAL, TWO, version=2**64 - 3)
-    plan = ring_plan.plan(degraded, sim.observed())
+    plan = planner.plan(degraded, sim.observed())
     assert plan["steps"] == [] and codes(plan) & {"version-no-room", "version-exhausted"}
 
 
@@ -431,7 +431,7 @@ def edited(sim, new):
 
 
 def test_one_missing_interface_block_of_two_is_drift():
-    plan = ring_plan.plan(ring_sim.layout(DEGRADED, TWO), edited(ring_sim.Sim(DEGRADED, TWO), "").observed())
+    plan = planner.plan(ring_sim.layout(DEGRADED, TWO), edited(ring_sim.Sim(DEGRADED, TWO), "").observed())
     assert acts(plan) == ["cluster"] and BLOCK in plan["steps"][0]["conf"]
 
 
@@ -446,7 +446,7 @@ def test_one_missing_interface_block_of_two_is_drift():
 def test_what_does_nothing_in_an_interface_block_is_no_drift_but_goes_with_the_next_step(block, degraded):
     sim = edited(sim_at(), block)
     assert acts(plan_nominal(sim)) == []
-    steps = ring_plan.plan(degraded, sim.observed())["steps"]
+    steps = planner.plan(degraded, sim.observed())["steps"]
     assert steps and steps[-1]["conf"].count("linknumber:") == 2
     assert not any(key in steps[-1]["conf"] for key in ("bindnetaddr", "mcastaddr", "ttl"))
 
@@ -460,7 +460,7 @@ def test_everything_that_is_no_link_is_kept(degraded):
     sim = sim_at()
     for daemon in sim.daemons.values():
         daemon.local = daemon.cluster = daemon.local.replace("totem {\n", "# ours\ntotem {\n  token: 5000\n")
-    for step in ring_plan.plan(degraded, sim.observed())["steps"]:
+    for step in planner.plan(degraded, sim.observed())["steps"]:
         assert "# ours\ntotem {\n  token: 5000\n" in step["conf"]
 
 
@@ -471,7 +471,7 @@ def test_everything_that_is_no_link_is_kept(degraded):
 def test_a_silent_node_that_is_a_member_is_told_of(degraded):
     layout = ring_sim.layout(DEGRADED, THREE)
     sim = ring_sim.Sim(NOMINAL, THREE, silent=["pve3"])
-    plan = ring_plan.plan(layout, sim.observed(), skip=["pve3"])
+    plan = planner.plan(layout, sim.observed(), skip=["pve3"])
     assert "absent-member" in codes(plan, "warning")
     assert acts(plan) == ["cluster"] * 4 and plan["skip"] == ["pve3"]
     for step in plan["steps"]:
@@ -484,8 +484,8 @@ def test_a_stopped_daemon_gets_its_file_in_every_step():
     observed = ring_sim.Sim(NOMINAL, THREE, [(n, "pve3", o) for n in ring_sim.NETS for o in TWO]).observed()
     observed["nodes"]["pve3"].update(runtime=None, quorum=None, links={})
     observed["nodes"]["pve3"]["corosync"]["state"] = "inactive"
-    assert "corosync-stopped" in codes(ring_plan.plan(layout, observed))
-    plan = ring_plan.plan(layout, observed, force=["corosync-stopped"])
+    assert "corosync-stopped" in codes(planner.plan(layout, observed))
+    plan = planner.plan(layout, observed, force=["corosync-stopped"])
     assert acts(plan) == ["local"] * 4 + ["publish"]
     assert all(
         "pve3" not in pair
@@ -496,21 +496,21 @@ def test_a_stopped_daemon_gets_its_file_in_every_step():
 
 
 def test_nobody_answers(degraded):
-    plan = ring_plan.plan(degraded, {"nodes": {}, "silent": list(TWO)}, skip=list(TWO))
+    plan = planner.plan(degraded, {"nodes": {}, "silent": list(TWO)}, skip=list(TWO))
     assert plan["steps"] == [] and codes(plan)
 
 
 def test_two_of_three_cannot_help_the_third():
     dead = ["vrack", ("public", "pve1", "pve3"), ("public", "pve2", "pve3")]
     sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE, dead)
-    plan = ring_plan.plan(ring_sim.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
+    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
     assert plan["complete"] and acts(plan)[:2] == [
         "local",
         "publish",
     ]  # the third network is not known to be dead
-    plan = ring_plan.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
+    plan = planner.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
     assert codes(plan) == {"nothing-to-add"}
-    skipped = ring_plan.plan(
+    skipped = planner.plan(
         ring_sim.layout({0: "public", 1: "vrack"}, THREE),
         {"nodes": {n: sim.observed()["nodes"][n] for n in TWO}, "silent": ["pve3"]},
         skip=["pve3"],
@@ -524,37 +524,37 @@ def test_two_of_three_cannot_help_the_third():
 
 def test_the_plan_is_plain_data_and_the_same_each_time(degraded):
     observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
-    plan = ring_plan.plan(degraded, observed)
-    assert json.loads(json.dumps(plan)) == json.loads(json.dumps(ring_plan.plan(degraded, observed)))
+    plan = planner.plan(degraded, observed)
+    assert json.loads(json.dumps(plan)) == json.loads(json.dumps(planner.plan(degraded, observed)))
     # facts that went through JSON have text for link numbers
     through = json.loads(json.dumps(observed))
     layout = json.loads(json.dumps(degraded))
-    assert ring_plan.plan(layout, through)["steps"] == plan["steps"]
+    assert planner.plan(layout, through)["steps"] == plan["steps"]
 
 
 def test_nothing_given_is_changed(degraded):
     observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
     before = copy.deepcopy((degraded, observed))
-    ring_plan.plan(degraded, observed)
+    planner.plan(degraded, observed)
     assert (degraded, observed) == before
 
 
 def test_words(degraded):
-    plan = ring_plan.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
-    told = ring_plan.describe(plan)
+    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    told = planner.describe(plan)
     assert "1. local, version 6: add link 2 on public (fast ping)" in told
     assert "partitions: pve1 / pve2" in told
     assert "version 5 -> 9, expected loss of quorum: 0.0 s" in told
-    assert "nothing to do, the layout is reached" in ring_plan.describe(plan_nominal(sim_at()))
+    assert "nothing to do, the layout is reached" in planner.describe(plan_nominal(sim_at()))
 
 
 def test_diffs(degraded):
     observed = ring_sim.Sim(NOMINAL, TWO).observed()
-    shown = ring_plan.diffs(ring_plan.plan(degraded, observed), observed)
+    shown = planner.diffs(planner.plan(degraded, observed), observed)
     assert sorted(shown) == ["cluster", "pve1", "pve2"]
     assert "-  config_version: 5\n" in shown["cluster"] and "+    ring1_addr: 10.66.0.1\n" in shown["pve1"]
     reached = sim_at()
-    assert ring_plan.diffs(plan_nominal(reached), reached.observed()) == {}
+    assert planner.diffs(plan_nominal(reached), reached.observed()) == {}
 
 
 # -- the invariants catch what they are for
@@ -563,10 +563,10 @@ def test_diffs(degraded):
 
 def spoiled(degraded, change):
     observed = ring_sim.Sim(NOMINAL, TWO).observed()
-    plan = ring_plan.plan(degraded, observed)
-    assert ring_plan.check_invariants(plan, degraded, observed) == []
+    plan = planner.plan(degraded, observed)
+    assert planner.check_invariants(plan, degraded, observed) == []
     change(plan["steps"])
-    return " | ".join(ring_plan.check_invariants(plan, degraded, observed))
+    return " | ".join(planner.check_invariants(plan, degraded, observed))
 
 
 def swap_conf(steps, index, links, version=None):
@@ -607,14 +607,14 @@ def test_invariants(degraded, change, said):
 def test_link_0_stays_where_the_goal_has_it():
     layout = ring_sim.layout({0: "vrack"}, TWO)
     observed = ring_sim.Sim({0: "vrack", 1: "public"}, TWO).observed()
-    plan = ring_plan.plan(layout, observed)
+    plan = planner.plan(layout, observed)
     plan["steps"][0]["conf"] = ring_sim.conf({1: "public"}, TWO, 6)
-    assert "link 0 goes although" in " ".join(ring_plan.check_invariants(plan, layout, observed))
+    assert "link 0 goes although" in " ".join(planner.check_invariants(plan, layout, observed))
 
 
 def test_a_link_goes_only_after_its_replacement():
     layout = ring_sim.layout({0: "public"}, TWO)
     observed = ring_sim.Sim({0: "vrack", 1: "third"}, TWO).observed()
-    plan = ring_plan.plan(layout, observed)
+    plan = planner.plan(layout, observed)
     swap_conf(plan["steps"], 0, {1: "third"})
-    assert "a link goes before public" in " ".join(ring_plan.check_invariants(plan, layout, observed))
+    assert "a link goes before public" in " ".join(planner.check_invariants(plan, layout, observed))

@@ -10,10 +10,10 @@ import itertools
 import random
 
 import pytest
-import ring_plan
 import ring_sim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pve_corosync.plan import planner
 from ring_replay import NETS, NODES, carry, half_done, maps, planned, replay, talks
 
 NOMINAL = {0: "vrack"}
@@ -28,7 +28,7 @@ def stops_in_time(sim, plan, layout):
         if sim.missing(step):
             break
     else:
-        raise AssertionError("nothing was waited for\n" + ring_plan.describe(plan))
+        raise AssertionError("nothing was waited for\n" + planner.describe(plan))
     again = planned(layout, sim.observed())
     assert "goal-cannot-carry" in {f["code"] for f in again["findings"]} and again["steps"] == []
 
@@ -45,7 +45,7 @@ def test_every_pair_of_layouts(count, dead):
             if current == goal:
                 assert plan["steps"] == [] and plan["path"] == "none"
             elif talks(goal, dead):
-                assert codes == set(), ring_plan.describe(plan)
+                assert codes == set(), planner.describe(plan)
                 assert plan["path"] == ("planned" if talks(current, dead) else "degraded")
                 carry(sim, plan, layout, 0 if set(dead) <= set(current.values()) else 1)
             elif talks(current, dead):
@@ -128,7 +128,7 @@ def test_two_nodes_each_alone_find_each_other():
     for name, other in (NODES[2], NODES[2][::-1]):
         view = {"nodes": {name: sim.observed()["nodes"][name]}, "silent": [other]}
         plan = planned(layout, view, skip=[other], force=["skip-no-quorum"])
-        assert [s["act"] for s in plan["steps"]] == ["local"], ring_plan.describe(plan)
+        assert [s["act"] for s in plan["steps"]] == ["local"], planner.describe(plan)
         assert not plan["complete"] and not plan["steps"][0]["remove"]
         sim.take({**plan["steps"][0], "nodes": [name]})
     assert sim.partitions() == [["pve1", "pve2"]] and sim.daemons["pve1"].local == sim.daemons["pve2"].local
@@ -180,7 +180,7 @@ def test_random_clusters(scene, data):
     if not all(any(sim.alive(net, *p) for net in goal.values()) for p in pairs):
         assert not plan["complete"] or not known or now == goal
         return
-    assert codes == set(), ring_plan.describe(plan)
+    assert codes == set(), planner.describe(plan)
     running = sim.copy()
     for step in plan["steps"]:
         points = list(half_done(step, list(NODES[count])))
@@ -190,7 +190,7 @@ def test_random_clusters(scene, data):
             broken.take(step, files, reloads)
             assert broken.lost == []
             again = planned(layout, broken.observed())
-            assert not {f["code"] for f in again["findings"] if f["severity"] == "error"}, ring_plan.describe(
+            assert not {f["code"] for f in again["findings"] if f["severity"] == "error"}, planner.describe(
                 again
             )
             if known:
@@ -246,14 +246,14 @@ def test_daemons_that_all_run_something_else(scene):
                 errors <= {"goal-cannot-carry", "nothing-to-add"}
                 and not talks(goal, dead)
                 or (errors == {"no-live-path"})
-            ), ring_plan.describe(plan)
+            ), planner.describe(plan)
             return
         for step in plan["steps"]:
             sim.take(step)
-            assert sim.lost == [], ring_plan.describe(plan)
+            assert sim.lost == [], planner.describe(plan)
             if sim.missing(step):
-                assert dead, ring_plan.describe(plan)
+                assert dead, planner.describe(plan)
                 break
         if not plan["steps"] or not plan["complete"]:
             break
-    assert plan["path"] == "none" or not talks(goal, dead), ring_plan.describe(plan)
+    assert plan["path"] == "none" or not talks(goal, dead), planner.describe(plan)

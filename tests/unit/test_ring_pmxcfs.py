@@ -3,8 +3,7 @@ import os
 import stat
 
 import pytest
-import ring_children
-import ring_pmxcfs
+from pve_corosync.node import children, etc_pve
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def base(tmp_path):
 
 
 def replace(base, data=b"new", expected=b"old", wait=0.2):
-    return ring_pmxcfs.replace_conf(data, expected, str(base), str(base.parent / "pvecm.lock"), wait)
+    return etc_pve.replace_conf(data, expected, str(base), str(base.parent / "pvecm.lock"), wait)
 
 
 def names(base):
@@ -29,8 +28,8 @@ def names(base):
     [(0o120755, True, True), (0o120555, True, False), (0o120777, True, True), (0o040755, False, False)],
 )
 def test_the_link_tells_mounted_and_writable(mode, mounted, writable):
-    assert ring_pmxcfs.is_link(mode) is mounted
-    assert ring_pmxcfs.is_writable(mode) is writable
+    assert etc_pve.is_link(mode) is mounted
+    assert etc_pve.is_writable(mode) is writable
 
 
 def test_replace(base):
@@ -44,14 +43,14 @@ def test_replace(base):
 
 def test_an_edit_since_it_was_read_is_not_overwritten(base):
     (base / "corosync.conf").write_bytes(b"theirs")
-    with pytest.raises(ring_pmxcfs.Refused, match="changed by somebody else"):
+    with pytest.raises(etc_pve.Refused, match="changed by somebody else"):
         replace(base)
     assert (base / "corosync.conf").read_bytes() == b"theirs"
     assert not os.listdir(base / "priv/lock")
 
 
 def test_a_first_file_is_made_only_where_none_is(base):
-    with pytest.raises(ring_pmxcfs.Refused, match="changed by somebody else"):
+    with pytest.raises(etc_pve.Refused, match="changed by somebody else"):
         replace(base, expected=None)
     (base / "corosync.conf").unlink()
     assert replace(base, expected=None)["changed"]
@@ -80,7 +79,7 @@ def test_a_failure_leaves_the_old_file_and_no_lock(base, monkeypatch, step):
 def test_a_short_write_is_refused(base, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:1]))
-    with pytest.raises(ring_pmxcfs.Refused, match="only a part"):
+    with pytest.raises(etc_pve.Refused, match="only a part"):
         replace(base)
     assert (base / "corosync.conf").read_bytes() == b"old"
 
@@ -102,7 +101,7 @@ def test_a_lock_that_is_given_back_is_taken(base):
 
 
 def ask(base, **request):
-    told = ring_children.run(ring_pmxcfs.command(), data=json.dumps({"base": str(base), **request}).encode())
+    told = children.run(etc_pve.command(), data=json.dumps({"base": str(base), **request}).encode())
     assert told["rc"] == 0, told
     return json.loads(told["out"])
 

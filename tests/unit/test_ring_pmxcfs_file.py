@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-import ring_pmxcfs
-import ring_pmxcfs_file as writer
+from pve_corosync.node import etc_pve
+from pve_corosync.node import etc_pve_file as writer
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_create_replace_and_remove(base):
 
 def test_a_file_changed_by_others_stays_and_the_lock_is_given_back(base):
     replace(base, b"theirs", None)
-    with pytest.raises(ring_pmxcfs.Refused, match="changed by somebody else"):
+    with pytest.raises(etc_pve.Refused, match="changed by somebody else"):
         replace(base, b"ours", b"old")
     assert (base / "firewall/cluster.fw").read_bytes() == b"theirs" and list(
         (base / "priv/lock").iterdir()
@@ -40,7 +40,7 @@ def test_a_file_changed_by_others_stays_and_the_lock_is_given_back(base):
 
 def test_a_held_lock_is_waited_for_and_left_alone(base):
     (base / "priv/lock/firewall-cluster").mkdir(parents=True)
-    with pytest.raises(ring_pmxcfs.Refused, match="is held"):
+    with pytest.raises(etc_pve.Refused, match="is held"):
         replace(base, b"x", None, lock_wait=0.2)
     assert (base / "priv/lock/firewall-cluster").exists() and not (base / "firewall").exists()
 
@@ -63,7 +63,7 @@ def test_a_lock_of_another_node_is_waited_for_where_pmxcfs_refuses_the_request_t
 
 
 def test_not_mounted_writes_nothing(tmp_path):
-    with pytest.raises(ring_pmxcfs.Refused, match="not mounted"):
+    with pytest.raises(etc_pve.Refused, match="not mounted"):
         replace(tmp_path, b"x", None)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,8 +1,8 @@
-"""ring_preflight: a run tests the ports of the links that it adds, where there is time for it."""
+"""run.preflight: a run tests the ports of the links that it adds, where there is time for it."""
 
 import pytest
-import ring_preflight
-from ring_finding import finding
+from pve_corosync.findings import finding
+from pve_corosync.run import preflight
 from test_ring_sequence import SETTINGS, run, world
 
 PUBLIC_SHUT = {("0 public", "pve1", "pve2")}
@@ -72,7 +72,7 @@ def test_no_time_is_lost_before_quorum():
 
 def explain(ports, *texts):
     failed = [finding("step-failed", "x", data={"node": "pve1", "missing": list(texts)})]
-    return ring_preflight.after(ports.order, ports, SETTINGS, failed, ports.gather()[0], "1")
+    return preflight.after(ports.order, ports, SETTINGS, failed, ports.gather()[0], "1")
 
 
 @pytest.mark.parametrize("texts", [(), ("not quorate",), ("version 3, not 4",)])

@@ -1,11 +1,11 @@
-import ring_probe
+from pve_corosync.node import probe as port_probe
 
 
 class Net:
     """Two sessions and a wire with a delay, a size limit and directions that are closed."""
 
     def __init__(self, *, mtu=1500, limit=9000, closed=(), late=0.0, one_way_ms=0.5):
-        self.sides = {"a": ring_probe.Session("t", ["b"], mtu), "b": ring_probe.Session("t", ["a"], mtu)}
+        self.sides = {"a": port_probe.Session("t", ["b"], mtu), "b": port_probe.Session("t", ["a"], mtu)}
         self.limit, self.closed, self.delay = limit, closed, int(one_way_ms * 1e6)
         self.begins = {"a": 0, "b": int(late * 1e9)}
         self.wire, self.now = [], 0
@@ -54,7 +54,7 @@ def test_a_side_that_begins_late_is_waited_for():
 
 def test_a_minion_that_begins_seconds_later_is_still_within_the_window():
     net = Net(late=2.5)
-    told = net.run(ring_probe.WINDOW)
+    told = net.run(port_probe.WINDOW)
     assert all(side["in"] and side["out"] for side in told.values())
 
 
@@ -74,11 +74,11 @@ def test_the_path_mtu_is_the_largest_that_arrives():
 
 
 def test_strangers_and_other_runs_get_no_answer():
-    session = ring_probe.Session("run 1", ["b"], 1500)
-    probe = ring_probe.pack(ring_probe.PROBE, ring_probe.token("run 1"), 1, 0, 0)
+    session = port_probe.Session("run 1", ["b"], 1500)
+    probe = port_probe.pack(port_probe.PROBE, port_probe.token("run 1"), 1, 0, 0)
     assert session.receive(0, "x", probe) is None
     assert (
-        session.receive(0, "b", ring_probe.pack(ring_probe.PROBE, ring_probe.token("run 2"), 1, 0, 0)) is None
+        session.receive(0, "b", port_probe.pack(port_probe.PROBE, port_probe.token("run 2"), 1, 0, 0)) is None
     )
     for noise in (b"", b"x" * 100, probe[:-1]):
         assert session.receive(0, "b", noise) is None
@@ -103,7 +103,7 @@ def results(first, second):
 
 
 def codes(first, second):
-    return [problem["code"] for problem in ring_probe.problems(1, 5406, ADDRESSES, results(first, second))]
+    return [problem["code"] for problem in port_probe.problems(1, 5406, ADDRESSES, results(first, second))]
 
 
 def test_no_problem():
@@ -111,7 +111,7 @@ def test_no_problem():
 
 
 def test_a_filtered_port_names_the_direction_and_the_rule():
-    (problem,) = ring_probe.problems(1, 5406, ADDRESSES, results(told(), told(arrived=False)))
+    (problem,) = port_probe.problems(1, 5406, ADDRESSES, results(told(), told(arrived=False)))
     assert problem["code"] == "port-filtered" and problem["severity"] == "error" and problem["forceable"]
     assert "UDP 5406 from pve1 (198.51.100.10) does not reach pve2" in problem["text"]
     assert "IN ACCEPT -source 198.51.100.10 -p udp -dport 5405:5412" in problem["remedy"]
@@ -123,9 +123,9 @@ def test_busy_silent_and_small():
     assert codes(told(busy="corosync"), told()) == ["port-busy"]
     assert codes(None, told()) == ["probe-silent"]
     assert codes(told(mtu=576), told()) == ["path-mtu-low"]
-    assert "ip6 saddr" in ring_probe.rule_to_add("pve1", "2001:db8::1", 5406)
+    assert "ip6 saddr" in port_probe.rule_to_add("pve1", "2001:db8::1", 5406)
 
 
 def test_the_rule_to_add_names_the_range_or_the_ports_own():
-    assert "-dport 5405:5412'" in ring_probe.rule_to_add("pve2", "198.51.100.10", 5407)
-    assert "-dport 6000'" in ring_probe.rule_to_add("pve2", "198.51.100.10", 6000)
+    assert "-dport 5405:5412'" in port_probe.rule_to_add("pve2", "198.51.100.10", 5407)
+    assert "-dport 6000'" in port_probe.rule_to_add("pve2", "198.51.100.10", 6000)

@@ -4,9 +4,9 @@ import copy
 import hashlib
 
 import pytest
-import ring_conf
-import ring_layout
-import ring_rebuild
+from pve_corosync import conf
+from pve_corosync.pillar import layouts
+from pve_corosync.run import join
 
 NODES = {
     "pve1": ("10.66.0.1", "198.51.100.10"),
@@ -22,7 +22,7 @@ PILLAR = {
     },
     "layouts": {"nominal": {"links": {0: {"network": "vrack"}}, "primary": "vrack"}},
 }
-LAYOUT = ring_layout.resolve(ring_layout.load(PILLAR))
+LAYOUT = layouts.resolve(layouts.load(PILLAR))
 LINKS = {
     0: {"addresses": {n: a[0] for n, a in NODES.items()}, "options": {}},
     2: {"addresses": {n: a[1] for n, a in NODES.items()}, "options": {}},
@@ -31,7 +31,7 @@ EMPTY = {"name": "pve3", "reasons": []}
 
 
 def file_facts(text):
-    version = ring_conf.parse(text).version
+    version = conf.parse(text).version
     return {"version": version, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -41,9 +41,7 @@ def observed(links=LINKS, quorate=True, listed=True):
         n: {"addresses": {k: v for k, v in row["addresses"].items() if k in names}, "options": {}}
         for n, row in links.items()
     }
-    text = ring_conf.render(
-        "prod", {n: {"nodeid": PILLAR["nodes"][n]["nodeid"]} for n in names}, rows, 7
-    ).decode()
+    text = conf.render("prod", {n: {"nodeid": PILLAR["nodes"][n]["nodeid"]} for n in names}, rows, 7).decode()
     file = file_facts(text)
     running = {
         "version": 7,
@@ -89,14 +87,14 @@ def codes(found):
 @pytest.mark.parametrize("listed", [True, False])
 def test_the_links_are_those_in_force_not_those_of_the_pillars_layout(listed):
     seen = observed(listed=listed)
-    assert ring_rebuild.check(LAYOUT, "pve3", seen, EMPTY) == []
-    assert ring_rebuild.links(LAYOUT, "pve3", seen) == ({0: "10.66.0.3", 2: "203.0.113.30"}, [])
-    assert ring_rebuild.listed(seen, "pve3") is listed
+    assert join.check(LAYOUT, "pve3", seen, EMPTY) == []
+    assert join.links(LAYOUT, "pve3", seen) == ({0: "10.66.0.3", 2: "203.0.113.30"}, [])
+    assert join.listed(seen, "pve3") is listed
 
 
 def test_a_link_on_an_unknown_network_is_refused():
     links = {5: {"addresses": {"pve1": "192.0.2.1", "pve2": "192.0.2.2", "pve3": "192.0.2.3"}, "options": {}}}
-    found = ring_rebuild.check(LAYOUT, "pve3", observed(links), EMPTY)
+    found = join.check(LAYOUT, "pve3", observed(links), EMPTY)
     assert codes(found) == ["rebuild-link"] and "192.0.2.1" in found[0]["text"]
 
 
@@ -104,10 +102,10 @@ def test_everything_in_the_way_is_told_at_once():
     seen = observed()
     del seen["nodes"]["pve1"]
     seen["nodes"]["pve2"]["runtime"] = None
-    found = ring_rebuild.check(LAYOUT, "pve3", seen, {"name": "pve3", "reasons": ["corosync runs"]})
+    found = join.check(LAYOUT, "pve3", seen, {"name": "pve3", "reasons": ["corosync runs"]})
     assert codes(found) == ["rebuild-not-empty", "rebuild-silent", "rebuild-not-level"]
-    assert codes(ring_rebuild.check(LAYOUT, "pve9", seen, None)) == ["rebuild-unknown"]
-    assert codes(ring_rebuild.check(LAYOUT, "pve3", observed(), None)) == ["rebuild-silent"]
+    assert codes(join.check(LAYOUT, "pve9", seen, None)) == ["rebuild-unknown"]
+    assert codes(join.check(LAYOUT, "pve3", observed(), None)) == ["rebuild-silent"]
 
 
 @pytest.mark.parametrize("kind", ["local", "cluster_file"])
@@ -115,25 +113,25 @@ def test_nodes_that_differ_are_brought_in_order_first(kind):
     seen = observed()
     text = seen["nodes"]["pve2"][kind]["text"].replace("10.66.0.1", "10.66.0.99")
     seen["nodes"]["pve2"][kind] = file_facts(text)
-    found = ring_rebuild.check(LAYOUT, "pve3", seen, EMPTY)
+    found = join.check(LAYOUT, "pve3", seen, EMPTY)
     assert codes(found) == ["rebuild-not-level"] and "salt-run corosync.apply skip=pve3" in found[0]["remedy"]
 
 
 def test_without_quorum_the_others_drop_the_node_locally_and_publish_the_same_bytes():
     seen = observed(quorate=False)
-    assert not ring_rebuild.quorate(seen, "pve3") and ring_rebuild.quorate(observed(), "pve3")
-    local, publish = ring_rebuild.removal(LAYOUT, "pve3", seen)
+    assert not join.quorate(seen, "pve3") and join.quorate(observed(), "pve3")
+    local, publish = join.removal(LAYOUT, "pve3", seen)
     assert (local["act"], publish["act"], local["version"]) == ("local", "publish", 8)
     assert local["conf"] == publish["conf"] and local["nodes"] == ["pve1", "pve2"]
-    doc = ring_conf.parse(local["conf"])
+    doc = conf.parse(local["conf"])
     assert sorted(doc.nodes()) == ["pve1", "pve2"] and doc.version == 8 and sorted(doc.links()) == [0, 2]
 
 
 def test_guests_that_come_go_or_change_are_named():
     before = {"pve1/lxc/1.conf": "a", "pve1/lxc/2.conf": "b"}
-    assert ring_rebuild.guests_changed(before, dict(before), "pve3") == []
+    assert join.guests_changed(before, dict(before), "pve3") == []
     after = {"pve1/lxc/1.conf": "x", "pve2/lxc/3.conf": "c"}
-    assert ring_rebuild.guests_changed(before, after, "pve3")[0]["data"]["paths"] == [
+    assert join.guests_changed(before, after, "pve3")[0]["data"]["paths"] == [
         "pve1/lxc/1.conf",
         "pve1/lxc/2.conf",
         "pve2/lxc/3.conf",

@@ -4,13 +4,12 @@ import hashlib
 import itertools
 
 import pytest
-import ring_conf
-import ring_rebuild
-import ring_run
-from ring_rejoin import Rejoin
-from ring_sequence import Order
+from pve_corosync import conf
+from pve_corosync.run import join, outcomes
+from pve_corosync.run.change import Order
+from pve_corosync.run.rebuild import Rejoin
 
-SETTINGS = ring_run.settings({})
+SETTINGS = outcomes.settings({})
 KEY = "5" * 64
 #: (nodes with their ids, the one to rebuild): others without quorum, others with quorum; both with a gap.
 CLUSTERS = {
@@ -40,7 +39,7 @@ def pillar(ids):
 def text_of(ids, votes, version):
     link = {0: {"addresses": {name: address(n) for name, n in ids.items()}, "options": {}}}
     nodes = {name: {"nodeid": n, "votes": votes.get(name, 1)} for name, n in ids.items()}
-    return ring_conf.render("prod", nodes, link, version).decode()
+    return conf.render("prod", nodes, link, version).decode()
 
 
 class World:
@@ -103,7 +102,7 @@ class World:
     # ---- what is there
 
     def doc(self, text):
-        return ring_conf.parse(text).nodes()
+        return conf.parse(text).nodes()
 
     def quorate(self, name):
         runs = self.nodes[name]["runs"]
@@ -120,9 +119,9 @@ class World:
 
     def spread(self):
         """As pmxcfs does: a newer cluster file goes to the local files, and is loaded."""
-        version = ring_conf.parse(self.cluster).version
+        version = conf.parse(self.cluster).version
         for name, row in self.nodes.items():
-            if row["joined"] and row["local"] and ring_conf.parse(row["local"]).version < version:
+            if row["joined"] and row["local"] and conf.parse(row["local"]).version < version:
                 row["local"] = self.cluster
                 row["runs"] = row["runs"] and self.cluster
 
@@ -132,15 +131,13 @@ class World:
 
         def file(text):
             digest = hashlib.sha256(text.encode()).hexdigest()
-            return {"version": ring_conf.parse(text).version, "text": text, "sha256": digest}
+            return {"version": conf.parse(text).version, "text": text, "sha256": digest}
 
         return {
             "node": name,
             "local": file(row["local"]) if row["local"] else None,
             "cluster_file": file(self.cluster) if row["joined"] and self.pmxcfs[name] else None,
-            "runtime": {"version": ring_conf.parse(row["runs"]).version, "nodes": rows}
-            if row["runs"]
-            else None,
+            "runtime": {"version": conf.parse(row["runs"]).version, "nodes": rows} if row["runs"] else None,
             "quorum": {"quorate": self.quorate(name)} if row["runs"] else None,
             "pmxcfs": {"mounted": self.pmxcfs[name], "writable": self.writable(name)},
             "authkey": {"sha256": KEY} if row["key"] else None,
@@ -188,14 +185,14 @@ class World:
     def corosync_step(self, name, txn, step, writer):
         self.effect()
         if step["act"] == "local":
-            assert step["version"] > ring_conf.parse(self.nodes[name]["runs"]).version
+            assert step["version"] > conf.parse(self.nodes[name]["runs"]).version
             self.nodes[name]["local"] = self.nodes[name]["runs"] = step["conf"]
         elif name == writer:
             self.cluster = step["conf"]
             self.spread()
         # the daemons of one partition load the file at the same moment, once all have it
         seen = {
-            "version": ring_conf.parse(self.nodes[name]["runs"]).version,
+            "version": conf.parse(self.nodes[name]["runs"]).version,
             "quorate": True,
             "writable": True,
         }
@@ -208,7 +205,7 @@ class World:
         member = next(other for other, n in self.ids.items() if address(n) == host)
         if not self.writable(member):
             raise ValueError("cluster not ready - no quorum?")
-        doc, row = ring_conf.parse(self.cluster), self.nodes[name]
+        doc, row = conf.parse(self.cluster), self.nodes[name]
         had = doc.nodes().get(name)
         if had:
             if (nodeid or had["nodeid"], votes or had["votes"]) != (had["nodeid"], had["votes"]):
@@ -276,7 +273,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def checklist(monkeypatch):
-    """What the items look at is a matter of ring_verify; here they are true where the world is whole."""
+    """What the items look at is a matter of run.checklist; here they are true where the world is whole."""
 
     def items(order, observed, full=False):
         return [{"item": "all", "ok": order.world.whole(), "seen": "x", "expected": "y"}], []
@@ -291,7 +288,7 @@ def rebuild(world, test=False):
 
 
 def check(world):
-    row = ring_conf.parse(world.cluster).nodes()[world.node]
+    row = conf.parse(world.cluster).nodes()[world.node]
     assert world.whole()
     assert row["nodeid"] == world.ids[world.node]
     return row["votes"]
@@ -341,10 +338,10 @@ def test_an_entry_with_another_id_or_address_is_taken_out_first():
     world = World("quorum")
     layout = Order(pillar(world.ids)).layout
     seen, links = world.gather()[0], {0: address(4)}
-    assert ring_rebuild.way(layout, "pve2", seen, links) == "keep"
-    assert ring_rebuild.way(layout, "pve2", seen, {0: "10.66.0.99"}) == "delnode"
+    assert join.way(layout, "pve2", seen, links) == "keep"
+    assert join.way(layout, "pve2", seen, {0: "10.66.0.99"}) == "delnode"
     layout["nodes"]["pve2"]["nodeid"] = 2
-    assert ring_rebuild.way(layout, "pve2", seen, links) == "delnode"
+    assert join.way(layout, "pve2", seen, links) == "delnode"
 
 
 def test_a_node_with_another_key_or_another_file_is_not_half_joined():
@@ -353,11 +350,11 @@ def test_a_node_with_another_key_or_another_file_is_not_half_joined():
     with pytest.raises(Cut):
         rebuild(world)
     seen, empty = world.gather()[0], world.pvecm_joinable("pve2")
-    assert seen["nodes"]["pve2"]["authkey"] and ring_rebuild.half_joined("pve2", seen, empty)
-    assert not ring_rebuild.half_joined("pve2", seen, empty | {"half": False})
+    assert seen["nodes"]["pve2"]["authkey"] and join.half_joined("pve2", seen, empty)
+    assert not join.half_joined("pve2", seen, empty | {"half": False})
     seen["nodes"]["pve2"]["authkey"] = {"sha256": "other"}
-    assert not ring_rebuild.half_joined("pve2", seen, empty)
-    found = ring_rebuild.check(Order(pillar(world.ids)).layout, "pve2", seen, empty)
+    assert not join.half_joined("pve2", seen, empty)
+    found = join.check(Order(pillar(world.ids)).layout, "pve2", seen, empty)
     assert [item["code"] for item in found] == ["rebuild-not-empty"]
     assert "rm -f /etc/corosync/corosync.conf" in found[0]["remedy"], "the commands, not only advice"
 
@@ -366,7 +363,7 @@ def test_an_id_that_another_node_has_is_refused():
     world = World("quorum")
     layout = Order(pillar(world.ids)).layout
     layout["nodes"]["pve2"]["nodeid"] = 5
-    found = ring_rebuild.check(layout, "pve2", world.gather()[0], {"reasons": [], "half": False})
+    found = join.check(layout, "pve2", world.gather()[0], {"reasons": [], "half": False})
     assert [item["code"] for item in found] == ["rebuild-nodeid"] and "which pve5 has" in found[0]["text"]
 
 
@@ -382,8 +379,8 @@ JOBS = {"pve1": {"100-0": {"target": "pve2"}}, "pve5": {"101-0": {"target": "pve
 
 def test_only_replication_to_the_node_is_left_to_its_schedule():
     good, bad = ([{"item": "replication", "ok": ok, "seen": "job 100-0: boom"}] for ok in (True, False))
-    (found,) = ring_rebuild.replication_left(bad, good, JOBS, "pve2")
+    (found,) = join.replication_left(bad, good, JOBS, "pve2")
     assert (found["code"], found["severity"]) == ("rebuild-replication", "warning")
     assert "100-0" in found["text"] and "101-0" not in found["text"]
-    assert ring_rebuild.replication_left(bad, bad, JOBS, "pve2") == []
-    assert ring_rebuild.replication_left(good, good, JOBS, "pve2") == []
+    assert join.replication_left(bad, bad, JOBS, "pve2") == []
+    assert join.replication_left(good, good, JOBS, "pve2") == []

@@ -3,7 +3,7 @@ import pathlib
 import socket
 
 import pytest
-import ring_replication as rep
+from pve_corosync.tools import ssh as rep
 
 REFUSED = """\
 start replication job

@@ -5,11 +5,11 @@ import _rules_cases_links  # noqa: F401
 import _rules_cases_nodes  # noqa: F401
 import _rules_cases_quorum  # noqa: F401
 import pytest
-import ring_codes
-import ring_rules
 from _rules_cases import CASES
 from _rules_world import codes, conf, layout, observed, rewrite
-from ring_context import Context
+from pve_corosync import codes as code_table
+from pve_corosync.cluster.context import Context
+from pve_corosync.rules import every
 
 
 def judged(found):
@@ -21,7 +21,7 @@ def test_each_rule_broken_once(case):
     breaker, expected, arguments, name, nodes, said = CASES[case]
     goal, world = layout(name, nodes), observed(nodes)
     breaker(goal, world)
-    found = ring_rules.check(goal, world, **arguments)
+    found = every.check(goal, world, **arguments)
     if name == "degraded":  # it moves the primary network, which this finding tells
         found = [item for item in found if item["code"] != "name-not-primary"]
     assert judged(found) == expected
@@ -31,19 +31,19 @@ def test_each_rule_broken_once(case):
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
-@pytest.mark.parametrize("strategy", ring_rules.STRATEGIES)
+@pytest.mark.parametrize("strategy", every.STRATEGIES)
 def test_a_healthy_cluster_has_no_finding(nodes, strategy):
-    assert ring_rules.check(layout("nominal", nodes), observed(nodes), strategy=strategy) == []
+    assert every.check(layout("nominal", nodes), observed(nodes), strategy=strategy) == []
 
 
 def test_the_way_to_degraded_is_free():
-    found = ring_rules.check(layout("degraded", 3), observed(3))
+    found = every.check(layout("degraded", 3), observed(3))
     assert codes(found) == ["name-not-primary"]
 
 
 def test_every_code_of_the_table_is_broken_by_a_case():
     broken = {row.split()[1] for case in CASES.values() for row in case[1]}
-    wanted = {row[0] for subject, rows in ring_codes.TABLE.items() for row in rows if subject != "Pillar"}
+    wanted = {row[0] for subject, rows in code_table.TABLE.items() for row in rows if subject != "Pillar"}
     assert wanted - broken == set()
 
 
@@ -58,7 +58,7 @@ def test_findings_are_plain_data():
     for breaker, _, arguments, name, nodes, _ in CASES.values():
         goal, world = layout(name, nodes), observed(nodes)
         breaker(goal, world)
-        assert plain(ring_rules.check(goal, world, **arguments)), breaker.__name__
+        assert plain(every.check(goal, world, **arguments)), breaker.__name__
 
 
 def test_many_faults_are_told_at_once():
@@ -66,18 +66,18 @@ def test_many_faults_are_told_at_once():
     for breaker in ("pvecm_expected", "corosync_stopped", "another_run", "authkey_differs", "copies_clash"):
         CASES[breaker][0](goal, world)
     assert {"run-busy", "corosync-stopped", "authkey-differs", "copies-clash"} <= set(
-        codes(ring_rules.check(goal, world))
+        codes(every.check(goal, world))
     )
 
 
 def test_nobody_answers():
-    found = ring_rules.check(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})
+    found = every.check(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})
     assert codes(found) == ["conf-none", "node-silent"]
 
 
 def test_unknown_strategy():
     with pytest.raises(ValueError, match="'roll'.*live, restart"):
-        ring_rules.check(layout(), observed(), strategy="roll")
+        every.check(layout(), observed(), strategy="roll")
 
 
 def test_link_numbers_may_be_text_as_json_has_them():
@@ -86,7 +86,7 @@ def test_link_numbers_may_be_text_as_json_has_them():
     for row in world["nodes"].values():
         for node in row["runtime"]["nodes"].values():
             node["addresses"] = {str(number): a for number, a in node["addresses"].items()}
-    assert codes(ring_rules.check(goal, world)) == ["name-not-primary"]
+    assert codes(every.check(goal, world)) == ["name-not-primary"]
 
 
 def test_the_cut_of_the_story_is_not_refused():
@@ -94,7 +94,7 @@ def test_the_cut_of_the_story_is_not_refused():
     goal, world = layout("degraded"), observed()
     CASES["split"][0](goal, world)
     CASES["lost_card"][0](goal, world)
-    assert [item for item in ring_rules.check(goal, world) if item["severity"] == "error"] == []
+    assert [item for item in every.check(goal, world) if item["severity"] == "error"] == []
 
 
 def test_the_base_is_what_runs_and_the_cluster_file_at_equal_versions():

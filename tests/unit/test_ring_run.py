@@ -1,10 +1,10 @@
-"""ring_run: arguments, answers, outcomes, and what the report says of them."""
+"""run.outcomes: arguments, answers, outcomes, and what the report says of them."""
 
 import json
 
 import pytest
-import ring_run
-from ring_run import RunError
+from pve_corosync.run import outcomes
+from pve_corosync.run.outcomes import RunError
 
 
 def answer(value, retcode=0, success=True):
@@ -56,45 +56,45 @@ LAYOUT = {
     ],
 )
 def test_names(value, expected):
-    assert ring_run.names(value, "skip") == expected
+    assert outcomes.names(value, "skip") == expected
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, True, [["a"]], [None]])
 def test_names_refuses_other_types(value):
     with pytest.raises(RunError, match="skip="):
-        ring_run.names(value, "skip")
+        outcomes.names(value, "skip")
 
 
 @pytest.mark.parametrize("value", ["fast", None, 1, "Live"])
 def test_choice_names_the_allowed_ones(value):
     with pytest.raises(RunError, match="allowed: live, restart"):
-        ring_run.choice(value, "strategy", ("live", "restart"))
+        outcomes.choice(value, "strategy", ("live", "restart"))
 
 
 def test_choice_does_not_take_numbers_for_truth():
-    assert ring_run.choice(True, "test", (False, True)) is True
+    assert outcomes.choice(True, "test", (False, True)) is True
     with pytest.raises(RunError):
-        ring_run.choice(1, "test", (False, True))
+        outcomes.choice(1, "test", (False, True))
 
 
 @pytest.mark.parametrize("value", ["abc", 0, -1, None, True, 1.5, "1e3", ""])
 def test_count_names_what_is_allowed(value):
     with pytest.raises(RunError, match="last=.* allowed: a number, 1 or more"):
-        ring_run.count(value, "last")
-    assert ring_run.count("7", "last") == ring_run.count(7, "last") == 7
+        outcomes.count(value, "last")
+    assert outcomes.count("7", "last") == outcomes.count(7, "last") == 7
 
 
 def test_unknown_arguments_are_all_named_and_salts_own_are_not():
-    ring_run.unknown_arguments("corosync.apply", {"__pub_jid": 1}, ("layout",))
+    outcomes.unknown_arguments("corosync.apply", {"__pub_jid": 1}, ("layout",))
     with pytest.raises(RunError) as caught:
-        ring_run.unknown_arguments("corosync.apply", {"skp": 1, "frce": 2}, ("layout", "skip"))
+        outcomes.unknown_arguments("corosync.apply", {"skp": 1, "frce": 2}, ("layout", "skip"))
     assert [item["data"]["argument"] for item in caught.value.findings] == ["skp", "frce"]
     assert caught.value.retcode == 2
 
 
 def test_settings_have_defaults_and_take_values():
-    assert ring_run.settings(None)["gather_timeout"] == 5
-    assert ring_run.settings({"gather_timeout": 2.5, "minions": "pve*"}) == ring_run.settings(None) | {
+    assert outcomes.settings(None)["gather_timeout"] == 5
+    assert outcomes.settings({"gather_timeout": 2.5, "minions": "pve*"}) == outcomes.settings(None) | {
         "gather_timeout": 2.5,
         "minions": "pve*",
     }
@@ -102,7 +102,7 @@ def test_settings_have_defaults_and_take_values():
 
 def test_settings_report_every_bad_value():
     with pytest.raises(RunError) as caught:
-        ring_run.settings(
+        outcomes.settings(
             {
                 "gather_timout": 3,
                 "stage_timeout": 0,
@@ -117,7 +117,7 @@ def test_settings_report_every_bad_value():
 
 def test_settings_must_be_a_mapping():
     with pytest.raises(RunError, match="no mapping"):
-        ring_run.settings(["gather_timeout"])
+        outcomes.settings(["gather_timeout"])
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_settings_must_be_a_mapping():
     ],
 )
 def test_members_of_a_pillar_that_may_be_wrong(pillar, expected):
-    assert ring_run.members(pillar) == expected
+    assert outcomes.members(pillar) == expected
 
 
 def test_choose_cluster():
-    assert ring_run.choose_cluster({"prod": {}}, None, "x") == "prod"
-    assert ring_run.choose_cluster({"prod": {}, "lab": {}}, "lab", "x") == "lab"
+    assert outcomes.choose_cluster({"prod": {}}, None, "x") == "prod"
+    assert outcomes.choose_cluster({"prod": {}, "lab": {}}, "lab", "x") == "lab"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_choose_cluster():
 )
 def test_choose_cluster_refuses_with_the_next_action(found, wanted, code):
     with pytest.raises(RunError) as caught:
-        ring_run.choose_cluster(found, wanted, "none of the keys '*'")
+        outcomes.choose_cluster(found, wanted, "none of the keys '*'")
     (item,) = caught.value.findings
     assert item["code"] == code and item["remedy"]
 
@@ -165,7 +165,7 @@ def test_observe_sorts_answers_errors_and_silence():
         "m2": answer("'corosync.facts' is not available.", 254, False),
         "m4": answer(facts("other")),
     }
-    observed, findings = ring_run.observe(minions, answers, accepted={"m1", "m2", "m4"})
+    observed, findings = outcomes.observe(minions, answers, accepted={"m1", "m2", "m4"})
     assert (sorted(observed["nodes"]), observed["silent"]) == (["pve1", "pve4"], ["pve2", "pve3"])
     assert [(item["code"], item["data"]["node"], item["severity"]) for item in findings] == [
         ("node-error", "pve2", "warning"),
@@ -177,38 +177,38 @@ def test_observe_sorts_answers_errors_and_silence():
 
 def test_observe_takes_the_last_line_of_a_traceback():
     trace = "The minion function caused an exception: Traceback (most recent call last):\nOSError: no disk"
-    _, findings = ring_run.observe({"pve1": "pve1"}, {"pve1": answer(trace, 1, False)})
+    _, findings = outcomes.observe({"pve1": "pve1"}, {"pve1": answer(trace, 1, False)})
     assert findings[0]["text"] == "pve1: OSError: no disk"
 
 
 def test_in_force_needs_all_links_on_all_nodes():
     nominal = {"name": "nominal", "nodes": LAYOUT["nodes"], "links": {0: LAYOUT["links"][1]}}
     layouts = {"degraded": LAYOUT, "nominal": nominal}
-    assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(), "pve2": facts("pve2")}}) == ["nominal"]
+    assert outcomes.in_force(layouts, {"nodes": {"pve1": facts(), "pve2": facts("pve2")}}) == ["nominal"]
     other = {
         "pve1": {"addresses": {0: "10.66.0.1", 1: "198.51.100.10"}},
         "pve2": {"addresses": {0: "10.66.0.2"}},
     }
     assert (
-        ring_run.in_force(
+        outcomes.in_force(
             layouts, {"nodes": {"pve1": facts(), "pve2": facts("pve2", runtime={"nodes": other})}}
         )
         == []
     )
-    assert ring_run.in_force(layouts, {"nodes": {"pve1": facts(runtime=None)}}) == []
+    assert outcomes.in_force(layouts, {"nodes": {"pve1": facts(runtime=None)}}) == []
 
 
 def test_in_force_reads_link_numbers_that_json_made_text():
     nominal = {"name": "nominal", "nodes": LAYOUT["nodes"], "links": {"0": LAYOUT["links"][1]}}
     seen = json.loads(json.dumps(facts()))
-    assert ring_run.in_force({"nominal": nominal}, {"nodes": {"pve1": seen}}) == ["nominal"]
+    assert outcomes.in_force({"nominal": nominal}, {"nodes": {"pve1": seen}}) == ["nominal"]
 
 
 def test_in_force_compares_addresses_not_their_spelling():
     addresses = {"pve1": "2001:DB8:0::1", "pve2": "2001:db8::0002"}
     layout = {"name": "six", "nodes": LAYOUT["nodes"], "links": {0: {"addresses": addresses}}}
     seen = {"pve1": {"addresses": {0: "2001:db8::1"}}, "pve2": {"addresses": {0: "2001:db8::2"}}}
-    assert ring_run.in_force({"six": layout}, {"nodes": {"pve1": facts(runtime={"nodes": seen})}}) == ["six"]
+    assert outcomes.in_force({"six": layout}, {"nodes": {"pve1": facts(runtime={"nodes": seen})}}) == ["six"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_in_force_compares_addresses_not_their_spelling():
     ],
 )
 def test_choose_writer(latest, expected):
-    assert ring_run.choose_writer(["a", "b"], latest) == expected
+    assert outcomes.choose_writer(["a", "b"], latest) == expected
 
 
 STEP = {
@@ -246,7 +246,7 @@ def outcome(ok=True, version=6, connected=True, quorate=True, **more):
 
 
 def test_a_good_outcome_lacks_nothing():
-    assert ring_run.unmet("pve1", STEP, outcome()) == []
+    assert outcomes.unmet("pve1", STEP, outcome()) == []
 
 
 @pytest.mark.parametrize(
@@ -261,35 +261,35 @@ def test_a_good_outcome_lacks_nothing():
     ],
 )
 def test_the_evidence_counts_and_not_ok_alone(bad, words):
-    assert words in "; ".join(ring_run.unmet("pve1", STEP, bad))
-    (item,) = ring_run.judge(STEP, {"pve1": bad}, ["pve1"])
+    assert words in "; ".join(outcomes.unmet("pve1", STEP, bad))
+    (item,) = outcomes.judge(STEP, {"pve1": bad}, ["pve1"])
     assert item["code"] == "step-failed" and item["data"]["node"] == "pve1"
 
 
 def test_a_new_link_that_does_not_connect_may_be_filtered_on_the_way():
-    (item,) = ring_run.judge(STEP | {"add": [2]}, {"pve1": outcome(connected=False)}, ["pve1"])
+    (item,) = outcomes.judge(STEP | {"add": [2]}, {"pve1": outcome(connected=False)}, ["pve1"])
     assert "UDP 5407" in item["remedy"] and "corosync.probe " in item["remedy"]
     own = "totem {\n  config_version: 6\n  interface {\n    linknumber: 2\n    mcastport: 6000\n  }\n}\n"
     added = STEP | {"add": [2], "conf": own}
-    (item,) = ring_run.judge(added, {"pve1": outcome(connected=False)}, ["pve1"], layout="degraded")
+    (item,) = outcomes.judge(added, {"pve1": outcome(connected=False)}, ["pve1"], layout="degraded")
     assert "UDP 6000 " in item["remedy"] and "salt-run corosync.probe degraded names" in item["remedy"]
-    (item,) = ring_run.judge(STEP | {"add": []}, {"pve1": outcome(connected=False)}, ["pve1"])
+    (item,) = outcomes.judge(STEP | {"add": []}, {"pve1": outcome(connected=False)}, ["pve1"])
     assert item["remedy"] == ""
 
 
 def test_a_pair_of_other_nodes_is_not_asked_of_a_node():
     step = STEP | {"wait": {"connected": {"2": [["pve2", "pve3"]]}, "quorate": True}}
-    assert ring_run.unmet("pve1", step, outcome(connected=False)) == []
+    assert outcomes.unmet("pve1", step, outcome(connected=False)) == []
 
 
 def test_a_restart_writes_first_and_the_file_counts():
     written = outcome(seen={"file_version": 6}, phase="files")
-    assert ring_run.unmet("pve1", STEP, written, "files") == []
-    assert "version 4" in ring_run.unmet("pve1", STEP, outcome(seen={"file_version": 4}), "files")[0]
+    assert outcomes.unmet("pve1", STEP, written, "files") == []
+    assert "version 4" in outcomes.unmet("pve1", STEP, outcome(seen={"file_version": 4}), "files")[0]
 
 
 def test_judge_names_nodes_without_outcome_and_with_an_error():
-    items = ring_run.judge(STEP, {"pve2": "Traceback\nCommandExecutionError: not staged"}, ["pve1", "pve2"])
+    items = outcomes.judge(STEP, {"pve2": "Traceback\nCommandExecutionError: not staged"}, ["pve1", "pve2"])
     assert [(item["code"], item["data"]["node"]) for item in items] == [
         ("step-unanswered", "pve1"),
         ("step-failed", "pve2"),
@@ -309,25 +309,25 @@ def test_judge_names_nodes_without_outcome_and_with_an_error():
     ],
 )
 def test_is_outcome(value, expected):
-    assert ring_run.is_outcome(value, 2) is expected
+    assert outcomes.is_outcome(value, 2) is expected
 
 
 def test_a_round_says_what_it_does():
     step = {"act": "restart", "version": 8, "text": "put layout nominal into every local file, restart"}
-    assert ring_run.round_text(step, "files") == "version 8 into every local file, no daemon yet"
-    assert ring_run.round_text(step, "restart") == "restart corosync and wait until it is back"
-    assert ring_run.round_text(step | {"act": "local", "text": "add link 1"}, "") == "add link 1"
+    assert outcomes.round_text(step, "files") == "version 8 into every local file, no daemon yet"
+    assert outcomes.round_text(step, "restart") == "restart corosync and wait until it is back"
+    assert outcomes.round_text(step | {"act": "local", "text": "add link 1"}, "") == "add link 1"
 
 
 def test_rounds():
     nodes = ["a", "b", "c"]
-    assert ring_run.rounds({"act": "cluster"}, nodes) == [("", nodes)]
-    assert ring_run.rounds({"act": "local", "nodes": ["c", "a"]}, nodes) == [("", ["a", "c"])]
-    assert ring_run.rounds({"act": "restart", "mode": "together"}, nodes) == [
+    assert outcomes.rounds({"act": "cluster"}, nodes) == [("", nodes)]
+    assert outcomes.rounds({"act": "local", "nodes": ["c", "a"]}, nodes) == [("", ["a", "c"])]
+    assert outcomes.rounds({"act": "restart", "mode": "together"}, nodes) == [
         ("files", nodes),
         ("restart", nodes),
     ]
-    assert ring_run.rounds({"act": "restart", "mode": "rolling"}, nodes) == [
+    assert outcomes.rounds({"act": "restart", "mode": "rolling"}, nodes) == [
         ("files", nodes),
         ("restart", ["a"]),
         ("restart", ["b"]),
@@ -342,7 +342,7 @@ def test_stage_problems():
         "m2": answer(checks),
         "m3": answer("error: held", 1, False),
     }
-    items = ring_run.stage_problems(answers, {"a": "m1", "b": "m2", "c": "m3", "d": "m4"})
+    items = outcomes.stage_problems(answers, {"a": "m1", "b": "m2", "c": "m3", "d": "m4"})
     assert [item["data"]["node"] for item in items] == ["b", "c", "d"]
     assert (
         "b: bad token;" in items[0]["text"] and "held" in items[1]["text"] and "no answer" in items[2]["text"]
@@ -365,7 +365,7 @@ BACKUP_DEAD = ((1, "pve1", "pve2"), (1, "pve2", "pve1"))
 
 
 def test_a_dead_backup_link_is_a_warning():
-    items, findings = ring_run.tolerate(LAYOUT, observed(BACKUP_DEAD), ITEMS)
+    items, findings = outcomes.tolerate(LAYOUT, observed(BACKUP_DEAD), ITEMS)
     assert [item["ok"] for item in items] == [True, True]
     assert "link 1 pve1->pve2" in items[1]["seen"]
     assert [(item["code"], item["severity"], item["data"]["pairs"]) for item in findings] == [
@@ -381,14 +381,14 @@ def test_a_dead_backup_link_is_a_warning():
     ],
 )
 def test_a_dead_link_that_matters_stays_a_failure(down):
-    assert ring_run.tolerate(LAYOUT, observed(down), ITEMS) == (ITEMS, [])
+    assert outcomes.tolerate(LAYOUT, observed(down), ITEMS) == (ITEMS, [])
 
 
 def test_links_of_a_silent_node_are_not_borne():
     seen = observed()
     del seen["nodes"]["pve2"]
-    assert ring_run.tolerate(LAYOUT, seen, ITEMS) == (ITEMS, [])
-    assert ring_run.tolerate(LAYOUT, {"nodes": seen["nodes"], "silent": []}, ITEMS, skip=["pve2"]) == (
+    assert outcomes.tolerate(LAYOUT, seen, ITEMS) == (ITEMS, [])
+    assert outcomes.tolerate(LAYOUT, {"nodes": seen["nodes"], "silent": []}, ITEMS, skip=["pve2"]) == (
         ITEMS,
         [],
     )
@@ -396,16 +396,16 @@ def test_links_of_a_silent_node_are_not_borne():
 
 def test_state_now_and_sick():
     seen = {"nodes": {"pve1": facts()}, "silent": ["pve2"]}
-    rows = ring_run.state_now(seen)
+    rows = outcomes.state_now(seen)
     assert [(row["node"], row["answers"], row["runtime"], row["quorate"]) for row in rows] == [
         ("pve1", True, 5, True),
         ("pve2", False, None, None),
     ]
-    assert ring_run.sick(rows)
-    assert not ring_run.sick(rows, [row["node"] for row in rows[1:]])
-    assert not ring_run.sick(rows[:1])
-    assert ring_run.sick(
-        ring_run.state_now({"nodes": {"pve1": facts(pmxcfs={"writable": False})}, "silent": []})
+    assert outcomes.sick(rows)
+    assert not outcomes.sick(rows, [row["node"] for row in rows[1:]])
+    assert not outcomes.sick(rows[:1])
+    assert outcomes.sick(
+        outcomes.state_now({"nodes": {"pve1": facts(pmxcfs={"writable": False})}, "silent": []})
     )
 
 
@@ -414,7 +414,7 @@ def test_matrix_has_words_for_every_link_and_none_for_a_silent_node():
     seen["nodes"]["pve2"]["links"]["pve1"][0]["enabled"] = False
     seen["nodes"]["pve2"]["links"]["pve1"][0]["connected"] = False
     seen["silent"] = ["pve3"]
-    assert ring_run.matrix(seen) == {
+    assert outcomes.matrix(seen) == {
         "pve1": {"pve2": {0: "connected", 1: "down"}},
         "pve2": {"pve1": {0: "disabled", 1: "connected"}},
         "pve3": None,
@@ -423,20 +423,20 @@ def test_matrix_has_words_for_every_link_and_none_for_a_silent_node():
 
 def test_reports_do_not_carry_the_files():
     seen = {"nodes": {"pve1": facts()}, "silent": []}
-    assert "secret" not in json.dumps(ring_run.without_texts(seen))
+    assert "secret" not in json.dumps(outcomes.without_texts(seen))
     assert seen["nodes"]["pve1"]["local"]["text"] == "secret"
 
 
 def test_command_and_next_commands():
-    assert ring_run.command("apply", "degraded", ["a", "b"], ["x"], "restart", "prod") == (
+    assert outcomes.command("apply", "degraded", ["a", "b"], ["x"], "restart", "prod") == (
         "salt-run corosync.apply degraded skip=a,b force=x strategy=restart cluster=prod"
     )
-    assert ring_run.next_commands("degraded", ["nominal"], cluster="prod") == [
+    assert outcomes.next_commands("degraded", ["nominal"], cluster="prod") == [
         "go on:   salt-run corosync.apply degraded cluster=prod",
         "look:    salt-run corosync.status cluster=prod",
         "go back: salt-run corosync.apply nominal cluster=prod",
     ]
-    assert len(ring_run.next_commands("degraded", ["degraded"])) == 2
+    assert len(outcomes.next_commands("degraded", ["degraded"])) == 2
 
 
 def test_quorum_seconds_take_the_slowest_node_of_the_first_step_that_tells():
@@ -445,16 +445,16 @@ def test_quorum_seconds_take_the_slowest_node_of_the_first_step_that_tells():
         {"number": 2, "outcomes": {"a": {"seconds": {"quorate": 0.3}}, "b": {"seconds": {"quorate": 0.9}}}},
         {"number": 3, "outcomes": {"a": {"seconds": {"quorate": 0.1, "writable": 1}}, "b": "an error"}},
     ]
-    assert ring_run.quorum_seconds({1: 0.5, 2: 1.0, 3: 2.0}, rows) == {"quorate": 1.9, "writable": 3.0}
+    assert outcomes.quorum_seconds({1: 0.5, 2: 1.0, 3: 2.0}, rows) == {"quorate": 1.9, "writable": 3.0}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jid": 1}'])
 def test_a_lock_file_that_says_little(text):
-    assert "only just begun" in ring_run.under_way(text)["text"]
+    assert "only just begun" in outcomes.under_way(text)["text"]
 
 
 def test_a_lock_names_its_job():
-    item = ring_run.under_way('{"jid": "2026", "pid": 42, "start": 1763900000}')
+    item = outcomes.under_way('{"jid": "2026", "pid": 42, "start": 1763900000}')
     assert "job 2026 (process 42)" in item["text"] and item["data"]["pid"] == 42
 
 
@@ -463,9 +463,9 @@ def test_rings_in_the_order_seen():
         return {"nodes": {"a": {"quorum": {"ring_id": ring}}, "b": {"quorum": None}}}
 
     steps = [{"outcomes": {"a": {"seen": {"ring_id": "1.2"}}, "b": "error", "c": {"seen": {}}}}]
-    assert ring_run.rings(seen("1.1"), steps, seen("1.2")) == ["1.1", "1.2"]
-    assert ring_run.rings(seen("1.2"), steps, seen("1.2")) == ["1.2"]
-    assert "kept" in ring_run.reached({"verified": 1.0}, ["1.2"])
-    assert ring_run.reached({"verified": 1.0, "quorate": 0.5}, ["1.1", "1.2"]) == (
+    assert outcomes.rings(seen("1.1"), steps, seen("1.2")) == ["1.1", "1.2"]
+    assert outcomes.rings(seen("1.2"), steps, seen("1.2")) == ["1.2"]
+    assert "kept" in outcomes.reached({"verified": 1.0}, ["1.2"])
+    assert outcomes.reached({"verified": 1.0, "quorate": 0.5}, ["1.1", "1.2"]) == (
         "reached and verified, quorate after 0.5 s, all in 1.0 s"
     )

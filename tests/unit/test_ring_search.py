@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-import ring_search
+from pve_corosync.plan import search
 
 NETS = "vpw"
 
@@ -34,7 +34,7 @@ def find(current, goal, dead="", nodes="ab", heal=None):
     connected = {pair: {n for n, s in start.items() if s[0] in sets} for pair in pairs}
     if heal is None:
         heal = not all(connected.values())
-    return ring_search.search({node: start for node in nodes}, end, connected, carries, heal)
+    return search.search({node: start for node in nodes}, end, connected, carries, heal)
 
 
 @pytest.mark.parametrize("dead", ["", "v"])
@@ -84,10 +84,10 @@ def test_a_port_in_use_waits_for_its_owner():
     start = {0: sig("v")}
     goal = {0: sig("p"), 1: sig("v", port="5405")}  # 5405 of v is link 0's until that is gone
     sets = {sig("v")[0], sig("p")[0]}
-    way = ring_search.search({n: start for n in "ab"}, goal, {("a", "b"): {0}}, {("a", "b"): sets})
+    way = search.search({n: start for n in "ab"}, goal, {("a", "b"): {0}}, {("a", "b"): sets})
     assert way[-1] == goal
     for state in way:
-        ports = [(s[0], ring_search.port_of(n, s)) for n, s in state.items()]
+        ports = [(s[0], search.port_of(n, s)) for n, s in state.items()]
         assert len(set(ports)) == len(ports)
     assert broken(start, way, goal, sets) == []
 
@@ -95,7 +95,7 @@ def test_a_port_in_use_waits_for_its_owner():
 def test_another_port_is_another_link():
     start, goal = {0: sig("v")}, {0: sig("v", port="5500")}
     sets = {sig("v")[0]}
-    way = ring_search.search({n: start for n in "ab"}, goal, {("a", "b"): {0}}, {("a", "b"): sets})
+    way = search.search({n: start for n in "ab"}, goal, {("a", "b"): {0}}, {("a", "b"): sets})
     assert [sorted(state) for state in way] == [[0, 1], [1], [0, 1], [0]]
 
 
@@ -103,7 +103,7 @@ def test_nodes_with_different_links_meet_again():
     # a has taken the second step of the way, b has not
     current = {"a": links("1v 2p"), "b": links("0v 2p")}
     carries = {("a", "b"): {sig("v")[0], sig("p")[0]}}
-    way = ring_search.search(current, links("0p 1v"), {("a", "b"): {2}}, carries)
+    way = search.search(current, links("0p 1v"), {("a", "b"): {2}}, carries)
     assert show(way)[-1] == "0p 1v"
     assert all(2 in state for state in way[:-1])
 
@@ -114,7 +114,7 @@ def test_only_one_network_reaches_the_third_node():
     v, p = sig("v", nodes)[0], sig("p", nodes)[0]
     carries = {("a", "b"): {v}, ("a", "c"): {p}, ("b", "c"): {v, p}}
     connected = {("a", "b"): {0}, ("a", "c"): set(), ("b", "c"): {0}}
-    way = ring_search.search({n: start for n in nodes}, goal, connected, carries, heal=True)
+    way = search.search({n: start for n in nodes}, goal, connected, carries, heal=True)
     assert way[0].items() >= start.items()
     for old, new in zip([start, *way], way):
         kept = {n: s for n, s in old.items() if new.get(n) == s}
@@ -220,5 +220,5 @@ def test_a_number_about_which_nodes_disagree_is_cleared_though_the_goal_is_not_t
     current = {"a": links("0p 3p", "abc"), "b": links("0v 3p", "abc"), "c": links("3p", "abc")}
     sets = {sig("v", "abc")[0], sig("p", "abc")[0]}
     pairs = list(itertools.combinations("abc", 2))
-    way = ring_search.search(current, links("0v", "abc"), {p: {3} for p in pairs}, {p: sets for p in pairs})
+    way = search.search(current, links("0v", "abc"), {p: {3} for p in pairs}, {p: sets for p in pairs})
     assert way and 0 not in way[0] and 3 in way[0] and way[-1] == links("0v", "abc")

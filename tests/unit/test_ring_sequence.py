@@ -1,13 +1,13 @@
-"""ring_sequence: whole runs against the model of a cluster; time, answers and faults are the test's."""
+"""run.change: whole runs against the model of a cluster; time, answers and faults are the test's."""
 
 import json
 
 import pytest
-import ring_layout
-import ring_run
 import ring_sim
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
-from ring_sequence import Order
+from pve_corosync.pillar import layouts
+from pve_corosync.run import outcomes
+from pve_corosync.run.change import Order
 
 
 def test_failover_reaches_and_returns():
@@ -15,7 +15,7 @@ def test_failover_reaches_and_returns():
     report = run(ports)
     assert (report["result"], report["retcode"]) == ("reached", 0), report
     assert [item["code"] for item in report["findings"]] == ["link-dead"]
-    assert ring_run.in_force(ports.order.layouts(), ports.sim.observed()) == ["degraded"]
+    assert outcomes.in_force(ports.order.layouts(), ports.sim.observed()) == ["degraded"]
     assert not ports.locks
     assert report["seconds"]["quorate"] < report["seconds"]["total"]
     versions = {daemon.version for daemon in ports.sim.daemons.values()}
@@ -24,7 +24,7 @@ def test_failover_reaches_and_returns():
     back = World(Order(pillar(), None), ports.sim)
     ports.sim.dead.clear()
     assert run(back)["result"] == "reached"
-    assert ring_run.in_force(back.order.layouts(), ports.sim.observed()) == ["nominal"]
+    assert outcomes.in_force(back.order.layouts(), ports.sim.observed()) == ["nominal"]
     assert not ports.sim.lost
 
 
@@ -54,7 +54,7 @@ def test_a_refused_file_writes_nothing_and_gives_the_locks_back():
     assert step_calls(ports) == []
     assert [call[0] for call in ports.calls] == ["corosync.stage", "corosync.finish"]
     assert not ports.locks
-    assert ring_run.in_force(ports.order.layouts(), ports.sim.observed()) == ["nominal"]
+    assert outcomes.in_force(ports.order.layouts(), ports.sim.observed()) == ["nominal"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -248,9 +248,9 @@ def test_the_pillars_skip_is_added_and_shown_in_the_command():
 
 
 def test_an_unknown_layout_or_strategy_is_refused_before_anything():
-    with pytest.raises(ring_layout.LayoutError, match="nosuch"):
+    with pytest.raises(layouts.LayoutError, match="nosuch"):
         Order(pillar(), "nosuch")
-    with pytest.raises(ring_run.RunError, match="strategy"):
+    with pytest.raises(outcomes.RunError, match="strategy"):
         Order(pillar(), "degraded", "fast")
 
 
@@ -293,7 +293,7 @@ def test_a_restart_keeps_the_layout_that_is_in_force():
 
 
 def test_a_restart_where_no_layout_is_in_force_has_to_be_told_which():
-    with pytest.raises(ring_run.RunError, match="there are: degraded, nominal") as caught:
+    with pytest.raises(outcomes.RunError, match="there are: degraded, nominal") as caught:
         Order(pillar(), strategy="restart").take([])
     assert caught.value.findings[0]["code"] == "layout-not-in-force"
     assert "salt-run corosync.restart nominal" in caught.value.findings[0]["remedy"]

@@ -1,8 +1,8 @@
-"""ring_show: what an operator reads."""
+"""show: what an operator reads."""
 
-import ring_run
-import ring_show
-from ring_finding import finding
+from pve_corosync import show
+from pve_corosync.findings import finding
+from pve_corosync.run import outcomes
 
 
 def state(**more):
@@ -23,7 +23,7 @@ def state(**more):
 
 
 def test_state_table_aligns_and_shouts():
-    lines = ring_show.state_table([state(), state(node="pve2", answers=False), state(reload=2)])
+    lines = show.state_table([state(), state(node="pve2", answers=False), state(reload=2)])
     assert lines[0].startswith("node  corosync") and set(lines[1]) <= {"-", " "}
     assert lines[2].split() == ["pve1", "active", "yes", "2/2", "6", "6", "?", "NO", "armed"]
     assert "NO ANSWER" in lines[3]
@@ -32,25 +32,25 @@ def test_state_table_aligns_and_shouts():
 
 def test_matrix_uses_words_for_few_nodes_and_letters_for_many():
     few = {"pve1": {"pve2": {0: "connected", 1: "down"}}, "pve2": None}
-    lines = ring_show.matrix_table(few)
+    lines = show.matrix_table(few)
     assert lines[2].split(None, 2) == ["pve1", ".", "0 ok, 1 DOWN"]
     assert lines[3].split() == ["pve2", "?", "."]
     names = [f"node{n:02}" for n in range(16)]
     many = {a: {b: {0: "connected", 1: "down"} for b in names if b != a} for a in names}
-    lines = ring_show.matrix_table(many)
+    lines = show.matrix_table(many)
     assert lines[2].split()[:3] == ["node00", ".", "+-"]
     assert "+ connected" in lines[-1]
 
 
 def test_matrix_of_nodes_that_tell_nothing():
-    assert ring_show.matrix_table({"pve1": None}) == ["no node tells anything of its links"]
-    assert ring_show.matrix_table({"pve1": {"pve2": {}}, "pve2": None})[2].split() == ["pve1", ".", "none"]
+    assert show.matrix_table({"pve1": None}) == ["no node tells anything of its links"]
+    assert show.matrix_table({"pve1": {"pve2": {}}, "pve2": None})[2].split() == ["pve1", ".", "none"]
 
 
 def test_findings_wrap_and_tell_the_remedy():
     item = finding("stage-failed", "word " * 40, remedy="do this", forceable=True)
-    lines = ring_show.findings_lines([item])
-    assert all(len(line) <= ring_show.WIDTH for line in lines)
+    lines = show.findings_lines([item])
+    assert all(len(line) <= show.WIDTH for line in lines)
     assert lines[0].startswith("ERROR stage-failed: word")
     assert lines[-1] == "    -> do this; or go on in spite of it: force=stage-failed"
 
@@ -64,10 +64,8 @@ def test_steps_table_is_short():
         "deadline_s": 20,
         "wait": {"connected": {2: [["a", "b"]], 10: [["a", "b"]], 1: []}, "quorate": True, "writable": True},
     }
-    assert ring_show.steps_table([step, step | {"wait": {}}])[2].endswith(
-        "link 2, 10 up; quorum; /etc/pve  20 s"
-    )
-    assert "version" in ring_show.steps_table([step | {"wait": {}}])[2]
+    assert show.steps_table([step, step | {"wait": {}}])[2].endswith("link 2, 10 up; quorum; /etc/pve  20 s")
+    assert "version" in show.steps_table([step | {"wait": {}}])[2]
 
 
 def test_checklist():
@@ -75,13 +73,13 @@ def test_checklist():
         {"item": "quorum", "ok": True, "seen": "so on 2 nodes", "expected": ""},
         {"item": "versions", "ok": False, "seen": "5, 6", "expected": "one"},
     ]
-    assert ring_show.checklist_table(items) == [
+    assert show.checklist_table(items) == [
         "ok    quorum    so on 2 nodes",
         "FAIL  versions  5, 6; expected: one",
     ]
-    assert ring_show.checklist_table(items, only_bad=True) == ["FAIL  versions  5, 6; expected: one"]
-    assert ring_show.checklist_table(items[:1], only_bad=True) == ["exit checklist: all 1 items ok"]
-    assert ring_show.checklist_table([]) == ["the exit checklist could not be asked"]
+    assert show.checklist_table(items, only_bad=True) == ["FAIL  versions  5, 6; expected: one"]
+    assert show.checklist_table(items[:1], only_bad=True) == ["exit checklist: all 1 items ok"]
+    assert show.checklist_table([]) == ["the exit checklist could not be asked"]
 
 
 def test_equal_diffs_are_shown_once():
@@ -98,7 +96,7 @@ def test_equal_diffs_are_shown_once():
             "pve2": "+y",
         },
     }
-    text = "\n".join(ring_show.render(report))
+    text = "\n".join(show.render(report))
     assert text.count("  +x") == 1
     assert "in the cluster file, the local file of pve1:" in text and "in the local file of pve2:" in text
 
@@ -106,7 +104,7 @@ def test_equal_diffs_are_shown_once():
 def test_a_refusal_before_anything_was_asked_renders_for_every_function():
     item = finding("argument-unknown", "no such argument", remedy="correct it")
     for do in ("status", "plan", "apply", "verify", "journal"):
-        lines = ring_show.render({"do": do, "findings": [item], "result": "refused", "summary": "refused"})
+        lines = show.render({"do": do, "findings": [item], "result": "refused", "summary": "refused"})
         assert lines[0] == f"corosync.{do}: refused"
         assert "ERROR argument-unknown: no such argument" in lines
 
@@ -135,9 +133,9 @@ def test_a_failed_run_fits_a_screen_and_says_how_to_go_on():
             finding("step-failed", "step 1: pve2: gone"),
             finding("step-failed", "only told", severity="info"),
         ],
-        "next": ring_run.next_commands("degraded", ["nominal"]),
+        "next": outcomes.next_commands("degraded", ["nominal"]),
     }
-    lines = ring_show.render(report)
+    lines = show.render(report)
     text = "\n".join(lines)
     assert lines[0] == "prod, layout degraded: stopped in step 1 of 5"
     assert (
@@ -154,13 +152,13 @@ def test_a_rebuild_ends_with_its_proof_or_names_what_is_open():
     report = {"do": "rebuild", "cluster": "prod", "layout": "nominal", "summary": "pve3 is a member"}
     report |= {"done": [{"number": 1, "text": "names", "ok": True, "nodes": {"pve3": "ok"}, "seconds": 1.0}]}
     rebuilt = report | {"result": "rebuilt", "checklist": [good], "findings": []}
-    assert ring_show.render(rebuilt) == [
+    assert show.render(rebuilt) == [
         "prod, layout nominal: pve3 is a member",
         "",
         "exit checklist: all 1 items ok",
     ]
     failed = report | {"result": "failed", "checklist": [good, bad], "findings": [], "next": ["go on: so"]}
-    text = "\n".join(ring_show.render(failed | {"brief": True}))
+    text = "\n".join(show.render(failed | {"brief": True}))
     assert "FAIL  replication  pve1: job 100-0 failed; expected: all ran well" in text
     assert "names" in text and text.endswith("go on: so")
 
@@ -174,7 +172,7 @@ def test_journal():
         "seconds": None,
         "begun": "now",
     }
-    assert ring_show.render({"do": "journal", "runs": [row]})[2].split() == [
+    assert show.render({"do": "journal", "runs": [row]})[2].split() == [
         "2026",
         "prod",
         "x",
@@ -182,14 +180,14 @@ def test_journal():
         "?",
         "now",
     ]
-    assert ring_show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]
+    assert show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]
 
 
 def test_progress_and_answers():
-    line = ring_show.progress("step 1/5", 1.234, now=0)
+    line = show.progress("step 1/5", 1.234, now=0)
     assert line.endswith("   1.23s  step 1/5") and line[2] == ":"
     good = {"seconds": {"quorate": 0.9, "version": 0.05, "write": 0.01, "total": 1.0}}
-    assert ring_show.answer("pve1", good, []) == "  pve1: ok (version 0.05 s, quorate 0.90 s)"
-    assert ring_show.answer("pve1", {}, ["not quorate"]) == "  pve1: FAILED: not quorate"
-    assert ring_show.answer("pve1", "Traceback\nboom", []) == "  pve1: boom"
-    assert ring_show.answer("pve1", "", []) == "  pve1: an empty answer"
+    assert show.answer("pve1", good, []) == "  pve1: ok (version 0.05 s, quorate 0.90 s)"
+    assert show.answer("pve1", {}, ["not quorate"]) == "  pve1: FAILED: not quorate"
+    assert show.answer("pve1", "Traceback\nboom", []) == "  pve1: boom"
+    assert show.answer("pve1", "", []) == "  pve1: an empty answer"

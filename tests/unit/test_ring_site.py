@@ -1,4 +1,4 @@
-"""ring_site: the cluster's lock on the master, the journal and progress of a run."""
+"""ports.master: the cluster's lock on the master, the journal and progress of a run."""
 
 import copy
 import fcntl
@@ -10,13 +10,13 @@ import sys
 import threading
 
 import pytest
-import ring_run
-import ring_site
+from pve_corosync.ports import master as port_master
+from pve_corosync.run import outcomes
 
 
 def site(path, jid="20261125"):
     pillar = {"corosync": {"cluster_name": "prod", "nodes": {"pve1": {}}}}
-    master = ring_site.Master(
+    master = port_master.Master(
         {"cachedir": str(path)},
         client=None,
         bus=None,
@@ -25,7 +25,7 @@ def site(path, jid="20261125"):
         fire=lambda data, tag: None,
         jid=jid,
     )
-    return ring_site.Site(master, None, None)
+    return port_master.Site(master, None, None)
 
 
 def test_a_hangup_does_not_end_a_run(tmp_path):
@@ -59,11 +59,11 @@ def test_whoever_looks_sees_the_lock_of_a_live_run_and_not_that_of_a_dead_one(tm
     one = site(tmp_path)
     facts = {"nodes": {"pve1": {"busy": {"txn": "7"}}, "pve2": {"busy": {"txn": "of another master"}}}}
     one.gather = lambda: (copy.deepcopy(facts), [])
-    assert ring_site.idle(one.folder()) and one.see() == (facts, [])
+    assert port_master.idle(one.folder()) and one.see() == (facts, [])
     with one.lock():
         pathlib.Path(one.folder(), "7.jsonl").touch()
-        assert not ring_site.idle(one.folder()) and one.see() == (facts, [])
-    assert ring_site.idle(one.folder())
+        assert not port_master.idle(one.folder()) and one.see() == (facts, [])
+    assert port_master.idle(one.folder())
     observed, (row,) = one.see()
     assert (row["code"], row["severity"]) == ("run-dead", "info") and "run 7 is dead" in row["text"]
     assert [row["busy"] for row in observed["nodes"].values()] == [None, {"txn": "of another master"}]
@@ -78,7 +78,7 @@ def test_whoever_looks_sees_the_lock_of_a_live_run_and_not_that_of_a_dead_one(tm
 def test_a_second_run_is_refused(tmp_path):
     with (
         site(tmp_path).lock(),
-        pytest.raises(ring_run.RunError, match="another run is under way: job 20261125"),
+        pytest.raises(outcomes.RunError, match="another run is under way: job 20261125"),
     ):
         with site(tmp_path, "20261126").lock():
             raise AssertionError("two runs at once")
@@ -97,7 +97,7 @@ def test_progress_to_a_terminal_that_is_gone_ends_nothing(tmp_path, monkeypatch,
     if closed:
         gone.close()
     monkeypatch.setattr(sys, "stderr", gone)
-    ports = ring_site.Ports(site(tmp_path), True)
+    ports = port_master.Ports(site(tmp_path), True)
     ports.say("step 1")
     ports.say("step 2")
     assert ports.progress is False
@@ -106,7 +106,7 @@ def test_progress_to_a_terminal_that_is_gone_ends_nothing(tmp_path, monkeypatch,
 def test_the_runs_with_a_journal_here_are_over(tmp_path):
     ours = site(tmp_path)
     with ours.lock():
-        ports = ring_site.Ports(ours, False)
+        ports = port_master.Ports(ours, False)
         ports.note("begun")
         assert ports.over == frozenset()
         for name in ("20261123.jsonl", "notes.txt"):

@@ -1,4 +1,4 @@
-import ring_units
+from pve_corosync.tools import systemd
 
 SHOWN = """\
 Id=pve-ha-lrm.service
@@ -26,7 +26,7 @@ Result=exit-code
 
 
 def test_show_reads_every_block():
-    units = ring_units.show(SHOWN)
+    units = systemd.show(SHOWN)
     assert sorted(units) == ["nope", "pve-cluster", "pve-ha-lrm"]
     assert units["pve-ha-lrm"] == {
         "loaded": True,
@@ -43,17 +43,17 @@ def test_show_reads_every_block():
 
 
 def test_show_of_nothing():
-    assert ring_units.show("") == {}
+    assert systemd.show("") == {}
 
 
 def test_command_completes_the_names():
-    assert ring_units.command(["a", "b.timer"])[-2:] == ["a.service", "b.timer"]
+    assert systemd.command(["a", "b.timer"])[-2:] == ["a.service", "b.timer"]
 
 
 def test_task_is_known_by_its_title():
     assert (
-        ring_units.task(b"task UPID:pve1:000A:00B:68:vzdump:100:root@pam:\0")
+        systemd.task(b"task UPID:pve1:000A:00B:68:vzdump:100:root@pam:\0")
         == "UPID:pve1:000A:00B:68:vzdump:100:root@pam:"
     )
-    assert ring_units.task(b"pvedaemon worker\0") is None
-    assert ring_units.task(b"") is None
+    assert systemd.task(b"pvedaemon worker\0") is None
+    assert systemd.task(b"") is None

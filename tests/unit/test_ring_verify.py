@@ -1,8 +1,8 @@
 """The exit checklist: all ok on a cluster that has its layout, each item broken once."""
 
 import pytest
-import ring_verify
 from _rules_world import PUBLIC, changed, conf, file_facts, layout, observed
+from pve_corosync.run import checklist
 
 
 def table(rows):
@@ -21,14 +21,14 @@ def everywhere(world, path, value):
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
 def test_a_cluster_with_its_layout_passes(nodes):
-    rows = ring_verify.checklist(layout("nominal", nodes), observed(nodes))
-    assert [row["item"] for row in rows] == [*ring_verify.LINK_ITEMS, "primary"]
-    assert bad(rows) == [] and ring_verify.passed(rows)
+    rows = checklist.checklist(layout("nominal", nodes), observed(nodes))
+    assert [row["item"] for row in rows] == [*checklist.LINK_ITEMS, "primary"]
+    assert bad(rows) == [] and checklist.passed(rows)
     assert all(row["seen"] and row["expected"] for row in rows)
 
 
 def test_another_layout_does_not_pass():
-    rows = ring_verify.checklist(layout("degraded"), observed())
+    rows = checklist.checklist(layout("degraded"), observed())
     assert bad(rows) == ["addresses", "links connected", "links exact", "options", "primary"]
 
 
@@ -133,17 +133,17 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_item_broken_once(case):
     path, value, expected, said = CASES[case]
-    rows = ring_verify.checklist(layout(), changed(observed(), path, value))
+    rows = checklist.checklist(layout(), changed(observed(), path, value))
     assert bad(rows) == expected
-    assert not ring_verify.passed(rows)
+    assert not checklist.passed(rows)
     assert said in " ".join(row["seen"] for row in rows if not row["ok"])
 
 
 def test_a_silent_node_fails_every_item():
     world = observed(3)
     del world["nodes"]["pve3"]
-    rows = ring_verify.checklist(layout("nominal", 3), world | {"silent": ["pve3"]})
-    assert bad(rows) == sorted([*ring_verify.LINK_ITEMS, "primary"])
+    rows = checklist.checklist(layout("nominal", 3), world | {"silent": ["pve3"]})
+    assert bad(rows) == sorted([*checklist.LINK_ITEMS, "primary"])
     assert "pve3" in table(rows)["answers"]["seen"]
 
 
@@ -151,36 +151,36 @@ def test_a_skipped_node_is_not_looked_at():
     world = observed(3)
     del world["nodes"]["pve3"]
     world = everywhere(world, "quorum.members", [1, 2])
-    rows = ring_verify.checklist(layout("nominal", 3), world, skip=["pve3"])
+    rows = checklist.checklist(layout("nominal", 3), world, skip=["pve3"])
     assert bad(rows) == []
     assert "pve3" not in " ".join(row["expected"] for row in rows)
 
 
 def test_nobody_at_all_does_not_pass():
-    assert not ring_verify.passed([])
-    assert bad(ring_verify.checklist(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})) == sorted(
-        [*ring_verify.LINK_ITEMS, "primary"]
+    assert not checklist.passed([])
+    assert bad(checklist.checklist(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})) == sorted(
+        [*checklist.LINK_ITEMS, "primary"]
     )
-    nobody = ring_verify.checklist(layout(), observed(), skip=["pve1", "pve2"])
-    assert not ring_verify.passed(nobody)
+    nobody = checklist.checklist(layout(), observed(), skip=["pve1", "pve2"])
+    assert not checklist.passed(nobody)
 
 
 def test_items_can_be_chosen():
-    rows = ring_verify.checklist(layout(), observed(), items=["primary", "quorum"])
+    rows = checklist.checklist(layout(), observed(), items=["primary", "quorum"])
     assert [row["item"] for row in rows] == ["quorum", "primary"]
-    assert "primary" not in ring_verify.LINK_ITEMS and len(ring_verify.LINK_ITEMS) == 10
-    assert [row["item"] for row in ring_verify.checklist(layout(), observed(), items="quorum")] == ["quorum"]
+    assert "primary" not in checklist.LINK_ITEMS and len(checklist.LINK_ITEMS) == 10
+    assert [row["item"] for row in checklist.checklist(layout(), observed(), items="quorum")] == ["quorum"]
 
 
 def test_an_unknown_item_is_refused():
     with pytest.raises(ValueError, match="'ringid'.*one ring"):
-        ring_verify.checklist(layout(), observed(), items=["ringid"])
+        checklist.checklist(layout(), observed(), items=["ringid"])
 
 
 def test_an_item_without_facts_is_left_out_unless_it_was_asked_for(monkeypatch):
-    monkeypatch.setitem(ring_verify.ITEMS, "replication", lambda world: None)
-    assert "replication" not in table(ring_verify.checklist(layout(), observed()))
-    (row,) = ring_verify.checklist(layout(), observed(), items=["replication"])
+    monkeypatch.setitem(checklist.ITEMS, "replication", lambda world: None)
+    assert "replication" not in table(checklist.checklist(layout(), observed()))
+    (row,) = checklist.checklist(layout(), observed(), items=["replication"])
     assert (row["item"], row["ok"]) == ("replication", False)
 
 
@@ -194,10 +194,10 @@ def test_link_numbers_may_be_text():
             node["addresses"] = {str(n): address for n, address in node["addresses"].items()}
     goal = layout()
     goal["links"] = {str(n): link for n, link in goal["links"].items()}
-    assert bad(ring_verify.checklist(goal, world)) == []
+    assert bad(checklist.checklist(goal, world)) == []
 
 
 def test_a_quorum_device_has_votes_of_its_own():
     text = conf().replace("quorum {\n", "quorum {\n  device {\n    model: net\n  }\n")
     world = everywhere(observed(text=text), "quorum.expected", 3)
-    assert bad(ring_verify.checklist(layout(), world)) == []
+    assert bad(checklist.checklist(layout(), world)) == []

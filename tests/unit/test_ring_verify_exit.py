@@ -1,10 +1,9 @@
-"""ring_verify_exit: each item beyond corosync, true and broken."""
+"""run.checklist_exit: each item beyond corosync, true and broken."""
 
 import copy
 
 import pytest
-import ring_verify
-import ring_verify_exit
+from pve_corosync.run import checklist, checklist_exit
 
 ADDRESSES = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
 LAYOUT = {
@@ -47,8 +46,8 @@ def table(change=None, errors=None):
         change(told)
     told = {node: row for node, row in told.items() if node not in (errors or {})}
     observed = {"nodes": {node: {} for node in ADDRESSES}, "silent": []}
-    ring_verify_exit.attach(observed, copy.deepcopy(told), errors or {})
-    rows = ring_verify.checklist(LAYOUT, observed, items=list(ring_verify_exit.ITEMS))
+    checklist_exit.attach(observed, copy.deepcopy(told), errors or {})
+    rows = checklist.checklist(LAYOUT, observed, items=list(checklist_exit.ITEMS))
     return {row["item"]: row for row in rows}
 
 
@@ -153,5 +152,5 @@ def test_a_part_that_could_not_be_read_is_open_with_its_reason():
 
 def test_a_node_that_told_nothing_fails_every_item():
     rows = table(errors={"pve2": "no answer within the time"})
-    assert failing(rows) == sorted(ring_verify_exit.ITEMS)
+    assert failing(rows) == sorted(checklist_exit.ITEMS)
     assert "pve2: no answer within the time" in rows["HA"]["seen"]

@@ -17,10 +17,7 @@ import hashlib
 import json
 import time
 
-try:
-    import ring_conf
-except ImportError:
-    from saltext.pve_corosync.utils import ring_conf
+from pve_corosync import conf
 
 __virtualname__ = "corosync"
 
@@ -54,9 +51,9 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
         checks = []
         for entry in steps:
             try:
-                ring_conf.parse(entry["conf"])
+                conf.parse(entry["conf"])
                 said = row["faults"].get("stage", "")
-            except ring_conf.ConfError as exc:
+            except conf.ConfError as exc:
                 said = str(exc)
             checks.append(
                 {"version": entry["version"], "sha256": _digest(entry["conf"]), "ok": not said, "text": said}
@@ -165,7 +162,7 @@ def _seen(state, name):
     links = _links(state, name)
     numbers = {number for rows in links.values() for number in rows}
     return {
-        "version": ring_conf.parse(state["nodes"][name]["running"]).version,
+        "version": conf.parse(state["nodes"][name]["running"]).version,
         "quorate": _quorate(state, name),
         "writable": _quorate(state, name),
         "ring_id": _ring(state, name),
@@ -176,7 +173,7 @@ def _seen(state, name):
 
 
 def _map(text):
-    return {n: link["addresses"] for n, link in ring_conf.parse(text).links().items()}
+    return {n: link["addresses"] for n, link in conf.parse(text).links().items()}
 
 
 def _links(state, name):
@@ -216,12 +213,12 @@ def _ring(state, name):
 
 
 def _copy(text):
-    return {"version": ring_conf.parse(text).version, "sha256": _digest(text), "text": text}
+    return {"version": conf.parse(text).version, "sha256": _digest(text), "text": text}
 
 
 def _facts(state, name):
     row = state["nodes"][name]
-    running = ring_conf.parse(row["running"])
+    running = conf.parse(row["running"])
     nodes, group = running.nodes(), _partition(state, name)
     ids = sorted(nodes[peer]["nodeid"] for peer in group)
     quorate, votes = _quorate(state, name), len(nodes)

@@ -1,0 +1,298 @@
+"""What an operator asks of a run: arguments, the master's settings, the choice of the cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pve_corosync import findings as finding_codes
+from pve_corosync.findings import finding
+
+#: Master config ``pve_corosync``: key -> (default, what it is). All times are seconds.
+SETTINGS = {
+    "minions": ("*", "glob over the accepted keys that can be nodes of a cluster"),
+    "gather_timeout": (5, "how long every gathering waits for a silent node"),
+    "stage_timeout": (15, "how long the nodes may take to check the files of all steps"),
+    "step_margin": (3, "how long an answer may take beyond the deadline of its step"),
+    "answer_grace": (
+        5,
+        "how long a step waits for the last answers after the others have come, before it asks again",
+    ),
+    "outcome_patience": (30, "how long a node that lost the master in a step is asked for its outcome"),
+    "verify_timeout": (10, "how long the exit checklist may take to come true"),
+    "exit_timeout": (
+        30,
+        "how long the nodes may take to gather the rest of the exit checklist, ssh among it",
+    ),
+    "phase_timeout": (20, "how long the nodes may take for one question of the phases after the links"),
+    "certs_timeout": (100, "how long the nodes may take to make certificates"),
+    "services_timeout": (120, "how long the nodes may take to reload their services"),
+    "replication_timeout": (
+        150,
+        "how long one replication job is waited for; one that is at work then is left running",
+    ),
+    "replication_budget": (580, "how long all replication jobs of a node together may take"),
+    "ha_timeout": (200, "how long HA may take to be released, or to be in service again"),
+}
+
+#: Codes of this part; the sources are this project's own.
+CODES = (
+    ("cluster-none", "No accepted minion has the pillar `corosync`."),
+    ("cluster-several", "More than one cluster is known, and none was named."),
+    ("cluster-unknown", "The named cluster is in no minion's pillar."),
+    ("pillar-render", "The pillar of a minion could not be compiled."),
+    ("argument-unknown", "An argument that the function does not have."),
+    ("argument-bad", "An argument with a value that is not allowed."),
+    ("setting-bad", "A value of the master's configuration `pve_corosync` that is not allowed."),
+    ("run-under-way", "Another run holds the lock of this cluster on the master."),
+    ("node-error", "A node answered with an error instead of its facts."),
+    ("node-misnamed", "A minion is another node than the pillar says."),
+    ("key-missing", "The master has no accepted key for a node's minion."),
+    ("stage-failed", "A node refused the files of the steps before anything was written."),
+    ("step-failed", "A node did not reach what the step demands."),
+    ("step-unanswered", "A node gave no outcome of the step within its deadline."),
+    ("layout-not-in-force", "A restart that keeps the layout, and no layout of the pillar is in force."),
+    ("run-broken", "The run was broken off by an error of the master."),
+    ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
+)
+for _code, _title in CODES:
+    finding_codes.register(_code, "error", _title, "this project", subject="Run")
+finding_codes.register(
+    "link-dead",
+    "warning",
+    "A link of the layout that no pair depends on is not connected.",
+    "this project",
+    subject="Run",
+)
+
+finding_codes.register(
+    "run-dead",
+    "info",
+    "An earlier run was ended without clean-up, and its locks on the nodes are taken over.",
+    "this project",
+    subject="Run",
+)
+
+#: how long the tools of a node may take to tell its facts, in seconds, and how much sooner than the wait for
+#: them (gather_timeout) that has to be: Salt starts a process for the call, and the answer has its way back.
+FACTS_S, FACTS_MARGIN_S = 3.0, 2.0
+
+
+def facts_timeout(gather_timeout: float) -> float:
+    """Return how long the tools of a node may take, where its facts are waited for so long."""
+    return min(FACTS_S, max(gather_timeout / 2, gather_timeout - FACTS_MARGIN_S))
+
+
+#: how long a node that takes a dead run's lock over waits for a step of that run to end, in seconds.
+TAKE_OVER_S = 60.0
+
+#: Exit codes of the runner functions.
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class RunError(Exception):
+    """A run that cannot start or go on; ``findings`` says why, ``retcode`` is the exit code."""
+
+    def __init__(self, findings, retcode: int = USAGE):
+        self.findings = [findings] if isinstance(findings, dict) else list(findings)
+        self.retcode = retcode
+        super().__init__("\n".join(item["text"] for item in self.findings))
+
+
+def names(value, what: str) -> list[str]:
+    """Return a list of names from what an operator types.
+
+    :param value: None, ``"a,b"``, or a list of names.
+    :param what: the argument's name, for the error.
+    :raises RunError: any other type.
+    """
+    if value is None or value is False:
+        return []
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int)) for item in value):
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}: allowed: a list, or names with commas between",
+                data={"argument": what, "value": str(value)},
+                remedy=f"write {what}=name,name",
+            )
+        )
+    return list(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
+
+
+def choice(value, what: str, allowed: tuple):
+    """Return a value if it is one of the allowed ones.
+
+    :raises RunError: it is not.
+    """
+    if value not in allowed or (isinstance(value, bool) != isinstance(allowed[0], bool)):
+        said = ", ".join(str(item) for item in allowed)
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}; allowed: {said}",
+                data={"argument": what, "value": str(value), "allowed": [str(a) for a in allowed]},
+                remedy=f"write {what}={allowed[0]}",
+            )
+        )
+    return value
+
+
+def count(value, what: str) -> int:
+    """Return a number that an operator typed, 1 or more.
+
+    :raises RunError: it is none.
+    """
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}; allowed: a number, 1 or more",
+                data={"argument": what, "value": str(value)},
+                remedy=f"write {what}=10",
+            )
+        )
+    return int(value)
+
+
+def seconds(value, what: str, most: int):
+    """Return a time that an operator typed.
+
+    :param value: a number, or its text. :param what: the argument's name, for the error.
+    :param most: the highest value allowed.
+    :raises RunError: no number, or out of range.
+    """
+    try:
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not 0 < number <= most:
+        raise RunError(
+            finding(
+                "argument-bad",
+                f"{what}={value!r}; allowed: seconds, above 0 to {most}",
+                data={"argument": what, "value": str(value)},
+                remedy=f"write {what}=150",
+            )
+        )
+    return number
+
+
+def unknown_arguments(function: str, given, allowed) -> None:
+    """Refuse arguments that a function does not have; Salt's own ``__pub_*`` are none.
+
+    :param function: the function's name, for the error.
+    :param given: names that were given beyond the known ones.
+    :param allowed: names that it has.
+    :raises RunError: one finding an argument.
+    """
+    bad = [key for key in given if not str(key).startswith("__")]
+    if bad:
+        raise RunError(
+            [
+                finding(
+                    "argument-unknown",
+                    f"{function} has no argument {key!r}; allowed: {', '.join(allowed)}",
+                    data={"argument": str(key), "allowed": list(allowed)},
+                    remedy="nothing was done; correct the argument and run it again",
+                )
+                for key in bad
+            ]
+        )
+
+
+def settings(raw) -> dict:
+    """Return the settings of the master, defaults filled in.
+
+    :param raw: the value of the master config key ``pve_corosync``, or None.
+    :raises RunError: unknown keys or bad values, all at once.
+    """
+    raw = {} if raw is None else raw
+    found = {key: default for key, (default, _) in SETTINGS.items()}
+    if not isinstance(raw, Mapping):
+        raise RunError(
+            finding(
+                "setting-bad",
+                f"pve_corosync: {raw!r} is no mapping; allowed: {', '.join(SETTINGS)}",
+                remedy="correct pve_corosync in the master's configuration",
+            )
+        )
+    wrong = []
+    for key, value in raw.items():
+        if key not in SETTINGS:
+            wrong.append(f"pve_corosync:{key}: unknown key; allowed: {', '.join(SETTINGS)}")
+        elif key == "minions":
+            if isinstance(value, str) and value:
+                found[key] = value
+            else:
+                wrong.append(f"pve_corosync:minions: {value!r}; allowed: a glob such as 'pve*'")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 600:
+            wrong.append(f"pve_corosync:{key}: {value!r}; allowed: seconds, above 0 to 600")
+        else:
+            found[key] = value
+    if wrong:
+        raise RunError(
+            [
+                finding("setting-bad", text, remedy="correct it in the master's configuration")
+                for text in wrong
+            ]
+        )
+    return found
+
+
+def members(pillar) -> dict[str, str]:
+    """Return ``{node: minion}`` of a pillar ``corosync`` that may be wrong in other places.
+
+    :param pillar: the value of the pillar key ``corosync``, plain types.
+    """
+    nodes = pillar.get("nodes") if isinstance(pillar, dict) else None
+    if not isinstance(nodes, dict):
+        return {}
+    return {
+        str(name): str(row.get("minion") or name) if isinstance(row, dict) else str(name)
+        for name, row in nodes.items()
+    }
+
+
+def choose_cluster(found: dict, wanted, looked_at: str) -> str:
+    """Return the name of the cluster to work on.
+
+    :param found: ``{cluster name: anything}``, all clusters that were seen.
+    :param wanted: the name that the operator gave, or None.
+    :param looked_at: what was searched, for the error.
+    :raises RunError: none, several, or not the wanted one.
+    """
+    known = sorted(found)
+    listed = ", ".join(known)
+    if not known:
+        raise RunError(
+            finding(
+                "cluster-none",
+                f"no cluster: {looked_at} has the pillar `corosync`",
+                remedy="give the nodes the pillar `corosync` (pillar/ holds an example), accept their "
+                "keys (salt-key -L), then: salt-run corosync.status",
+            )
+        )
+    if wanted is not None and str(wanted) not in found:
+        raise RunError(
+            finding(
+                "cluster-unknown",
+                f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
+                data={"value": str(wanted), "allowed": known},
+                remedy=f"add cluster={known[0]}",
+            )
+        )
+    if wanted is None and len(known) > 1:
+        raise RunError(
+            finding(
+                "cluster-several",
+                f"more than one cluster: {listed}",
+                data={"allowed": known},
+                remedy=f"name one: cluster={known[0]}",
+            )
+        )
+    return known[0] if wanted is None else str(wanted)

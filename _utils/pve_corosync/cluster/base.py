@@ -1,0 +1,98 @@
+"""The text that edits start from: what the daemons run, not merely the highest version.
+
+Only what is no link matters here: links are taken from the runtimes and from the layout.
+"""
+
+from __future__ import annotations
+
+from pve_corosync import conf
+from pve_corosync.addresses import canonical
+from pve_corosync.conf.document import RING
+
+KINDS = ("cluster_file", "local")
+#: keys whose value is a secret (totem.key is the key itself, corosync.conf(5))
+SECRET = ("totem.key",)
+
+
+def choose(facts: dict) -> str | None:
+    """Return the text that edits start from, None if no copy parses.
+
+    Where daemons run, a copy with a version that one of them runs: a quorate one's first, then what most
+    run, then what has the links that they run, the cluster file before a local one. A copy that no daemon
+    runs is one node's word: it counts only where no copy of what runs is left, the most held one first.
+    Without a running daemon the highest version counts.
+
+    :param facts: ``{node: facts}`` of the nodes that take part.
+    """
+    copies = _copies(facts)
+    running = {node: row["runtime"] for node, row in facts.items() if row.get("runtime")}
+    best, text = None, None
+    for node, kind, doc in copies:
+        holders = [n for n, k, other in copies if other is doc]
+        runs = [n for n, runtime in running.items() if runtime.get("version") == doc.version]
+        if kind == "local" and node not in runs:
+            runs = []
+        quorate = any((facts[n].get("quorum") or {}).get("quorate") for n in runs)
+        fits = sum(_links(running[n].get("nodes")) == _links(doc.nodes()) for n in runs)
+        held = len(set(holders)) if running and not runs else 0
+        rank = (quorate, len(runs), held, doc.version, fits, kind == "cluster_file")
+        if best is None or rank > best:
+            best, text = rank, doc.text
+    return text
+
+
+def rest(doc) -> dict[str, tuple]:
+    """Return ``{path: values}`` of everything in a document that is no link and not the version.
+
+    :param doc: ``conf.Document``.
+    """
+    found: dict[str, tuple] = {}
+    for item in doc.tree.items:
+        link = item.path.startswith("totem.interface.") or RING.match(item.key)
+        if not link and item.path != "totem.config_version":
+            found[item.path] = (*found.get(item.path, ()), item.value)
+    return found
+
+
+def difference(text: str, base: str) -> list[str]:
+    """Return what a text says otherwise than the base outside the links, in words, without secrets.
+
+    :param text, base: two texts that parse.
+    """
+    ours, theirs = rest(conf.parse(base)), rest(conf.parse(text))
+    return [
+        f"{path} differs"
+        if path in SECRET
+        else f"{path} is {_told(theirs.get(path))} instead of {_told(ours.get(path))}"
+        for path in dict.fromkeys([*ours, *theirs])
+        if ours.get(path) != theirs.get(path)
+    ]
+
+
+def _copies(facts):
+    parsed: dict[str, object] = {}
+    found = []
+    for kind in KINDS:
+        for node, row in facts.items():
+            text = (row.get(kind) or {}).get("text")
+            if text is None:
+                continue
+            if text not in parsed:
+                try:
+                    parsed[text] = conf.parse(text)
+                except conf.ConfError:
+                    parsed[text] = None  # the rules name it; it still counts for the version
+            if parsed[text] is not None:
+                found.append((node, kind, parsed[text]))
+    return found
+
+
+def _links(nodes):
+    return {
+        name: {int(number): canonical(address) for number, address in (row.get("addresses") or {}).items()}
+        for name, row in (nodes or {}).items()
+    }
+
+
+def _told(values):
+    return "not set" if values is None else ", ".join(repr(value) for value in values)

@@ -1,0 +1,172 @@
+"""
+What every plan must keep, read from its documents alone: nothing of the search is trusted.
+
+The six invariants (design): each step is a complete configuration; pairs that talk share a connected link
+that the step leaves alone; a link goes only after its replacements were read back; versions rise; ring0
+stays; planning again from any point reaches the goal. The last one is a matter of tests
+(``tests/unit/test_ring_plan_interrupted.py``), the others are checked here.
+"""
+
+from pve_corosync import conf
+from pve_corosync.cluster import view as cluster_view
+
+ACTS = ("local", "publish", "cluster", "restart")
+
+
+def check(plan, layout, observed):
+    """
+    Return what a plan breaks, as texts.
+
+    plan
+        As ``plan.planner.plan`` returns it.
+    layout, observed
+        What it was made from.
+    """
+    view = cluster_view.View(layout, observed, plan.get("skip") or ())
+    walk = _Walk(view)
+    for step in plan["steps"]:
+        walk.take(step)
+    if plan["complete"] and plan["strategy"] == "live" and plan["steps"]:
+        walk.arrived()
+    return walk.broken
+
+
+class _Walk:
+    """Follows the link maps of all daemons through the steps."""
+
+    def __init__(self, view):
+        self.view, self.broken = view, []
+        self.maps = {n: dict(view.current[n]) for n in view.running}
+        self.version = view.highest_version()
+        self.text = None
+        self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
+        self.started = False
+        texts = {copy["text"] for _, _, copy in view.copies()}
+        self.old = {item["text"] for text in texts for item in conf.lint(_bytes(text))}
+
+    def say(self, step, text):
+        self.broken.append(f"step {step['number']} ({step['act']}): {text}")
+
+    def take(self, step):
+        """One step: its document, its version, its links."""
+        if step["act"] not in ACTS:
+            self.say(step, f"unknown act; allowed: {', '.join(ACTS)}")
+            return
+        try:
+            doc = conf.parse(step["conf"])
+        except conf.ConfError as err:
+            self.say(step, f"corosync would refuse the file: {err}")
+            return
+        if doc.version != step["version"] or conf.pmxcfs_version(_bytes(step["conf"])) < 1:
+            self.say(step, f"the file says version {doc.version}, the step {step['version']}")
+        if step["act"] == "publish":
+            self._published(step)
+            return
+        self._complete(step, doc)
+        if step["version"] <= self.version or step["version"] > cluster_view.MAX_VERSION:
+            self.say(step, f"version {step['version']} is not above {self.version} and within 64 bits")
+        links = self._links(doc)
+        if step["act"] != "restart":
+            self._reload(step, links)
+        for node in step.get("nodes") or self.maps:
+            self.maps[node] = dict(links)
+        self.version, self.text, self.started = step["version"], step["conf"], True
+        for pair in self.view.pairs:
+            if all(node in (step.get("nodes") or self.maps) for node in pair):
+                self._read_back(step, pair, links)
+
+    def _links(self, doc):
+        options = doc.links()
+        return {
+            n: cluster_view.signature(n, entry["addresses"], entry["options"]) for n, entry in options.items()
+        }
+
+    def _complete(self, step, doc):
+        """Invariant 1: all readers take it, every node is on every link, each link has its block."""
+        for item in conf.lint(_bytes(step["conf"])):
+            if item["text"] not in self.old:  # what stood there before is kept, and a matter of the rules
+                self.say(step, f"{item['reader']}: {item['text']}")
+        nodes = doc.nodes()
+        if set(nodes) != set(self.view.layout["nodes"]):
+            self.say(step, f"nodes {', '.join(nodes)} are not those of the layout")
+        if not doc.links():
+            self.say(step, "no link")
+        for number, entry in doc.links().items():
+            if set(entry["addresses"]) != set(nodes):
+                self.say(step, f"link {number} does not have an address for every node")
+            if not entry["interface"]:
+                self.say(step, f"link {number} has no interface block")
+
+    def _published(self, step):
+        texts = {(facts.get("local") or {}).get("text") for facts in self.view.facts.values()}
+        before = {self.text} if self.started else texts
+        if before != {step["conf"]}:
+            self.say(step, "the bytes are not those of every local file")
+
+    def _reload(self, step, links):
+        """Invariants 2, 3 and 5."""
+        nodes = step.get("nodes") or list(self.maps)
+        for node in nodes:
+            for number, sig in self.maps[node].items():
+                if number in links and links[number] != sig:
+                    self.say(step, f"link {number} changes on {node}; the whole reload would be refused")
+        for pair in self.view.pairs:
+            if pair[0] in nodes and pair[1] in nodes:
+                self._pair(step, pair, links)
+            elif (pair[0] in nodes or pair[1] in nodes) and self._talking(pair):
+                self.say(step, f"only one of {pair[0]} and {pair[1]} takes part, and they talk")
+        self._ring0(step, links)
+
+    def _talking(self, pair):
+        """Links of both ends that carry between them now."""
+        one, two = (self.maps[node] for node in pair)
+        if not self.started:
+            return {n: one[n] for n in self.view.connected[pair]}
+        return {n: s for n, s in one.items() if two.get(n) == s and s[0] in self.view.carries[pair]}
+
+    def _pair(self, step, pair, links):
+        one, two = (self.maps[node] for node in pair)
+        talking = self._talking(pair)
+        if not talking:
+            return
+        kept = {sig[0] for n, sig in talking.items() if links.get(n) == sig}
+        # A pair that was cut off may have met by a step that only one of them took: nothing was read back
+        # yet.
+        if not (kept & self.known[pair] if self.known[pair] else kept):
+            self.say(step, f"{pair[0]} and {pair[1]} keep no link that was read back as connected")
+        # A number about which nodes disagree has to be cleared first, whatever else is there.
+        every = [self.maps[node] for node in step.get("nodes") or self.maps]
+        if all(n in links or len({m[n] for m in every if n in m}) > 1 for n in (*one, *two)):
+            return
+        there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
+        for sig in self.view.goal.values():
+            if sig[0] in self.view.carries[pair] and not all(sig[0] in sets for sets in there):
+                self.say(
+                    step,
+                    f"a link goes before {self.view.network_of(sig[0])} connects {pair[0]} and {pair[1]}",
+                )
+
+    def _read_back(self, step, pair, links):
+        """After a step, only what it waited for counts as connected."""
+        waited = {int(n): pairs for n, pairs in step["wait"]["connected"].items()}
+        sets = {sig[0] for n, sig in links.items() if list(pair) in [list(p) for p in waited.get(n, [])]}
+        self.known[pair] = sets
+        if not sets and self._talking(pair) and step["act"] != "restart":
+            self.say(step, f"nothing is read back between {pair[0]} and {pair[1]}")
+
+    def _ring0(self, step, links):
+        goal = self.view.goal.get(0)
+        if goal is None or 0 in links or step.get("nodes"):
+            return
+        if self.view.running and all(self.view.current[n].get(0) == goal for n in self.view.running):
+            self.say(step, "link 0 goes although the goal leaves it as it is")
+
+    def arrived(self):
+        """The last step leaves every daemon with the goal's links."""
+        for node, links in self.maps.items():
+            if links != self.view.goal:
+                self.broken.append(f"at the end {node} does not have the links of the layout")
+
+
+def _bytes(text):
+    return text.encode("latin-1")

@@ -1,0 +1,310 @@
+"""
+From link maps to steps: complete documents, what to wait for, what each step may cost.
+
+A *map* is ``{link number: signature}`` as in :mod:`.plan.search`. Every step carries the whole corosync.conf
+that is to be in force after it.
+"""
+
+import math
+
+from pve_corosync import conf
+from pve_corosync.addresses import canonical
+from pve_corosync.link_options import CONF_KEYS, FAST_PING
+
+PVE_DELAY_S = 1.0  # pmxcfs dcdb.c: the writer sleeps 1 s between the file and the reload
+SHORTEST_DEADLINE_S = 20
+
+
+def fast_options(fast):
+    """
+    Corosync keys of the fast ping, ``{}`` for none.
+
+    fast
+        None or True: 200 ms interval, 400 ms timeout (link up in 0.5 s instead of 2.2 s); False or ``{}``:
+        none; a dict with the pillar's or with corosync's names.
+    """
+    if fast is None or fast is True:
+        fast = FAST_PING
+    return {CONF_KEYS.get(key, key): str(value) for key, value in (fast or {}).items()}
+
+
+def goal_links(layout):
+    """``{link: (addresses, options)}`` of a layout, as :func:`document` takes them."""
+    return {
+        int(n): (dict(link["addresses"]), {k: str(v) for k, v in (link.get("options") or {}).items()})
+        for n, link in layout["links"].items()
+    }
+
+
+def document(base, wanted, version):
+    """
+    A copy of a document with exactly these links, each with its interface block, and this version.
+
+    base
+        ``conf.Document``; everything that is no link keeps its bytes.
+    wanted
+        ``{link: ({node: address}, {corosync key: value})}``.
+
+    Raises ``conf.ConfError`` for what a file cannot hold.
+    """
+    result = base.copy()
+    have = result.links()
+    for number in sorted(set(have) - set(wanted)):
+        result.remove_link(number)
+    for number, (addresses, options) in sorted(wanted.items()):
+        if have.get(number) != {"addresses": addresses, "options": options, "interface": True}:
+            result.set_link(number, addresses, options)
+    result.set_version(version)
+    return result
+
+
+#: keys of an interface block that knet leaves unused (corosync.conf(5)); clusters of before PVE 6 have them.
+UNUSED = ("bindnetaddr", "mcastaddr", "broadcast", "ttl")
+
+
+def is_goal(doc, layout):
+    """Whether a document has the links of a layout, with exactly its options, and nothing else.
+
+    What does nothing is no difference: unused keys, and a file without any interface block, which PVE takes
+    too (verify_conf wants a block for every link, or none). A file that is written for another reason is put
+    right in that, too (:func:`document`).
+    """
+    links = doc.links()
+    blocks = any(link["interface"] for link in links.values())
+    have = {
+        n: (
+            {node: canonical(a) for node, a in link["addresses"].items()},
+            {key: value for key, value in link["options"].items() if not _unused(n, key, value)},
+            link["interface"],
+        )
+        for n, link in links.items()
+    }
+    return have == {
+        n: ({node: canonical(a) for node, a in addresses.items()}, options, blocks)
+        for n, (addresses, options) in goal_links(layout).items()
+    }
+
+
+def _unused(number, key, value):
+    return key in UNUSED or (key == "ringnumber" and value == str(number))
+
+
+class Builder:
+    """
+    Builds the steps of one plan, one after the other, each from the document of the one before.
+
+    view
+        ``cluster.view.View``.
+    base
+        The document that edits start from.
+    fast
+        Corosync keys of the fast ping, ``{}`` for none.
+    """
+
+    def __init__(self, view, base, fast):
+        self.view, self.layout, self.fast = view, view.layout, fast
+        self.goal = goal_links(view.layout)
+        self.doc = base
+        self.version = view.highest_version()
+        self.steps = []
+        self.maps = {node: view.current[node] for node in view.running}
+
+    # -- link settings
+    # --------------------------------------------------------------------------------------------
+
+    def _wanted(self, links, lasting, fast_on):
+        """``{link: (addresses, options)}`` of a map; the goal's options where `lasting`, else as they are."""
+        have = self.doc.links()
+        result = {}
+        for number, sig in links.items():
+            entry = have.get(number)
+            known = entry is not None and self._same(entry, sig)
+            if self.view.goal.get(number) == sig and (lasting or not known):
+                addresses, options = self.goal[number]
+            elif known:
+                addresses, options = entry["addresses"], entry["options"]
+            else:
+                addresses, options = dict(sig[0]), _transport(sig)
+            if number in fast_on:
+                options = {**options, **self.fast}
+            result[number] = (dict(addresses), dict(options))
+        return result
+
+    def _same(self, entry, sig):
+        addresses = {node: canonical(a) for node, a in entry["addresses"].items()}
+        return addresses == dict(sig[0])
+
+    # -- steps
+    # ----------------------------------------------------------------------------------------------------
+
+    def reload(self, act, links, lasting=True, fast=False, nodes=None, alone=False):
+        """
+        Append a step that the daemons take by a reload.
+
+        act
+            ``local`` or ``cluster``.
+        links
+            The map after the step.
+        lasting
+            Give links that are where the goal wants them the goal's options.
+        fast
+            Give links that no node has yet the fast ping.
+        nodes
+            Nodes that take part, where not all do.
+        alone
+            Nothing is waited for: the nodes have nobody to see.
+        """
+        before = [self.maps[node] for node in nodes or self.maps]
+        added = sorted(n for n in links if any(n not in m for m in before))
+        removed = sorted({n for m in before for n in m} - set(links))
+        quick = [n for n in added if self.fast and fast and not any(n in m for m in before)]
+        wanted = self._wanted(links, lasting, quick)
+        changed = self._changed(wanted, added)
+        self.version += 1
+        made = document(self.doc, wanted, self.version)
+        step = self._step(act, links, added, removed, changed, made)
+        step["text"] = self._text(links, before, added, removed, changed, quick)
+        step["wait"] = {
+            "connected": {} if alone else self._expected(links),
+            "quorate": not alone and self._quorate(links),
+            "writable": not alone and act == "cluster",
+        }
+        step["cost"] = self._cost(act, added, removed, quick, alone)
+        if nodes:
+            step["nodes"] = sorted(
+                nodes
+            )  # the others keep theirs, so the next step starts from the same document
+        else:
+            self.doc = made
+        self.maps.update({node: dict(links) for node in nodes or self.maps})
+        self.steps.append(step)
+        return step
+
+    def publish(self, text=None):
+        """Append the step that puts the bytes of the local files into the cluster file."""
+        if text is not None:
+            self.doc = conf.parse(text)
+            self.version = self.doc.version
+        links = self.maps[self.view.running[0]]  # all have the same by now
+        step = self._step("publish", links, [], [], [], self.doc)
+        step["text"] = "put the bytes of the local files into the cluster file"
+        step["wait"] = {"connected": {}, "quorate": True, "writable": True}
+        step["cost"] = "no loss expected: equal bytes, pmxcfs reloads nothing"
+        if len(step["writers"]) < len(self.view.facts):
+            step["nodes"] = sorted(step["writers"])  # it arrives where /etc/pve is mounted and quorate
+        self.steps.append(step)
+        return step
+
+    def restart(self, mode, cost):
+        """Append the step that puts the goal's file everywhere and restarts the daemons."""
+        links = self.view.goal
+        before = list(self.maps.values())
+        added = sorted(n for n in links if any(m.get(n) != links[n] for m in before))
+        removed = sorted({n for m in before for n in m} - set(links))  # one with another address stays
+        changed = self._changed(self.goal, added)
+        self.version += 1
+        self.doc = document(self.doc, self.goal, self.version)
+        step = self._step("restart", links, added, removed, changed, self.doc)
+        step["mode"] = mode
+        how = "on all nodes at the same moment" if mode == "together" else "one node after the other"
+        step["text"] = f"put layout {self.layout['name']} into every local file, restart corosync {how}"
+        quorate = any(self.view.will_be_quorate(group) for group in self.view.together(links))
+        # pmxcfs looks for corosync every 5 s only; going on before it is back takes /etc/pve from two nodes.
+        mounted = set(self.view.running) <= set(self.view.mounted)
+        writable = quorate and mounted and mode == "rolling"
+        step["wait"] = {"connected": self._expected(links), "quorate": quorate, "writable": writable}
+        step["cost"] = cost
+        self.maps = {node: dict(links) for node in self.view.running}
+        self.steps.append(step)
+        return step
+
+    def _step(self, act, links, added, removed, changed, doc):
+        step = {
+            "number": len(self.steps) + 1,
+            "act": act,
+            "version": self.version,
+            "conf": doc.text,
+            "text": "",
+            "links": {n: self.view.network_of(sig[0]) for n, sig in sorted(links.items())},
+            "add": added,
+            "remove": removed,
+            "change": changed,
+            "wait": {},
+            "deadline_s": self._deadline(),
+            "cost": "",
+        }
+        if act in ("publish", "cluster"):
+            step["writers"] = self._writers(links)
+        return step
+
+    # -- what is expected
+    # -----------------------------------------------------------------------------------------
+
+    def _changed(self, wanted, added):
+        """Links that stay and get other options or another spelling of an address."""
+        have = self.doc.links()
+        return sorted(
+            n
+            for n, (addresses, options) in wanted.items()
+            if n not in added
+            and n in have
+            and have[n] != {"addresses": addresses, "options": options, "interface": True}
+        )
+
+    def _expected(self, links):
+        """``{link: [[node, node], …]}`` of the pairs that can be expected to connect."""
+        return {
+            n: [list(pair) for pair in self.view.pairs if sig[0] in self.view.carries[pair]]
+            for n, sig in sorted(links.items())
+        }
+
+    def _quorate(self, links):
+        """Whether all running nodes are expected to be in one quorate group."""
+        return not self.view.apart(links) and self.view.will_be_quorate(self.view.running)
+
+    def _writers(self, links):
+        """Nodes in a quorate group with /etc/pve mounted; those that can write to it now come first."""
+        groups = [g for g in self.view.together(links) if self.view.will_be_quorate(g)]
+        able = [n for g in groups for n in g if n in self.view.mounted]
+        return sorted(able, key=lambda n: (n not in self.view.writable, n))
+
+    def _deadline(self):
+        token, consensus = self.view.token_ms()
+        return max(SHORTEST_DEADLINE_S, math.ceil(3 * (token + consensus) / 1000))
+
+    # -- words
+    # ----------------------------------------------------------------------------------------------------
+
+    def _text(self, links, before, added, removed, changed, quick):
+        names = {n: self.view.network_of(sig[0]) for n, sig in links.items()}
+        gone = {n: self.view.network_of(sig[0]) for m in before for n, sig in m.items()}
+        parts = [f"remove link {n} ({gone[n]})" for n in removed]
+        parts += [f"add link {n} on {names[n]}" + (" (fast ping)" if n in quick else "") for n in added]
+        if changed:
+            parts.append(f"set the options of link {', '.join(map(str, changed))}")
+        return "; ".join(parts) or "level all copies and reload"
+
+    def _cost(self, act, added, removed, quick, alone):
+        if alone:
+            return "no loss: these nodes see nobody, the step connects them to nothing yet"
+        token, _ = self.view.token_ms()
+        # Three pongs make a link: pong_count 2, interval token/4 unless the fast ping is on.
+        interval = int(self.fast.get("knet_ping_interval", 0)) if added == quick else 0
+        seconds = 3 * (interval or token / 4) / 1000 + (PVE_DELAY_S if act == "cluster" else 0)
+        told = []
+        if added:
+            told.append(f"a new link needs about {seconds:.1f} s to connect")
+        if removed:
+            told.append("every pair keeps a connected link that the step leaves alone")
+        start = "no loss expected" if self.view.whole or self.steps else "nothing more is lost"
+        return "; ".join([start] + told)
+
+
+def _transport(sig):
+    """Options that belong to the identity of a link."""
+    options = {}
+    if sig[1]:
+        options["mcastport"] = sig[1]
+    if sig[2] != "udp":
+        options["knet_transport"] = sig[2]
+    return options

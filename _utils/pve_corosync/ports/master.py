@@ -1,0 +1,331 @@
+"""One cluster as the master sees it: who its nodes are, how to ask them all at once, lock and journal of
+its runs.
+
+The runner's files share this part. It does not import Salt: what the master offers comes in as a
+:class:`Master`, so that a test can be the master as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+from pve_corosync import show
+from pve_corosync.findings import finding
+from pve_corosync.pillar import layouts
+from pve_corosync.plan import planner
+from pve_corosync.run import change, outcomes
+
+LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
+
+
+class Master:
+    """What a Salt master offers to a runner.
+
+    :param opts: its configuration.
+    :param client: function that gives a context manager of a LocalClient.
+    :param bus: function that gives a context manager of the event bus, subscribed.
+    :param accepted: ``(target, kind) -> {minion id}`` of the accepted keys.
+    :param pillar: ``(minion id) -> pillar``.
+    :param fire: ``(data, tag)`` sends an event.
+    :param jid: the name of the job that the runner is; :param user: who started it.
+    """
+
+    def __init__(self, opts, client, bus, accepted, pillar, fire, jid, user=""):  # pylint: disable=too-many-arguments
+        self.opts, self.client, self.bus, self.accepted = opts, client, bus, accepted
+        self.pillar, self.fire, self.jid, self.user = pillar, fire, str(jid), user
+
+    def state_dir(self) -> str:
+        """Return the directory of locks and journals on the master."""
+        return os.path.join(self.opts["cachedir"], "pve-corosync")
+
+    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
+        """Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an
+        answer])``.
+
+        Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds
+        after the last of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is
+        called at once for every answer.
+        """
+        with self.client() as client, self.bus() as bus:
+            end = last = time.monotonic() + wait
+            # the bus is subscribed before the publish, so that no answer is lost
+            job = client.run_job(list(ids), fun, [], tgt_type="list", kwarg=kwarg, listen=False, timeout=wait)
+            jid = (job or {}).get("jid")
+            if not jid:
+                return None, {}, sorted(ids)
+            pending, got = set(ids), {}
+            while pending - set(optional) and (left := end - time.monotonic()) > 0:
+                event = bus.get_event(
+                    wait=left, tag=f"salt/job/{jid}/ret/", match_type="startswith", full=True
+                )
+                if event is None:
+                    break
+                data = event["data"]
+                if data.get("id") in pending:
+                    pending.discard(data["id"])
+                    got[data["id"]] = data
+                    end = min(last, time.monotonic() + grace) if grace else last
+                    if heard:
+                        heard(data["id"], data)
+        return jid, got, sorted(pending)
+
+
+class Site:
+    """One cluster: where its pillar is, who its nodes are, and how to ask them.
+
+    :param master: a :class:`Master`.
+    :param cluster: the cluster's name, or None.
+    :param skip: nodes that are not waited for, as an operator types them.
+    :raises run.outcomes.RunError: no such cluster, unknown nodes, bad settings.
+    """
+
+    def __init__(self, master, cluster, skip):
+        self.master = master
+        self.settings = outcomes.settings(master.opts.get("pve_corosync"))
+        self.skip = outcomes.names(skip, "skip")
+        self.name, self.pillar = self._find(cluster)
+        self.minions = outcomes.members(self.pillar)
+        wrong = [name for name in self.skip if name not in self.minions]
+        if wrong:
+            raise outcomes.RunError(
+                [
+                    finding(
+                        "skip-unknown",
+                        f"skip={name}: no such node; allowed: {', '.join(sorted(self.minions))}",
+                        remedy="correct skip=",
+                    )
+                    for name in wrong
+                ]
+            )
+        self.accepted = master.accepted(list(self.minions.values()), "list")
+
+    def _find(self, wanted):
+        """Return name and pillar of the cluster; the members of one that was found need no further look."""
+        glob = self.settings["minions"]
+        found, covered, broken = {}, set(), []
+        for minion in sorted(self.master.accepted(glob, "glob")):
+            if minion in covered:
+                continue
+            pillar = layouts.plain(self.master.pillar(minion))
+            own = pillar.get("corosync")
+            if own is not None:
+                name = str(own.get("cluster_name")) if isinstance(own, dict) else "?"
+                found.setdefault(name, own)
+                covered.update(outcomes.members(own).values())
+                if wanted is not None and name == str(wanted):
+                    break
+            elif pillar.get("_errors"):
+                broken.append(
+                    finding(
+                        "pillar-render",
+                        f"pillar of {minion}: {pillar['_errors'][0]}",
+                        remedy=f"correct it; salt-run pillar.show_pillar {minion}",
+                    )
+                )
+        if broken and not found:
+            raise outcomes.RunError(broken)
+        name = outcomes.choose_cluster(found, wanted, f"none of the accepted keys {glob!r}")
+        return name, found[name]
+
+    def gather(self):
+        """Return what all nodes report, and the findings on how they answered; skipped nodes are not waited
+        for."""
+        wait = self.settings["gather_timeout"]
+        call = {"timeout": outcomes.facts_timeout(wait)}
+        answers = self.ask(list(self.minions), "corosync.facts", call, wait)
+        return outcomes.observe(self.minions, answers, self.accepted)
+
+    def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
+        """Call a function on nodes at once and return ``{minion: return event}``."""
+        back = {self.minions[name]: name for name in names}
+        reachable = [minion for minion in back if minion in self.accepted]
+        optional = {self.minions[name] for name in names if name in self.skip}
+
+        def told(minion, event):
+            if heard:
+                heard(back[minion], event)
+
+        if not reachable:
+            return {}
+        return self.master.publish(reachable, fun, kwarg, wait, optional=optional, heard=told, grace=grace)[1]
+
+    def folder(self) -> str:
+        """Return the directory of this cluster on the master: lock and journals."""
+        return os.path.join(self.master.state_dir(), re.sub(r"[^A-Za-z0-9_-]", "_", self.name))
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Hold the cluster's lock on this master; the kernel gives it back whatever happens to this
+        process."""
+        folder = self.folder()
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
+            if not _flock(file):
+                file.seek(0)
+                raise outcomes.RunError(outcomes.under_way(file.read()), outcomes.FAILED)
+            file.seek(0)
+            file.truncate()
+            json.dump({"jid": self.master.jid, "pid": os.getpid(), "start": time.time()}, file)
+            file.flush()
+            with _deaf_to_hangup():
+                yield
+
+    def see(self):
+        """Return what :meth:`gather` does, without the locks of runs that are dead, for who holds no lock:
+        none is dead for sure while somebody holds it."""
+        over = self.earlier_runs() if idle(self.folder()) else ()
+        observed, findings = self.gather()
+        return observed, findings + outcomes.dead_runs(observed, over)[1]
+
+    def earlier_runs(self) -> frozenset:
+        """Return the names that runs with a journal here have on the nodes, this one's not among them.
+
+        For who holds the lock, or knows that nobody does: then none of them is alive any more.
+        """
+        if not os.path.isdir(self.folder()):
+            return frozenset()
+        jids = {name[: -len(".jsonl")] for name in os.listdir(self.folder()) if name.endswith(".jsonl")}
+        return frozenset(name for jid in jids - {self.master.jid} for name in (jid, f"{jid}{change.AGAIN}"))
+
+
+def idle(folder) -> bool:
+    """Tell whether no run of this master holds the lock of a cluster.
+
+    :param folder: of the cluster, see :meth:`Site.folder`.
+    """
+    try:
+        with open(os.path.join(folder, "lock"), encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _flock(file):
+    """Take the lock and tell whether that went; more than once, as :func:`idle` holds it for a moment."""
+    for left in range(LOCK_TRIES, 0, -1):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if left > 1:
+                time.sleep(LOCK_PAUSE_S)
+    return False
+
+
+@contextlib.contextmanager
+def _deaf_to_hangup():
+    """Ignore SIGHUP for the block.
+
+    The operator's ssh may die in the middle of a run, perhaps because of what the run does. The signal would
+    end the process at once, without a ``finally``: locks kept on the nodes, HA released. So the run goes on
+    to its end; its report is in the journal. Salt itself handles INT and TERM only.
+    """
+    try:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    except ValueError:  # not the main thread, where no handler can be set: as Salt has it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL if before is None else before)
+
+
+class Ports:
+    """What a run needs from outside: the nodes, the journal, the terminal, the clock (see
+    ``run.change``)."""
+
+    def __init__(self, site, progress):
+        self.site, self.progress = site, progress
+        self.begun = time.monotonic()
+        self.jid = site.master.jid
+        self.path = os.path.join(site.folder(), f"{self.jid}.jsonl")
+        self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
+
+    @property
+    def over(self):
+        """The names of runs that are no longer alive, for who holds the cluster's lock."""
+        return self.site.earlier_runs()
+
+    def passed(self):
+        """Return the seconds since the start."""
+        return round(time.monotonic() - self.begun, 2)
+
+    def say(self, text):
+        """Write one line of progress to standard error; where that is gone (the terminal was closed, a pipe
+        has no reader), the run goes on without."""
+        if not self.progress:
+            return
+        try:
+            print(show.progress(text, self.passed()), file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            self.progress = False
+
+    def note(self, event, tag="run", **data):
+        """Write one line to the journal of the run, on disk before anything goes on, and fire it as an
+        event."""
+        row = {
+            "event": event,
+            "time": round(time.time(), 2),
+            "at": self.passed(),
+            "jid": self.jid,
+            "cluster": self.site.name,
+        } | data
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.site.master.fire(row, f"corosync/{self.site.name}/run/{self.jid}/{tag}")
+
+
+def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments
+    """Return the cluster and what is asked for; every argument is checked before anything is asked of a
+    node."""
+    strategy, force = (
+        outcomes.choice(strategy, "strategy", planner.STRATEGIES),
+        outcomes.names(force, "force"),
+    )
+    site = Site(master, cluster, skip)
+    wanted = change.Order(site.pillar, layout, strategy, site.skip, force, cluster)
+    site.skip = wanted.skip
+    return site, wanted
+
+
+def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-many-arguments
+    """Run a public function of the runner: expected errors become a report, with the exit code on both of
+    Salt's ways.
+
+    Salt takes ``__context__`` for an orchestration and the returned ``retcode`` for ``salt-run``, and turns a
+    TypeError into success; so failure stands from the start, and is only taken back at the end.
+
+    :param do: the function's name; :param unknown: arguments that it was given and does not have;
+    :param allowed: those that it has; :param work: returns the report.
+    """
+    context["retcode"] = outcomes.FAILED
+    report = {"do": do}
+    try:
+        outcomes.unknown_arguments(f"corosync.{do}", unknown, allowed)
+        report |= work()
+    except (outcomes.RunError, layouts.LayoutError) as exc:
+        report |= {
+            "findings": exc.findings,
+            "result": "refused",
+            "summary": "refused, nothing was changed",
+            "retcode": getattr(exc, "retcode", outcomes.USAGE),
+        } | getattr(exc, "report", {})
+    if brief:
+        report = outcomes.brief(report, show.render(report | {"brief": True}))
+    else:
+        report["outputter"] = "corosync_table"
+    context["retcode"] = report["retcode"]
+    return report

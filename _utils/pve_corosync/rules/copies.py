@@ -1,0 +1,476 @@
+"""Rules about the copies of corosync.conf: do they parse, in both grammars, and do they say the same.
+
+A fault in the text that edits start from is an error, since edits keep its bytes; in any other copy it is a
+warning, since the plan overwrites it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pve_corosync import addresses as ip
+from pve_corosync import link_options
+from pve_corosync.cluster import base
+from pve_corosync.findings import finding
+
+# One plan raises the version by a handful of steps; strtoull ends at 2^64-1.
+HIGHEST_VERSION = 2**64 - 1 - 64
+_LINE_REMEDY = (
+    "rewrite the line as `key: value`, one section each, comments on lines of their own, with a higher "
+    "config_version"
+)
+LEFTOVERS = ("bindnetaddr", "ringnumber", "mcastaddr", "broadcast", "ttl")
+
+# What the parser lets pass and corosync refuses later or passes over (pcs M1; the rest is in conf.grammar).
+TOTEM_WORDS = {
+    "secauth": ("on", "off"),
+    "block_unlisted_ips": ("yes", "no"),
+    "cancel_token_hold_on_retransmit": ("yes", "no"),
+}
+MINIMUM_MS = 30  # totemconfig.c MINIMUM_TIMEOUT, 3 ticks of 100 Hz
+QUORUM_SWITCHES = (
+    "two_node",
+    "expected_votes_tracking",
+    "allow_downscale",
+    "wait_for_all",
+    "auto_tie_breaker",
+    "last_man_standing",
+)
+
+
+def parsable(context):
+    """Each copy parses; one of them at least is there."""
+    for text in context.texts:
+        if text.view is None:
+            told = "; ".join(_problem(problem) for problem in text.problems)
+            yield finding(
+                "conf-unparsable",
+                f"{text.where()}: does not parse: {told}",
+                data={"places": text.places, "problems": text.problems},
+                remedy=(
+                    "nothing, the plan replaces it"
+                    if context.base
+                    else f"correct it and test it with: corosync -t -c {_path(text)}"
+                ),
+            )
+    if context.base is None:
+        yield finding(
+            "conf-none",
+            "no node has a copy of corosync.conf that parses",
+            remedy="restore /etc/corosync/corosync.conf from a backup (/var/lib/pve-corosync/backups)",
+        )
+
+
+def there(context):
+    """Each node has its local file, and the cluster file where /etc/pve is mounted."""
+    for node, facts in context.nodes.items():
+        if not facts.get("local"):
+            yield finding(
+                "local-file-missing",
+                f"{node}: /etc/corosync/corosync.conf is missing",
+                data={"node": node},
+                remedy="nothing, the plan writes it",
+            )
+        if not facts.get("cluster_file") and (facts.get("pmxcfs") or {}).get("mounted"):
+            yield finding(
+                "cluster-file-missing",
+                f"{node}: /etc/pve is mounted and holds no corosync.conf: the node "
+                "is in no cluster, or pmxcfs runs in local mode",
+                data={"node": node},
+                remedy=f"on {node}: ps -o args= -C pmxcfs; then systemctl restart pve-cluster",
+            )
+
+
+def grammars(context):
+    """Both readers, corosync and PVE, read each copy, and read the same.
+
+    An error is only what would remain in the goal's file: links, interface blocks, version are written anew.
+    """
+    remaining = set()
+    if context.base:
+        lines = {_shape(item): item["line"] for item in context.base.view["lint"]}
+        for item in context.aimed():
+            remaining.add(_shape(item))
+            item = item | {"line": lines.get(_shape(item))}  # the line in the copy, not in the goal's file
+            yield finding(
+                "conf-grammar",
+                f"{context.base.where()}: {_problem(item)}",
+                data={"places": context.base.places} | item,
+                remedy=_LINE_REMEDY,
+            )
+    for text in _parsed(context):
+        for item in text.view["lint"]:
+            if text is not context.base or _shape(item) not in remaining:
+                yield finding(
+                    "conf-grammar",
+                    f"{text.where()}: {_problem(item)}",
+                    severity="warning",
+                    data={"places": text.places} | dict(item),
+                    remedy="nothing, the plan writes it anew",
+                )
+
+
+def _shape(item: dict) -> tuple:
+    """The same problem in two texts: its numbers (lines, versions) differ, its words do not."""
+    return item["reader"], re.sub(r"[0-9]+", "N", item["text"])
+
+
+def transport(context):
+    """The transport is knet."""
+    for text in _parsed(context):
+        value = text.view["totem"].get("transport", "knet")
+        if value != "knet":
+            yield finding(
+                "transport-not-knet",
+                f"{text.where()}: totem.transport is {value!r}; allowed: knet",
+                severity=context.severity(text),
+                data={"places": text.places, "value": value},
+                remedy="stop corosync on all nodes, drop totem.transport, start it",
+            )
+
+
+def cluster_name(context):
+    """Every copy and every runtime carries the name of the pillar."""
+    wanted = context.layout["cluster_name"]
+    seen = [(text.where(), text.view["cluster_name"]) for text in _parsed(context)]
+    seen += [(f"runtime of {node}", runtime.get("cluster_name")) for node, runtime in context.runtime()]
+    for where, name in seen:
+        if name != wanted:
+            yield finding(
+                "cluster-other",
+                f"{where}: cluster {name!r}, the pillar says {wanted!r}",
+                data={"where": where, "value": name, "wanted": wanted},
+                remedy="check that the minion belongs to this cluster; then correct corosync:cluster_name",
+            )
+
+
+def members(context):
+    """The pillar and the nodelist name the same nodes with the same nodeids."""
+    if not context.base:
+        return
+    where, rows = context.base.where(), {row["name"]: row for row in context.base.view["nodes"]}
+    for name, node in context.layout["nodes"].items():
+        if name not in rows:
+            yield finding(
+                "node-not-in-cluster",
+                f"{name}: in the pillar, not in the nodelist ({where})",
+                data={"node": name},
+                remedy=f"on {name}: pvecm add <a member>; or drop corosync:nodes:{name}",
+            )
+        elif rows[name]["nodeid"] != node["nodeid"]:
+            yield finding(
+                "nodeid-mismatch",
+                f"{name}: nodeid {node['nodeid']} in the pillar, "
+                f"{rows[name]['nodeid']} in the nodelist ({where})",
+                data={"node": name, "pillar": node["nodeid"], "nodelist": rows[name]["nodeid"]},
+                remedy=f"set corosync:nodes:{name}:nodeid to {rows[name]['nodeid']}",
+            )
+    for name in rows:
+        if name and name not in context.layout["nodes"]:
+            yield finding(
+                "node-not-in-pillar",
+                f"{name}: in the nodelist ({where}), not in the pillar; the goal would "
+                "leave it without a link",
+                data={"node": name},
+                remedy=f"add corosync:nodes:{name} to the pillar; or, if it is gone: pvecm delnode {name}",
+            )
+    for node, runtime in context.runtime():
+        wanted = (context.layout["nodes"].get(node) or {}).get("nodeid")
+        if wanted and runtime.get("nodeid") not in (None, wanted):
+            yield finding(
+                "nodeid-mismatch",
+                f"{node}: nodeid {wanted} in the pillar, {runtime['nodeid']} in the runtime",
+                data={"node": node, "pillar": wanted, "runtime": runtime["nodeid"]},
+                remedy=f"check that minion {context.layout['nodes'][node]['minion']} is {node}",
+            )
+
+
+def nodelist(context):
+    """Each node of the nodelist has a name and IP addresses of its own."""
+    for text in _parsed(context):
+        where, severity, rows = text.where(), context.severity(text), text.view["nodes"]
+        data = {"places": text.places}
+        seen = {}
+        for position, row in enumerate(rows):
+            who = row["name"] or f"node {position + 1}"
+            if not row["name"]:
+                yield finding(
+                    "name-missing",
+                    f"{where}: {who} of the nodelist has no name",
+                    severity=severity,
+                    data=data | {"position": position},
+                    remedy="add `name: <short host name>` to its node block, with a higher config_version",
+                )
+            for number, address in row["addresses"].items():
+                if ip.parse(address) is None:
+                    yield finding(
+                        "ring-host-name",
+                        f"{where}: ring{number}_addr of {who} is {address!r}, a name that "
+                        "corosync has to resolve",
+                        data=data | {"node": who, "link": number, "value": address},
+                        remedy="nothing if the plan replaces the link; else write the IP address",
+                    )
+                first = seen.setdefault(ip.canonical(address), who)
+                if first != who:
+                    yield finding(
+                        "ring-duplicate",
+                        f"{where}: {address} is an address of {first} and of {who}",
+                        data=data | {"value": address, "nodes": [first, who]},
+                        remedy="check with `ip -br address` whose it is",
+                    )
+
+
+def interfaces(context):
+    """Interface blocks hold no leftovers of older transports and no value out of range."""
+    for text in _parsed(context):
+        where, view, data = text.where(), text.view, {"places": text.places}
+        for number, block in sorted(view["interfaces"].items()):
+            left = [key for key in LEFTOVERS if key in block]
+            if left:
+                yield finding(
+                    "interface-leftover",
+                    f"{where}: interface {number} holds {_join(left)}, which knet does "
+                    "not use and which can stop the next start",
+                    data=data | {"link": number, "keys": left},
+                    remedy=f"drop {_join(left)} with a higher config_version",
+                )
+            named = link_options.from_conf(block)
+            for name, value in named.items():
+                if not link_options.in_range(name, value):
+                    yield finding(
+                        "conf-value",
+                        f"{where}: interface {number}: {name} {value!r}; allowed: "
+                        f"{link_options.allowed(name)}",
+                        severity="warning",
+                        data=data | {"link": number, "key": name, "value": value},
+                        remedy="nothing, the plan sets the options of the layout",
+                    )
+
+
+def values(context):
+    """Values of totem and quorum are ones that corosync takes."""
+    for text in _parsed(context):
+        totem, quorum = text.view["totem"], text.view["quorum"]
+        bad = [
+            ("totem", key, totem[key], _join(words))
+            for key, words in TOTEM_WORDS.items()
+            if key in totem and totem[key] not in words
+        ]
+        bad += [
+            ("quorum", key, quorum[key], "0, 1")
+            for key in QUORUM_SWITCHES
+            if quorum.get(key, "0") not in ("0", "1")
+        ]
+        if quorum.get("provider", "corosync_votequorum") != "corosync_votequorum":
+            bad.append(("quorum", "provider", quorum["provider"], "corosync_votequorum"))
+        bad += [
+            ("totem", key, totem[key], "30 or more (ms), or 0 for the default")
+            for key in ("token", "token_retransmit")
+            if (link_options.whole(totem.get(key)) or MINIMUM_MS) < MINIMUM_MS
+        ]
+        # secauth brings both; a key that is given wins over it.
+        both = ("aes256", "sha256") if totem.get("secauth") == "on" else ("none", "none")
+        cipher, digest = totem.get("crypto_cipher", both[0]), totem.get("crypto_hash", both[1])
+        if cipher != "none" and digest == "none":
+            bad.append(("totem", "crypto_hash", digest, f"not none beside cipher {cipher}"))
+        for section, key, value, allowed in bad:
+            yield finding(
+                "conf-value",
+                f"{text.where()}: {section}.{key} is {value!r}; allowed: {allowed}",
+                severity=context.severity(text),
+                data={"places": text.places, "key": f"{section}.{key}", "value": value, "allowed": allowed},
+                remedy=f"correct {section}.{key} with a higher config_version",
+            )
+
+
+def compression(context):
+    """The level of compression is no negative number, which the parser takes."""
+    for text in _parsed(context):
+        level = text.view["totem"].get("knet_compression_level", "0")
+        if level.lstrip().startswith("-"):
+            yield finding(
+                "conf-value",
+                f"{text.where()}: totem.knet_compression_level is {level!r}; allowed: 0 or more",
+                severity="warning",
+                data={"places": text.places, "key": "totem.knet_compression_level", "value": level},
+                remedy="drop totem.knet_compression_level with a higher config_version",
+            )
+
+
+def encrypted(context):
+    """Traffic is authenticated."""
+    for text in _parsed(context):
+        totem = text.view["totem"]
+        if totem.get("secauth", "off") != "on" and totem.get("crypto_cipher", "none") == "none":
+            yield finding(
+                "crypto-off",
+                f"{text.where()}: neither secauth nor crypto_cipher is set, the links are open "
+                "to anyone who reaches them",
+                data={"places": text.places},
+                remedy="set `secauth: on` in totem (all nodes in one partition, same authkey)",
+            )
+
+
+def version_number(context):
+    """The version is a plain number, the same for corosync and for pmxcfs."""
+    for text in _parsed(context):
+        raw, number, fooled = text.view["version_text"], text.view["version"], text.pmxcfs_version
+        if raw is None or not re.fullmatch(r"[0-9]+", raw):
+            said = "is missing" if raw is None else f"is {raw!r}"
+            yield finding(
+                "version-not-number",
+                f"{text.where()}: totem.config_version {said}; a reload with this file "
+                "aborts corosync before 3.1.10",
+                data={"places": text.places, "value": raw},
+                remedy="nothing, the plan writes a higher version; do not reload before",
+            )
+        elif number != fooled:
+            yield finding(
+                "version-fooled",
+                f"{text.where()}: corosync reads config_version {number}, pmxcfs {fooled}: it "
+                "takes the first `config_version: N` of the file, in a comment too",
+                severity=context.severity(text),
+                data={"places": text.places, "corosync": number, "pmxcfs": fooled},
+                remedy="drop the comment that holds config_version",
+            )
+
+
+def version_room(context):
+    """The version can be raised above every copy."""
+    if context.highest > HIGHEST_VERSION:
+        yield finding(
+            "version-exhausted",
+            f"config_version {context.highest} cannot be raised; allowed: up to {HIGHEST_VERSION}",
+            data={"value": context.highest},
+            remedy=(
+                "stop corosync on all nodes, set config_version to 1 in every local file and, after the "
+                "start, in /etc/pve/corosync.conf"
+            ),
+        )
+
+
+def same(context):
+    """All copies hold the same bytes."""
+    by_version = {}
+    for text in _parsed(context):
+        by_version.setdefault(text.version, []).append(text)
+    for version, texts in sorted(by_version.items()):
+        if len(texts) > 1 and version:
+            told = " / ".join(text.where() for text in texts)
+            yield finding(
+                "copies-clash",
+                f"version {version} with different bytes: {told}; pmxcfs overwrites the local "
+                "file with the cluster file at its next start",
+                data={"version": version},
+                remedy="nothing, the plan writes one text with a higher version everywhere",
+            )
+    if len(by_version) > 1:
+        told = " / ".join(
+            f"{version}: {'; '.join(t.where() for t in texts)}"
+            for version, texts in sorted(by_version.items())
+        )
+        yield finding(
+            "copies-differ",
+            f"the copies have different versions: {told}",
+            data={"versions": sorted(by_version)},
+            remedy="start no corosync with an older file; the plan writes one text everywhere",
+        )
+
+
+def dropped(context):
+    """What a copy besides the base says outside the links goes nowhere, and that is told."""
+    for text in _parsed(context):
+        if text is context.base or text.version < context.base.version:
+            continue
+        differs = base.difference(text.text, context.base.text)
+        if differs:
+            yield finding(
+                "copy-dropped",
+                f"{text.where()}: version {text.version} is not taken over, the edits start from the "
+                f"{context.base.where()} (version {context.base.version}); dropped: {'; '.join(differs)}",
+                data={"places": text.places, "version": text.version, "differs": differs},
+                remedy="if it was wanted: put it into /etc/pve/corosync.conf with a higher config_version "
+                "afterwards; the plan keeps the file in /var/lib/pve-corosync/backups of its node",
+            )
+
+
+def running(context):
+    """The runtime of each node has what its local file says."""
+    for node, runtime in context.runtime():
+        text = next((t for t in _parsed(context) if [node, "local"] in t.places), None)
+        if text is None:
+            continue
+        if runtime["version"] != text.version:
+            yield finding(
+                "runtime-version",
+                f"{node}: the runtime has version {runtime['version']}, the local file {text.version}",
+                data={"node": node, "runtime": runtime["version"], "file": text.version},
+                remedy="nothing, the plan reloads with a higher version",
+            )
+        for row in text.view["nodes"]:
+            have = {n: ip.canonical(a) for n, a in context.runtime_addresses(row["name"], runtime).items()}
+            want = {n: ip.canonical(a) for n, a in row["addresses"].items()}
+            if have != want:
+                yield finding(
+                    "runtime-not-file",
+                    f"{node}: the runtime has {row['name']} at {_told(have)}, the local "
+                    f"file at {_told(want)}",
+                    data={"node": node, "of": row["name"], "runtime": have, "file": want},
+                    remedy="nothing, the plan reads the runtime; a restart now would change the links",
+                )
+
+
+def timers(context):
+    """The token is long enough for knet's timers."""
+    token = context.token()
+    if token < 1000:
+        yield finding(
+            "token-short",
+            f"totem.token is {token} ms; a link is called dead after token/2 and a node after "
+            "2.2 x token, so that a short stall of the network costs the quorum",
+            data={"token": token},
+            remedy="drop totem.token (default 3000 ms)",
+        )
+
+
+def _parsed(context):
+    return [text for text in context.texts if text.view]
+
+
+def _problem(item: dict) -> str:
+    line, reader = item.get("line"), item.get("reader")
+    return (f"line {line}: " if line else "") + item["text"] + (f" ({reader})" if reader else "")
+
+
+def _path(text) -> str:
+    local = any(which == "local" for _, which in text.places)
+    return "/etc/corosync/corosync.conf" if local else "/etc/pve/corosync.conf"
+
+
+def _told(addresses: dict) -> str:
+    return ", ".join(f"{number}:{address}" for number, address in sorted(addresses.items())) or "no address"
+
+
+def _join(items) -> str:
+    return ", ".join(str(item) for item in items)
+
+
+RULES = (
+    parsable,
+    there,
+    grammars,
+    transport,
+    cluster_name,
+    members,
+    nodelist,
+    interfaces,
+    values,
+    compression,
+    encrypted,
+    version_number,
+    version_room,
+    same,
+    dropped,
+    running,
+    timers,
+)

@@ -1,0 +1,52 @@
+"""The rules: what stands between the observed cluster and a layout, everything at once.
+
+One small function a rule, by subject in ``rules.links``, ``rules.copies``, ``rules.keys``,
+``rules.nodes`` and ``rules.votes``; each takes a ``cluster.context.Context`` and yields findings.
+"""
+
+from __future__ import annotations
+
+from pve_corosync.cluster.context import Context
+from pve_corosync.findings import check_force, errors, finding, ordered
+from pve_corosync.rules import copies, keys, links, nodes, votes
+
+RULES = nodes.RULES + links.RULES + copies.RULES + keys.RULES + votes.RULES
+STRATEGIES = ("live", "restart")
+
+
+def check(layout: dict, observed: dict, *, force=(), skip=(), strategy: str = "live") -> list[dict]:
+    """Return every finding about taking the observed cluster to a layout.
+
+    :param layout: what ``pillar.layouts.resolve`` returns.
+    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``, facts as ``corosync.facts`` returns them.
+    :param force: codes to go on in spite of; a forced error comes back as a warning with ``data["forced"]``.
+    :param skip: nodes to go on without.
+    :param strategy: ``live`` or ``restart``; some findings refuse only one of them.
+    :returns: findings, errors first.
+    :raises ValueError: unknown strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy {strategy!r}; allowed: {', '.join(STRATEGIES)}")
+    force = [force] if isinstance(force, str) else list(force)
+    context = Context(layout, observed, skip=skip, strategy=strategy)
+    found = list(check_force(force))
+    for rule in RULES:
+        found.extend(rule(context))
+    return ordered([yielding(item, force) for item in found])
+
+
+def yielding(item: dict, force) -> dict:
+    """Return a finding, as a warning with ``data["forced"]`` if it is an error that is forced.
+
+    :param item: a finding. :param force: codes to go on in spite of.
+    """
+    if item["severity"] != "error" or errors([item], force):
+        return item
+    return finding(
+        item["code"],
+        item["text"],
+        severity="warning",
+        data=item["data"] | {"forced": True},
+        remedy=item["remedy"],
+        forceable=item["forceable"],
+    )

@@ -1,0 +1,335 @@
+"""Rules about the nodes: who answers, who it is, what runs there, keys and names."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+from pve_corosync import addresses
+from pve_corosync.findings import finding
+
+
+def silent(context):
+    """Every node answers, or is skipped on purpose."""
+    for node in context.silent:
+        if node in context.skip or node not in context.layout["nodes"]:
+            continue
+        yield finding(
+            "node-silent",
+            f"{node} does not answer (minion "
+            f"{context.layout['nodes'][node]['minion']!r}); {_loss(context, [node])}",
+            data={"node": node},
+            remedy=(
+                f"salt {context.layout['nodes'][node]['minion']} test.ping; to go on without it: skip={node}"
+            ),
+        )
+
+
+def skipped(context):
+    """What is given up by the nodes that are skipped."""
+    known = [node for node in context.skip if node in context.layout["nodes"]]
+    for node in context.skip:
+        if node not in context.layout["nodes"]:
+            yield finding(
+                "skip-unknown",
+                f"skip names {node!r}, which is no node; allowed: "
+                f"{', '.join(sorted(context.layout['nodes']))}",
+                data={"value": str(node)},
+                remedy=f"drop {node} from skip",
+            )
+    for node in known:
+        yield finding(
+            "node-skipped",
+            f"{node} is skipped; {_loss(context, [node])}",
+            data={"node": node},
+            remedy="before it starts corosync again: copy the new /etc/corosync/corosync.conf to it",
+        )
+        facts = context.answered.get(node)
+        if facts and facts.get("runtime"):
+            yield finding(
+                "skip-runs",
+                f"{node} is skipped, but answers and runs corosync: it would keep the old links",
+                data={"node": node},
+                remedy=f"drop {node} from skip",
+            )
+    votes = context.votes()
+    if known and votes:
+        left, need = sum(v for n, v in votes.items() if n not in known), sum(votes.values()) // 2 + 1
+        if left < need:
+            yield finding(
+                "skip-no-quorum",
+                f"without {', '.join(known)} there are {left} of {sum(votes.values())} votes, "
+                f"quorum needs {need}: /etc/pve stays read-only",
+                data={"votes": left, "quorum": need},
+                remedy="bring a skipped node back; `pvecm expected` is undone by the next reload",
+            )
+
+
+def strangers(context):
+    """No answer of a node that the layout does not have."""
+    for node in context.nodes:
+        if node not in context.layout["nodes"]:
+            yield finding(
+                "node-unknown",
+                f"{node!r} answers, but is no node of the layout; allowed: "
+                f"{', '.join(sorted(context.layout['nodes']))}",
+                data={"node": node},
+                remedy=f"add corosync:nodes:{node} to the pillar, or do not target its minion",
+            )
+
+
+def identity(context):
+    """Each minion is the node that the pillar says."""
+    for node, facts in context.nodes.items():
+        said = facts.get("node")
+        if said and said != node:
+            yield finding(
+                "node-other-name",
+                f"{node}: its minion {facts.get('minion')!r} answers as {said!r}",
+                data={"node": node, "value": said},
+                remedy=f"correct corosync:nodes:{node}:minion",
+            )
+        wanted = (context.layout["nodes"].get(node) or {}).get("minion")
+        if wanted and facts.get("minion") and facts["minion"] != wanted:
+            yield finding(
+                "minion-other",
+                f"{node}: minion {facts['minion']!r} answers, the pillar says {wanted!r}",
+                data={"node": node, "value": facts["minion"], "wanted": wanted},
+                remedy=f"set corosync:nodes:{node}:minion to {facts['minion']}",
+            )
+
+
+def daemon(context):
+    """Corosync runs."""
+    for node, facts in context.nodes.items():
+        state = (facts.get("corosync") or {}).get("state") or "unknown"
+        if facts.get("runtime") and state in ("active", "unknown"):
+            continue
+        if state == "active":
+            yield finding(
+                "runtime-unreadable",
+                f"{node}: corosync is active, but its runtime could not be read",
+                data={"node": node},
+                remedy=f"on {node}: corosync-cmapctl totem.config_version",
+            )
+            continue
+        local = next((text for text in context.texts if [node, "local"] in text.places), None)
+        old = local is None or local.version < context.highest
+        careful = (
+            f"; its local file has version {local.version if local else 'none'}, the highest is "
+            f"{context.highest}: it must not start before it has the new file"
+            if old
+            else ""
+        )
+        yield finding(
+            "corosync-stopped",
+            f"{node}: corosync is {state}; a reload does not reach it{careful}",
+            severity="error" if context.strategy == "live" else "warning",
+            data={"node": node, "state": state, "outdated": old},
+            remedy=(
+                "plan with strategy=restart, which puts the file there first"
+                if old
+                else f"on {node}: systemctl start corosync; or plan with strategy=restart; or skip={node}"
+            ),
+        )
+
+
+def pmxcfs(context):
+    """/etc/pve is mounted, and writable where there is quorum."""
+    for node, facts in context.nodes.items():
+        state = facts.get("pmxcfs") or {}
+        quorate = bool((facts.get("quorum") or {}).get("quorate"))
+        if not state.get("mounted"):
+            yield finding(
+                "pve-not-mounted",
+                f"{node}: /etc/pve is not mounted, the cluster file does not reach it",
+                data={"node": node},
+                remedy=(
+                    f"on {node}: systemctl status pve-cluster (a start of it starts "
+                    "corosync too: only with the current local file)"
+                ),
+            )
+        elif quorate and state.get("writable") is False:
+            yield finding(
+                "pve-read-only",
+                f"{node}: quorate, but /etc/pve is read-only; pmxcfs is still synchronising or hangs",
+                data={"node": node},
+                remedy=f"on {node}: journalctl -u pve-cluster -n 20",
+            )
+
+
+def busy(context):
+    """No other run is under way."""
+    for node, facts in context.nodes.items():
+        lock = facts.get("busy")
+        if lock:
+            yield finding(
+                "run-busy",
+                f"{node}: run {lock.get('txn')} by {lock.get('by') or 'unknown'} since "
+                f"{_when(lock.get('since'))} is under way",
+                data={"node": node} | dict(lock),
+                remedy=(
+                    f"wait for it; if it is dead: salt {facts.get('minion', node)} corosync.finish "
+                    f"{lock.get('txn')}"
+                ),
+            )
+
+
+def _when(since):
+    """Return a time of the epoch as a local time; anything else as it is."""
+    if isinstance(since, (int, float)) and not isinstance(since, bool):
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(since))
+    return since
+
+
+def keys(context):
+    """The authkey is the same everywhere, private, and there if it is needed."""
+    needed = any(
+        text.view["totem"].get("secauth") == "on" or text.view["totem"].get("crypto_cipher", "none") != "none"
+        for text in context.texts
+        if text.view
+    )
+    by_hash = {}
+    for node, facts in context.nodes.items():
+        key = facts.get("authkey")
+        if not key:
+            if needed:
+                yield finding(
+                    "authkey-missing",
+                    f"{node}: /etc/corosync/authkey is missing or unreadable, secauth is on; "
+                    "a reload or a start fails",
+                    data={"node": node},
+                    remedy=f"on {node}: copy /etc/corosync/authkey from a node that has it, mode 0400",
+                )
+            continue
+        by_hash.setdefault(key.get("sha256"), []).append(node)
+        mode, owner = str(key.get("mode") or ""), key.get("owner")
+        if mode and int(mode, 8) & 0o077:
+            yield finding(
+                "authkey-mode",
+                f"{node}: /etc/corosync/authkey has mode {mode}; allowed: 0400",
+                data={"node": node, "mode": mode},
+                remedy=f"on {node}: chmod 0400 /etc/corosync/authkey",
+            )
+        if owner and owner != "root:root":
+            yield finding(
+                "authkey-mode",
+                f"{node}: /etc/corosync/authkey belongs to {owner}; allowed: root:root",
+                data={"node": node, "owner": owner},
+                remedy=f"on {node}: chown root:root /etc/corosync/authkey",
+            )
+    if len(by_hash) > 1:
+        told = " / ".join(", ".join(nodes) for nodes in by_hash.values())
+        yield finding(
+            "authkey-differs",
+            f"/etc/corosync/authkey differs between {told}; a reload reads it again and "
+            "they stop understanding each other",
+            data={"groups": list(by_hash.values())},
+            remedy="copy the key of the nodes that see each other to the others",
+        )
+
+
+def names(context):
+    """Each node's name resolves everywhere to the same address, and to none of the loopback."""
+    seen = {}
+    for viewer, facts in context.nodes.items():
+        view = facts.get("names")
+        if view is None:
+            continue
+        for node in context.layout["nodes"]:
+            found = [addresses.canonical(a) for a in view.get(node) or []]
+            here = f"{viewer}: {node}"
+            if not found:
+                yield finding(
+                    "name-unknown",
+                    f"{here} does not resolve; pmxcfs does not start on {node} if its own name does not",
+                    severity="warning" if viewer == node else "info",
+                    data={"node": node, "viewer": viewer},
+                    remedy=f"on {viewer}: add {_primary(context, node)} {node} to /etc/hosts",
+                )
+                continue
+            loop = [a for a in found if _loopback(a)]
+            if loop:
+                yield finding(
+                    "name-loopback",
+                    f"{here} resolves to {', '.join(loop)}; pmxcfs passes over it and does not "
+                    "start if there is nothing else",
+                    data={"node": node, "viewer": viewer, "value": loop},
+                    remedy=f"on {viewer}: replace it by {_primary(context, node)} in /etc/hosts",
+                )
+            first = next((a for a in found if not _loopback(a)), None)
+            if first:
+                seen.setdefault(node, {}).setdefault(first, []).append(viewer)
+    for node, answers in seen.items():
+        if len(answers) > 1:
+            told = "; ".join(f"{address} on {', '.join(viewers)}" for address, viewers in answers.items())
+            yield finding(
+                "names-differ",
+                f"{node} resolves differently: {told}",
+                data={"node": node, "answers": answers},
+                remedy=f"make it {_primary(context, node)} in /etc/hosts everywhere",
+            )
+        elif next(iter(answers)) != addresses.canonical(_primary(context, node)):
+            address = next(iter(answers))
+            yield finding(
+                "name-not-primary",
+                f"{node} resolves to {address}, layout {context.layout['name']} wants "
+                f"{_primary(context, node)}",
+                data={"node": node, "value": address},
+                remedy="the phase that moves the primary network changes it",
+            )
+
+
+def versions(context):
+    """All nodes run the same corosync."""
+    by_version = {}
+    for node, facts in context.nodes.items():
+        version = (facts.get("corosync") or {}).get("version")
+        if version:
+            by_version.setdefault(version, []).append(node)
+    if len(by_version) > 1:
+        told = "; ".join(f"{version} on {', '.join(nodes)}" for version, nodes in sorted(by_version.items()))
+        yield finding(
+            "versions-mixed",
+            f"different corosync versions: {told}; corosync-cfgtool(8) does not support -R "
+            "over them, the steps are read back on every node",
+            data={"versions": by_version},
+            remedy="finish the upgrade first if nothing presses",
+        )
+
+
+def readable(context):
+    """Everything that was asked could be read."""
+    for node, facts in context.nodes.items():
+        for problem in facts.get("problems") or []:
+            yield finding(
+                "facts-incomplete",
+                f"{node}: {problem}",
+                data={"node": node},
+                remedy=f"salt {facts.get('minion', node)} corosync.facts",
+            )
+
+
+def _loss(context, nodes: list) -> str:
+    votes = context.votes()
+    lost, total = (
+        sum(votes.get(node, 1) for node in nodes),
+        sum(votes.values()) or len(context.layout["nodes"]),
+    )
+    return (
+        f"without it {lost} of {total} votes {'is' if lost == 1 else 'are'} missing, and its file stays"
+        " older: it must not start corosync before it gets the new one (it exits, and before 3.1.10-pve3 can"
+        " hang /etc/pve on all nodes)"
+    )
+
+
+def _primary(context, node: str) -> str:
+    return context.layout["primary"]["addresses"].get(node) or "its address"
+
+
+def _loopback(address: str) -> bool:
+    parsed = addresses.parse(address)
+    return isinstance(parsed, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and parsed.is_loopback
+
+
+RULES = (silent, skipped, strangers, identity, daemon, pmxcfs, busy, keys, names, versions, readable)

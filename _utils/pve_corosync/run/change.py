@@ -1,0 +1,517 @@
+"""A run of the whole cluster to a layout, as a sequence: plan, stage, carry out step by step, verify.
+
+Pure but for its ports: asking nodes, noting, telling, and the clock come in as one object, so that the
+sequence can be driven by a test as well as by the runner. The ports:
+
+* ``gather() -> (observed, findings)``;
+* ``ask(nodes, function, kwarg, wait, heard=None, grace=None) -> {minion id: return event}``:
+  ``heard(node, event)`` at once; gives up ``wait`` seconds after the call, or ``grace`` seconds after the
+  last answer if some have come;
+* ``note(event, tag="run", **data)``: one line of the journal;
+* ``say(text)``: one line of progress;
+* ``over``: names of runs of this master for this cluster that are no longer alive;
+* ``passed() -> seconds since the start``; ``sleep(seconds)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+
+from pve_corosync import show
+from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.pillar import layouts
+from pve_corosync.plan import planner
+from pve_corosync.run import checklist, ha_guard, preflight
+from pve_corosync.run import outcomes as step_outcomes
+
+#: what the name of a run's second attempt ends in.
+AGAIN = "-again"
+
+
+class Order:
+    """What the operator asks for: a layout of a cluster, how, without whom, in spite of what.
+
+    :param pillar: the pillar ``corosync`` of the cluster.
+    :param layout: a layout's name, None for the pillar's.
+    :param strategy: ``live`` or ``restart``.
+    :param skip: nodes to go on without; those that the pillar skips are added.
+    :param force: codes to go on in spite of.
+    :param cluster: the cluster's name as the operator gave it, or None.
+    :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
+    :raises run.outcomes.RunError: unknown strategy.
+    """
+
+    def __init__(self, pillar, layout=None, strategy="live", skip=(), force=(), cluster=None):
+        self.strategy = step_outcomes.choice(strategy, "strategy", planner.STRATEGIES)
+        self.force, self.cluster_arg = list(force), cluster
+        self.loaded = layouts.load(pillar)
+        self.layout = layouts.resolve(self.loaded, None if layout is None else str(layout))
+        self.skip = list(dict.fromkeys([*skip, *(self.loaded.get("skip") or ())]))
+        ids = self.layout["nodes"]
+        self.nodes = [
+            name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip
+        ]
+        self.minions = {name: row["minion"] for name, row in ids.items()}
+        #: for strategy restart: also where everything is as the layout wants it.
+        self.again_all = False
+
+    def take(self, names: list[str]) -> None:
+        """Take the layout in force where the operator named none; the pillar's, if that is one of them.
+
+        :param names: the layouts in force.
+        :raises run.outcomes.RunError: none is, and a restart would move the cluster to the pillar's by
+            surprise.
+        """
+        if not names and self.strategy == "restart":
+            known = sorted(self.loaded["layouts"])
+            raise step_outcomes.RunError(
+                finding(
+                    "layout-not-in-force",
+                    "a restart keeps the layout, and no layout is in force on all running nodes; "
+                    f"there are: {', '.join(known)}",
+                    data={"allowed": known},
+                    remedy=f"name one: salt-run corosync.restart {self.layout['name']}; or live: "
+                    f"salt-run corosync.apply {self.layout['name']}",
+                )
+            )
+        if names and self.layout["name"] not in names:
+            self.layout = layouts.resolve(self.loaded, names[0])
+
+    def layouts(self) -> dict:
+        """Return all layouts of the pillar, resolved: ``{name: layout}``."""
+        return {name: layouts.resolve(self.loaded, name) for name in self.loaded["layouts"]}
+
+    def head(self) -> dict:
+        """Return what every report begins with."""
+        return {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
+
+    def again(self, function: str) -> str:
+        """Return the command line of a function with the same arguments."""
+        return step_outcomes.command(function, self.layout["name"], **self.how())
+
+    def how(self) -> dict:
+        """Return the arguments besides the layout, as ``run.outcomes.command`` takes them."""
+        return {
+            "skip": self.skip,
+            "force": self.force,
+            "strategy": self.strategy,
+            "cluster": self.cluster_arg,
+        }
+
+    def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
+        """Return the plan, and all findings: on the answers and of the plan."""
+        made = planner.plan(
+            self.layout,
+            observed,
+            strategy=self.strategy,
+            skip=self.skip,
+            force=self.force,
+            fast=self.loaded.get("fast_ping"),
+            again=self.again_all,
+        )
+        return made, ordered(list(findings) + list(made["findings"]))
+
+    def planned(self, made: dict, findings: list, observed: dict, diff: bool = False) -> dict:
+        """Return the report of a plan.
+
+        :param diff: with what changes in each file.
+        """
+        refused = bool(errors(findings, self.force))
+        steps = [] if refused else made["steps"]
+        report = self.head() | {
+            "findings": findings,
+            "path": made["path"],
+            "complete": made["complete"],
+            "steps": [{key: value for key, value in step.items() if key != "conf"} for step in steps],
+            "expected_loss_s": made["expected_loss_s"],
+            "from_version": made["from_version"],
+            "to_version": made["to_version"],
+            "partitions": made["partitions"],
+            "summary": _summary(made, steps, refused),
+            "result": "refused" if refused else "planned",
+            "retcode": step_outcomes.FAILED if refused else step_outcomes.OK,
+        }
+        if refused:
+            report["matrix"] = step_outcomes.matrix(observed)
+        if diff and steps:
+            report["diffs"] = planner.diffs(made, observed)
+        if steps:
+            report["ha"] = {"text": ha_guard.words(made["expected_loss_s"], observed, self.nodes)}
+            report["next"] = [f"do it: {self.again('apply')}"]
+        if steps and self.again_all:
+            how = {key: value for key, value in self.how().items() if key != "strategy"}
+            report["next"] = [f"do it: {step_outcomes.command('restart', self.layout['name'], **how)}"]
+        return report
+
+    def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:
+        """Return the exit checklist, and warnings on what it bears.
+
+        :param full: with the items of the phases after the links; their facts are in ``exit`` of the nodes'
+            facts.
+        """
+        wanted = None if full else checklist.LINK_ITEMS
+        items = checklist.checklist(self.layout, observed, items=wanted, skip=self.skip)
+        return step_outcomes.tolerate(self.layout, observed, items, self.skip)
+
+
+def _summary(made, steps, refused):
+    if refused:
+        return "refused, nothing was changed"
+    if not steps:
+        return f"there is nothing to do, version {made['from_version']}"
+    loss = made["expected_loss_s"]
+    words = [
+        f"{made['path']} path",
+        f"{len(steps)} step{'s' * (len(steps) > 1)}",
+        f"version {made['from_version']} -> {made['to_version']}",
+        f"expected loss of quorum {loss:g} s",
+    ]
+    return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
+
+
+class Run:
+    """One run to a layout.
+
+    :param order: an :class:`Order`.
+    :param ports: see the module.
+    :param settings: what ``run.outcomes.settings`` returns.
+    :param jid: the name of the run, on the nodes too.
+    """
+
+    def __init__(self, order, ports, settings, jid):
+        self.order, self.ports, self.settings, self.jid = order, ports, settings, str(jid)
+        self.txn, self.path = self.jid, ""
+        self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
+        self.carried, self.starts, self.observed = [], {}, None
+        self.touched, self.unarmed = False, []
+
+    def carry_out(self, **about) -> dict:
+        """Gather, plan, stage, carry out the steps, verify, and return the report.
+
+        The nodes' locks are given back and the journal is closed whatever happens.
+
+        :param about: more for the first line of the journal.
+        """
+        order = self.order
+        self.ports.note(
+            "begun",
+            layout=order.layout["name"],
+            strategy=order.strategy,
+            skip=order.skip,
+            force=order.force,
+            **about,
+        )
+        self.ports.say(
+            f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes"
+        )
+        result = "interrupted"
+        try:
+            result = self._work()
+        except Exception as exc:  # pylint: disable=broad-except
+            if not self.touched:
+                raise
+            raise self._broken_off(exc) from exc
+        finally:
+            self.report["seconds"]["total"] = self.ports.passed()
+            with contextlib.suppress(Exception):  # what ended the run is worth more than its last line
+                self.ports.note(
+                    "ended",
+                    result=result,
+                    seconds=self.report["seconds"],
+                    summary=self.report.get("summary", ""),
+                    codes=[item["code"] for item in self.report["findings"]],
+                )
+            self.ports.say(self.report["summary"] if result != "interrupted" else "interrupted")
+        self.report["result"] = result
+        self.report["retcode"] = (
+            step_outcomes.OK if result in ("reached", "already") else step_outcomes.FAILED
+        )
+        return self.report
+
+    def _work(self):
+        result = self._attempt()
+        if result == "failed" and self._fell_apart():
+            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes
+            # keep the outcomes of a run by its name and number, so the second attempt has a name of its own.
+            self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
+            self.ports.note("planning again", findings=self.report["findings"])
+            self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
+            self.txn, self.carried, self.starts = f"{self.jid}{AGAIN}", [], {}
+            result = self._attempt()
+        return result
+
+    def _broken_off(self, exc):
+        """Return the error for a run that the master itself could not go on with, its report in it: what the
+        operator has to do must not be lost behind a traceback."""
+        with contextlib.suppress(Exception):
+            self.ports.note("broken off", error=traceback.format_exc())
+        broken = finding(
+            "run-broken",
+            f"the run was broken off on the master: {exc!r}",
+            remedy=f"repair what it names, then: {self.order.again('apply')}",
+        )
+        self.report["summary"] = "broken off" + ("; HA is not in service again" if self.unarmed else "")
+        self.report["findings"] = ordered(self.unarmed + [broken] + self.report["findings"])
+        error = step_outcomes.RunError(self.report["findings"], step_outcomes.FAILED)
+        error.report = self.report | {"result": "failed", "retcode": step_outcomes.FAILED}
+        return error
+
+    def _fell_apart(self):
+        """Tell whether a plan for a whole cluster failed, and the nodes now need one for pieces of it."""
+        if self.path != "planned":
+            return False
+        made, _findings = self.order.plan(self.observed, [])
+        return made["path"] == "degraded" and bool(made["steps"])
+
+    def _attempt(self):
+        order = self.order
+        findings = self._look()
+        self.report["seconds"]["gathered"] = self.ports.passed()
+        before = step_outcomes.in_force(order.layouts(), self.observed)
+        made, findings = order.plan(self.observed, findings)
+        planned = order.planned(made, findings, self.observed)
+        planned.pop("next", None)
+        self.report |= planned
+        if planned["retcode"]:
+            return "refused"
+        if not made["steps"]:
+            return self._verify(already=True)
+        self.path = made["path"]
+        self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
+        self.ports.say(planned["summary"])
+        probed, later = preflight.before(order, self.ports, self.settings, made, self.observed, self.jid)
+        self.report["findings"] = ordered(self.report["findings"] + probed)
+        self.observed = later or self.observed
+        if later and self._fell_apart():
+            self.report["summary"] = "a network died before anything was changed"
+            return "failed"
+        if errors(probed, order.force):
+            self.report["summary"] = "a port of a new link is filtered, nothing was changed"
+            return "refused"
+        guard = ha_guard.Guard(order, self.ports, self.settings, self.report)
+        self.touched = True
+        try:
+            failed = (
+                self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
+            )
+        finally:
+            try:
+                self.unarmed += guard.after()
+            finally:
+                self._give_back()
+        if step_outcomes.sick(step_outcomes.state_now(self.observed), self.order.skip):
+            self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
+        result = "failed" if failed else self._verify()
+        if self.unarmed:
+            result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
+        if result == "failed":
+            self._explain(failed + self.unarmed, before)
+        return result
+
+    def _look(self):
+        """Gather the facts, take over from dead runs, and return the findings.
+
+        This run holds the cluster's lock on the master, so a run that has its journal here is over, however
+        it ended; so is the first attempt of this one. A step of it that a node still carries out is waited
+        for, and the facts are gathered again: the plan must start from what that step left.
+        """
+        over = set(self.ports.over) | ({self.jid} if self.txn != self.jid else set())
+        self.observed, findings = self.ports.gather()
+        held, dead = step_outcomes.dead_runs(self.observed, over)
+        if not held:
+            return findings
+        failed = self._take_over(held)
+        self.observed, findings = self.ports.gather()
+        return findings + dead + failed
+
+    def _take_over(self, held):
+        """Take the locks of dead runs and give them back; return the findings.
+
+        :param held: ``{node: run}``.
+        """
+        runs = sorted(set(held.values()))
+        self.ports.say(f"taking over from {', '.join(runs)}")
+        call = {"txn": self.txn, "steps": [], "by": f"corosync.apply, job {self.jid}", "takes_over": runs}
+        wait = self.settings["stage_timeout"] + step_outcomes.TAKE_OVER_S
+        answers = self.ports.ask(sorted(held), "corosync.stage", call, wait)
+        self._give_back(sorted(held))
+        return step_outcomes.stage_problems(answers, {name: self.order.minions[name] for name in held})
+
+    def _give_back(self, nodes=None):
+        """Give the nodes' locks back; one that stays is taken over by the next run."""
+        call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
+        try:
+            self.ports.ask(nodes or self.order.nodes, "corosync.finish", call, wait)
+        except Exception as exc:  # pylint: disable=broad-except
+            self.ports.say(f"the nodes' locks could not be given back: {exc!r}")
+
+    def _stage(self, made):
+        """Have every node check the files of all steps and take its lock; return the findings."""
+        nodes = {name: self.order.minions[name] for name in self.order.nodes}
+        call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
+        wait = self.settings["stage_timeout"]
+        answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
+        failed = step_outcomes.stage_problems(answers, nodes)
+        self.report["seconds"]["staged"] = self.ports.passed()
+        self.ports.note("staged", ok=not failed, findings=failed)
+        self.ports.say(
+            "the files of all steps are refused" if failed else "all nodes accept the files of all steps"
+        )
+        if failed:
+            self.report["summary"] = "a node refused, nothing was changed"
+        return failed
+
+    def _steps(self, made):
+        """Carry out the steps one after the other; return the findings of the first that failed."""
+        latest = step_outcomes.latest_of_facts(self.observed)
+        count = len(made["steps"])
+        for step in made["steps"]:
+            writer = step_outcomes.choose_writer(step.get("writers") or self.order.nodes, latest)
+            for phase, nodes in step_outcomes.rounds(step, self.order.nodes):
+                outcomes, failed = self._step(step, writer, phase, nodes, count)
+                if failed:
+                    self.report["summary"] = f"stopped in step {step['number']} of {count}"
+                    return failed
+                latest |= step_outcomes.latest_of_outcomes(outcomes)
+        return []
+
+    def _step(self, step, writer, phase, nodes, count):
+        """Carry out one round of a step; return ``({node: outcome}, findings)``."""
+        number, start = step["number"], self.ports.passed()
+        self.starts.setdefault(number, start)
+        where = "" if nodes == self.order.nodes else f" on {', '.join(nodes)}"
+        self.ports.say(f"step {number}/{count} {step['act']}{where}: {step_outcomes.round_text(step, phase)}")
+        self.ports.note(
+            f"step {number} begun",
+            tag=number,
+            act=step["act"],
+            phase=phase,
+            writer=writer,
+            nodes=nodes,
+            version=step["version"],
+            text=step["text"],
+        )
+        outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
+        failed = step_outcomes.judge(step, outcomes, nodes, phase, self.order.layout["name"])
+        bad = {item["data"]["node"]: item["text"] for item in failed}
+        row = {
+            "number": number,
+            "text": step["text"] + (f" ({phase})" if phase else ""),
+            "ok": not failed,
+            "seconds": round(self.ports.passed() - start, 2),
+            "nodes": {name: bad.get(name, "ok") for name in nodes},
+        }
+        self.report["done"].append(row)
+        self.carried.append({"number": number, "outcomes": outcomes})
+        self.ports.note(f"step {number} ended", tag=number, outcomes=outcomes, **row)
+        return outcomes, failed
+
+    def _verify(self, already=False):
+        """Ask the exit checklist until it is true or its time is over; return the result of the run."""
+        end = self.ports.passed() + self.settings["verify_timeout"]
+        first = self.observed
+        if not already:
+            self.observed = self.ports.gather()[0]
+        items, findings = self.order.checklist(self.observed)
+        while not checklist.passed(items) and self.ports.passed() < end:
+            self.ports.sleep(0.5)
+            self.observed = self.ports.gather()[0]
+            items, findings = self.order.checklist(self.observed)
+        if not already:
+            # what was found before the run describes a state that is gone
+            self.report["before"], self.report["findings"] = self.report["findings"], []
+        self.report["findings"] = ordered(self.report["findings"] + findings)
+        ok = checklist.passed(items)
+        self.report["checklist"] = items
+        self.report["rings"] = step_outcomes.rings(first, self.carried, self.observed)
+        self.report["seconds"]["verified"] = self.ports.passed()
+        self.ports.note("verified", ok=ok, items=[item for item in items if not item["ok"]])
+        if ok and already:
+            self.report["summary"] = (
+                f"reached already, nothing was changed, version {self.report['from_version']}"
+            )
+            return "already"
+        if ok:
+            self.report["summary"] = step_outcomes.reached(self.report["seconds"], self.report["rings"])
+            return "reached"
+        bad = [item["item"] for item in items if not item["ok"]]
+        done = "nothing was changed" if already else "the steps are done"
+        self.report["summary"] = f"{done}, the exit checklist is not true"
+        remedy = "see the checklist for what is seen and expected"
+        self.report["findings"] = ordered(
+            self.report["findings"]
+            + [
+                finding(
+                    "layout-not-reached",
+                    f"not true: {', '.join(bad) or 'nothing could be asked'}",
+                    data={"items": bad},
+                    remedy=remedy + ("" if already else "; the same command goes on"),
+                )
+            ]
+        )
+        return "failed"
+
+    def _explain(self, failed, before):
+        """Put what happened, the state that the cluster is in now, and how to go on into the report."""
+        if failed:
+            self.ports.say("asking the nodes for the state now")
+            self.observed = self.ports.gather()[0]
+            failed = failed + preflight.after(
+                self.order, self.ports, self.settings, failed, self.observed, self.txn
+            )
+        self.report["findings"] = ordered(failed + self.report["findings"])
+        self.report["state"] = step_outcomes.state_now(self.observed)
+        self.report["matrix"] = step_outcomes.matrix(self.observed)
+        self.report["next"] = step_outcomes.next_commands(
+            self.order.layout["name"], before, **self.order.how()
+        )
+
+
+class _StepTrip:
+    """The round trips of one round of a step: the call, then the question for outcomes that are missing."""
+
+    def __init__(self, run, step, writer, phase, nodes):
+        self.run, self.step, self.phase, self.nodes = run, step, phase, nodes
+        self.call = {"txn": run.txn, "step": step, "writer": writer, "phase": phase}
+        self.found = {}
+
+    def outcomes(self) -> dict:
+        """Return ``{node: outcome, or an error's text}`` of the nodes that told it, in bounded time."""
+        ports, settings = self.run.ports, self.run.settings
+        wait, begun = step_outcomes.step_wait(self.step, settings), ports.passed()
+        self._ask(self.nodes, "corosync.step", self.call, wait, settings["answer_grace"])
+        end = begun + wait + settings["outcome_patience"]
+        while (missing := self._missing()) and ports.passed() < end:
+            ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
+            asked = ports.passed()
+            self._ask(
+                missing,
+                "corosync.outcome",
+                {"txn": self.run.txn, "number": self.step["number"], "phase": self.phase},
+                max(0.1, min(settings["gather_timeout"], end - ports.passed())),
+            )
+            # A call can be lost on its way; where it was not, the second one waits for the first.
+            unheard = [name for name in missing if name in self._missing()]
+            if unheard and end - ports.passed() > 1:
+                self._ask(unheard, "corosync.step", self.call, min(wait, end - ports.passed()))
+            if ports.passed() - asked < 1:
+                ports.sleep(1)
+        return self.found
+
+    def _missing(self):
+        return [name for name in self.nodes if name not in self.found]
+
+    def _ask(self, names, function, kwarg, wait, grace=None):
+        self.run.ports.ask(names, function, kwarg, wait, heard=self._heard, grace=grace)
+
+    def _heard(self, name, event):
+        value = event.get("return")
+        if step_outcomes.is_outcome(value, self.step["number"], self.phase):
+            self.found[name] = value
+            self.run.ports.say(
+                show.answer(name, value, step_outcomes.unmet(name, self.step, value, self.phase))
+            )
+        elif value is not None:  # None: this node has no outcome yet
+            self.found[name] = str(value)
+            self.run.ports.say(show.answer(name, str(value), []))

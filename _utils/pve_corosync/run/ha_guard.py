@@ -1,0 +1,259 @@
+"""HA around a run that may lose quorum: released before, in service again afterwards, also after a failure.
+
+What has to happen is decided by ``cluster.ha.guard``; this carries it out through the ports of
+``run.change``.
+"""
+
+from __future__ import annotations
+
+from pve_corosync.cluster import ha as cluster_ha
+from pve_corosync.findings import finding
+from pve_corosync.run import phases
+
+#: how long all nodes may take to be members again before HA is given up on.
+MEMBERS_S = 60
+#: how much longer than the functions of ``ha_manager`` themselves the runner waits: beside their own timeout
+#: they read the status twice (15 s each) and send one crm-command (30 s).
+NODE_MARGIN_S = 60
+#: what ``ha_manager`` says of itself where the package is not there; Salt puts it behind
+#: "'ha_manager' __virtual__ returned False: " (loader/lazy.py missing_fun_string).
+NOT_INSTALLED = "ha-manager is not installed"
+NO_HA = {
+    "armed": False,
+    "configured": False,
+    "lrm": "not-found",
+    "crm": "not-found",
+    "disarm_supported": False,
+}
+
+
+def words(expected_loss_s: float, observed: dict, nodes=None) -> str:
+    """Return what a plan means for HA, as one sentence.
+
+    It is the decision that the run makes, but from the facts of Corosync alone: whether HA is disarmed or its
+    services are stopped is only known when the nodes are asked.
+
+    :param expected_loss_s: of the plan. :param observed: gathered facts.
+    :param nodes: those that take part; default all that answered.
+    """
+    nodes = (
+        list(observed["nodes"]) if nodes is None else [name for name in nodes if name in observed["nodes"]]
+    )
+    ha = {name: _assumed(observed["nodes"][name].get("ha")) for name in nodes}
+    answer = cluster_ha.guard(expected_loss_s, ha, _quorate(observed, nodes), cut=_cut(observed, nodes))
+    if answer["action"] != "disarm":
+        return answer["text"]
+    armed = _armed(observed, nodes)
+    return (
+        f"armed on {', '.join(armed) or 'an unknown node'}, and the plan may be without quorum for"
+        f" {expected_loss_s:g} s: it is released first and put in service again at the end"
+    )
+
+
+def _assumed(ha):
+    """Return the HA facts of ``corosync.facts`` as those of ``ha_manager.facts``; None without any."""
+    return (
+        {"lrm": "active", "crm": "active", "disarm_supported": True, "configured": None} | ha if ha else None
+    )
+
+
+def _armed(observed, nodes):
+    return [name for name in nodes if ((observed["nodes"].get(name) or {}).get("ha") or {}).get("armed")]
+
+
+def _cut(observed, nodes):
+    """Return the nodes that answered and are without quorum, where others have it."""
+    states = {
+        name: bool((observed["nodes"][name].get("quorum") or {}).get("quorate"))
+        for name in nodes
+        if name in observed["nodes"]
+    }
+    return [name for name, quorate in states.items() if not quorate] if any(states.values()) else []
+
+
+def _quorate(observed, nodes):
+    states = [
+        (observed["nodes"][name].get("quorum") or {}).get("quorate")
+        for name in nodes
+        if name in observed["nodes"]
+    ]
+    return bool(states) and all(states)
+
+
+class Guard:
+    """HA around one run.
+
+    :param order, ports, settings: as for ``run.change.Run``.
+    :param report: the report of the run; ``ha`` in it tells what was done.
+    """
+
+    def __init__(self, order, ports, settings, report):
+        self.order, self.ports, self.settings, self.report = order, ports, settings, report
+        self.answer = None
+        self.begun = False
+
+    def before(self, expected_loss_s: float, observed: dict) -> list[dict]:
+        """Release HA if the plan needs it; return the findings that stop the run."""
+        if expected_loss_s <= 0:
+            self.report["ha"] = {"action": "none", "text": words(0, observed, self.order.nodes)}
+            return []
+        self.answer = cluster_ha.guard(
+            expected_loss_s,
+            self._facts(),
+            _quorate(observed, self.order.nodes),
+            seen=_armed(observed, self.order.nodes),
+            cut=_cut(observed, self.order.nodes),
+        )
+        self.report["ha"] = {"action": self.answer["action"], "text": self.answer["text"]}
+        self.ports.note("HA", **self.report["ha"])
+        self.ports.say(f"HA: {self.answer['text']}")
+        if self.answer["action"] == "refuse":
+            self.report["summary"] = "HA is in the way, nothing was changed"
+            return [finding("ha-guard", self.answer["text"], remedy=f"first: {self.order.again('status')}")]
+        found = self._release()
+        if found:
+            self.report["summary"] = "HA could not be released, nothing was changed"
+        return found
+
+    def after(self) -> list[dict]:
+        """Put HA in service again if it was touched; return the findings where that was not read back.
+
+        An error of the master (no answer of Salt, a full disk under the journal) ends nothing here: what can
+        be armed is armed, and the commands for the rest are told.
+        """
+        if not self.begun:
+            return []
+        try:
+            found = self._bring_back()
+        except Exception as exc:  # pylint: disable=broad-except
+            found = [self._not_in_service(f"HA may still be released: {exc!r}", self._commands())]
+        except BaseException:  # the operator ends the run here: no report follows
+            self._quietly(self.ports.say, f"HA may still be released: {'; '.join(self._commands())}")
+            raise
+        for item in found:
+            self._quietly(self.ports.say, f"{item['text']}; do: {item['remedy']}")
+        return found
+
+    def _bring_back(self):
+        away = self._away()
+        if not away:
+            return self._arm()
+        self._quietly(self.ports.note, "HA not in service", away=away)
+        text = (
+            f"HA stays released, because not all nodes are back ({'; '.join(away)}): in service now,"
+            " it would fence them"
+        )
+        item = self._not_in_service(text, self._commands(), away=away)
+        return [item | {"remedy": f"bring them back, then: {item['remedy']}"}]
+
+    def _facts(self):
+        """Ask every node; None for one that gave no facts."""
+        nodes = self.order.nodes
+        answers = self.ports.ask(nodes, "ha_manager.facts", {}, self.settings["phase_timeout"])
+        good, bad = phases.values(self.order.minions, nodes, answers)
+        # Only a node that says so has no HA. "is not available" is what Salt says of a module that was never
+        # synced there, and tells nothing about HA.
+        return good | {name: dict(NO_HA) if NOT_INSTALLED in text else None for name, text in bad.items()}
+
+    def _release(self):
+        """Carry out the entries of ``before``, up to the first that fails."""
+        for entry in self._entries("before"):
+            self.begun = True
+            bad = self._act(entry, self.ports.note)
+            if bad:
+                return [
+                    finding(
+                        "ha-guard",
+                        f"{entry['text']}: {name}: {text}",
+                        data={"node": name, "function": entry["function"]},
+                        remedy=f"salt {self.order.minions[name]} {entry['function']}",
+                    )
+                    for name, text in sorted(bad.items())
+                ]
+        return []
+
+    def _arm(self):
+        """Carry out all entries of ``after``: a CRM that does not start must leave no LRM stopped."""
+        found = []
+        for entry in self._entries("after"):
+            try:
+                bad = self._act(entry, lambda *args, **data: self._quietly(self.ports.note, *args, **data))
+            except Exception as exc:  # pylint: disable=broad-except
+                bad = {name: f"could not be asked: {exc!r}" for name in entry["nodes"]}
+            found += [
+                self._not_in_service(
+                    f"HA is not in service again: {entry['text']}: {name}: {text}",
+                    [self._command(entry, [name])],
+                    node=name,
+                    function=entry["function"],
+                )
+                for name, text in sorted(bad.items())
+            ]
+        return found
+
+    def _act(self, entry, note):
+        """Carry out one entry on its nodes and return ``{node: what is wrong}``."""
+        begun = self.ports.passed()
+        self.ports.say(f"HA: {entry['text']}: {', '.join(entry['nodes'])}")
+        note("HA begun", function=entry["function"], nodes=entry["nodes"])
+        # the node's own bound is the shorter one, so that its text arrives
+        limit = self.settings["ha_timeout"]
+        call = entry["kwargs"] | {"timeout": max(limit / 2, limit - NODE_MARGIN_S)}
+        answers = self.ports.ask(entry["nodes"], entry["function"], call, limit)
+        bad = phases.values(self.order.minions, entry["nodes"], answers)[1]
+        self.report["done"].append(
+            {
+                "number": "HA",
+                "text": entry["text"],
+                "ok": not bad,
+                "seconds": round(self.ports.passed() - begun, 2),
+                "nodes": {name: bad.get(name, "ok") for name in entry["nodes"]},
+            }
+        )
+        note("HA ended", function=entry["function"], bad=bad)
+        return bad
+
+    def _away(self):
+        """Wait until every node that takes part is a member with a writable /etc/pve; return those that are
+        not."""
+        end = self.ports.passed() + MEMBERS_S
+        while True:
+            try:
+                away = self._not_back(self.ports.gather()[0]["nodes"])
+            except Exception as exc:  # pylint: disable=broad-except
+                away = [f"the nodes could not be asked: {exc!r}"]
+            if not away or self.ports.passed() >= end:
+                return away
+            self.ports.sleep(1)
+
+    def _not_back(self, state):
+        ids = {row["nodeid"] for name, row in self.order.layout["nodes"].items() if name in self.order.nodes}
+        away = []
+        for name in self.order.nodes:
+            facts = state.get(name) or {}
+            members = (facts.get("quorum") or {}).get("members") or ()
+            if not ids <= set(members):
+                away.append(f"{name} sees {len(set(members) & ids)} of {len(ids)} nodes")
+            elif not (facts.get("pmxcfs") or {}).get("writable"):
+                away.append(f"/etc/pve of {name} is not writable")
+        return away
+
+    def _entries(self, when):
+        return [entry for entry in self.answer["sequence"] if entry["when"] == when]
+
+    def _commands(self):
+        return [self._command(entry, entry["nodes"]) for entry in self._entries("after")]
+
+    def _command(self, entry, nodes):
+        return f"salt -L {','.join(self.order.minions[name] for name in nodes)} {entry['function']}"
+
+    @staticmethod
+    def _not_in_service(text, commands, **data):
+        return finding("ha-not-in-service", text, data=data, remedy="; ".join(commands))
+
+    @staticmethod
+    def _quietly(call, *args, **data):
+        try:
+            call(*args, **data)
+        except Exception:  # pylint: disable=broad-except
+            return  # a line of the journal or of progress: arming goes before it

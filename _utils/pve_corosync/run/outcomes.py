@@ -1,0 +1,590 @@
+"""What a run over the whole cluster decides: who takes part, what the answers mean, what the report says.
+
+Pure: the runner ``corosync`` gathers, publishes and writes; what it can decide without that is here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from pve_corosync import arguments, conf
+from pve_corosync.addresses import canonical
+from pve_corosync.findings import finding
+
+# what the runner needs of both stands under one name
+OK, FAILED, USAGE = arguments.OK, arguments.FAILED, arguments.USAGE
+TAKE_OVER_S, facts_timeout = arguments.TAKE_OVER_S, arguments.facts_timeout
+SETTINGS, RunError = arguments.SETTINGS, arguments.RunError
+count = arguments.count
+names, choice, unknown_arguments = arguments.names, arguments.choice, arguments.unknown_arguments
+seconds = arguments.seconds
+settings, members, choose_cluster = arguments.settings, arguments.members, arguments.choose_cluster
+
+
+def answer_error(answer) -> str:
+    """Return the error that a minion's answer carries, "" if it is a good one.
+
+    :param answer: ``{"return", "retcode", "success"}`` of a job's return event.
+    """
+    value = answer.get("return")
+    if isinstance(value, dict) and answer.get("success", True) and not answer.get("retcode"):
+        return ""
+    if isinstance(value, dict):
+        return str(value.get("error") or "")
+    text = str(value).strip() or "an empty answer"
+    if "is not available" in text or "not found" in text.splitlines()[0]:
+        text += " (is this project's code synced to the minion?)"
+    return text
+
+
+def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dict]]:
+    """Return what was observed, and findings on the answers themselves.
+
+    :param minions: ``{node: minion id}``, all nodes of the cluster.
+    :param answers: ``{minion id: return event}`` of ``corosync.facts``.
+    :param accepted: minion ids with an accepted key; None if that is not known.
+    :returns: (``{"nodes": {name: facts}, "silent": [name]}``, findings).
+    """
+    nodes, silent, findings = {}, [], []
+    for name, minion in minions.items():
+        answer = answers.get(minion)
+        if accepted is not None and minion not in accepted:
+            findings.append(
+                finding(
+                    "key-missing",
+                    f"{name}: the master has no accepted key of minion {minion!r}",
+                    severity="warning",
+                    data={"node": name, "minion": minion},
+                    remedy=f"salt-key -a {minion}, or correct corosync:nodes:{name}:minion",
+                )
+            )
+        if answer is None:
+            silent.append(name)
+            continue
+        error = answer_error(answer)
+        facts = answer.get("return")
+        if error or not isinstance(facts, dict):
+            silent.append(name)
+            findings.append(
+                finding(
+                    "node-error",
+                    f"{name}: {last_line(error or repr(facts))}",
+                    severity="warning",
+                    data={"node": name, "minion": minion, "error": error},
+                    remedy=f"salt {minion} saltutil.sync_all, then: salt {minion} corosync.facts",
+                )
+            )
+            continue
+        if facts.get("node") not in (name, None):
+            findings.append(
+                finding(
+                    "node-misnamed",
+                    f"{name}: minion {minion!r} is node {facts['node']!r}; the pillar says {name!r}",
+                    data={"node": name, "minion": minion, "seen": facts["node"]},
+                    remedy=f"correct corosync:nodes:{name}:minion in the pillar",
+                )
+            )
+        nodes[name] = facts
+    return {"nodes": nodes, "silent": sorted(silent)}, findings
+
+
+def in_force(layouts: dict, observed: dict) -> list[str]:
+    """Return the layouts whose links and addresses all running daemons have now.
+
+    :param layouts: ``{name: layout}``, resolved.
+    :param observed: what :func:`observe` returned.
+    """
+    running = [facts["runtime"]["nodes"] for facts in observed["nodes"].values() if facts.get("runtime")]
+    return [
+        name
+        for name, layout in layouts.items()
+        if running and all(_carries(layout, nodes) for nodes in running)
+    ]
+
+
+def _carries(layout: dict, nodes: dict) -> bool:
+    wanted = {
+        node: {int(number): canonical(link["addresses"][node]) for number, link in layout["links"].items()}
+        for node in layout["nodes"]
+    }
+    seen = {
+        node: {int(number): canonical(address) for number, address in row["addresses"].items()}
+        for node, row in nodes.items()
+    }
+    return wanted == seen
+
+
+def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[list[dict], list[dict]]:
+    """Return the checklist and warnings, with backup links that are dead taken as a warning.
+
+    A layout is for its primary network: a link on it must be connected on every pair. Any other link may be
+    dead, as the vRack is when `degraded` is wanted, where every pair has another link of the layout
+    connected. A link that was expected to live has been waited for in its step.
+
+    :param layout: what ``pillar.layouts.resolve`` returns.
+    :param observed: what :func:`observe` returned.
+    :param items: what ``run.checklist.checklist`` returned.
+    :param skip: nodes that the work goes on without.
+    """
+    links = {int(number): link["network"] for number, link in layout["links"].items()}
+    nodes = [name for name in layout["nodes"] if name not in skip]
+    up, down = {}, []
+    for one in nodes:
+        for two in (name for name in nodes if name != one):
+            rows = ((observed["nodes"].get(one) or {}).get("links") or {}).get(two) or {}
+            seen = {int(number) for number, row in rows.items() if row.get("connected") is True}
+            up[one, two] = seen & set(links)
+            down += [(number, one, two) for number in sorted(set(links) - seen)]
+    bearable = down and all(
+        links[number] != layout["primary"]["network"] and up[one, two] & up[two, one]
+        for number, one, two in down
+    )
+    if not bearable:
+        return items, []
+    findings = []
+    for number in sorted({row[0] for row in down}):
+        pairs = sorted({"-".join(sorted(row[1:])) for row in down if row[0] == number})
+        findings.append(
+            finding(
+                "link-dead",
+                f"link {number} ({links[number]}) is not connected on {', '.join(pairs)}; "
+                "the other links of the layout carry",
+                severity="warning",
+                data={"link": number, "network": links[number], "pairs": pairs},
+                remedy=f"repair {links[number]}; the link comes back by itself",
+            )
+        )
+    said = ", ".join(f"link {number} {one}->{two}" for number, one, two in down)
+    return [
+        item
+        if item["ok"] or item["item"] != "links connected"
+        else item | {"ok": True, "seen": f"not connected, but no pair depends on it: {said}"}
+        for item in items
+    ], findings
+
+
+def sick(state: list[dict], skip=()) -> bool:
+    """Tell whether a node does not answer, has no quorum, or no writable /etc/pve.
+
+    :param state: what :func:`state_now` returned. :param skip: nodes that do not count.
+    """
+    rows = [row for row in state if row["node"] not in skip]
+    return not all(row["answers"] and row["quorate"] and row["writable"] for row in rows)
+
+
+def choose_writer(candidates, latest: dict) -> str:
+    """Return the node that writes the cluster file: the first that was last seen with a writable /etc/pve.
+
+    :param candidates: node names in the order of preference.
+    :param latest: ``{name: {"writable": bool, "quorate": bool}}``, the newest that is known of each.
+    """
+    candidates = list(candidates)
+    for wish in ("writable", "quorate"):
+        for name in candidates:
+            if latest.get(name, {}).get(wish):
+                return name
+    return candidates[0]
+
+
+def latest_of_facts(observed: dict) -> dict:
+    """Return ``{name: {"writable", "quorate", "version"}}`` of the gathered facts."""
+    return {
+        name: {
+            "writable": bool((facts.get("pmxcfs") or {}).get("writable")),
+            "quorate": bool((facts.get("quorum") or {}).get("quorate")),
+            "version": (facts.get("runtime") or {}).get("version"),
+        }
+        for name, facts in observed["nodes"].items()
+    }
+
+
+def latest_of_outcomes(outcomes: dict) -> dict:
+    """Return ``{name: {"writable", "quorate", "version"}}`` of the outcomes of a step."""
+    return {
+        name: {key: (outcome.get("seen") or {}).get(key) for key in ("writable", "quorate", "version")}
+        for name, outcome in outcomes.items()
+    }
+
+
+def dead_runs(observed: dict, over) -> tuple[dict, list[dict]]:
+    """Take the locks of dead runs out of what was observed; return ``{node: run}`` and a finding on each run.
+
+    :param observed: gathered facts, changed in place. :param over: names of runs that are no longer alive.
+    """
+    held = {
+        name: facts["busy"]["txn"]
+        for name, facts in observed["nodes"].items()
+        if (facts.get("busy") or {}).get("txn") in over
+    }
+    for name in held:
+        observed["nodes"][name]["busy"] = None
+    findings = []
+    for txn in sorted(set(held.values())):
+        where = ", ".join(sorted(name for name in held if held[name] == txn))
+        text = f"run {txn} is dead and did not give its lock back on {where}: a run to a layout takes it over"
+        findings.append(finding("run-dead", text, data={"txn": txn}))
+    return held, findings
+
+
+def under_way(text: str) -> dict:
+    """Return the finding on a lock that another run holds.
+
+    :param text: what that run wrote into the lock file: ``{"jid", "pid", "start"}`` as JSON.
+    """
+    try:
+        held = json.loads(text)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held["start"]))
+        who = f"job {held['jid']} (process {held['pid']}) since {since}"
+        data = {"jid": str(held["jid"]), "pid": held["pid"], "start": held["start"]}
+    except (ValueError, KeyError, TypeError):
+        who, data = "a job that has only just begun", {}
+    return finding(
+        "run-under-way",
+        f"another run is under way: {who}",
+        data=data,
+        remedy="wait for its end; salt-run corosync.journal shows it",
+    )
+
+
+def is_outcome(value, number: int, phase: str = "") -> bool:
+    """Tell whether a node's answer is the finished outcome of a step, and of that phase of it."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("ok"), bool)
+        and value.get("number") == number
+        and (value.get("phase") or "") == phase
+    )
+
+
+def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
+    """Return the rounds in which a step is carried out: ``[(phase, nodes)]``.
+
+    Before any daemon restarts, every node must have its file; a rolling restart then goes node by node.
+
+    :param step: the step of the plan; ``nodes`` in it limits who takes part.
+    :param nodes: all nodes that take part in the run.
+    """
+    taking = [name for name in nodes if name in (step.get("nodes") or nodes)]
+    if step["act"] != "restart":
+        return [("", taking)]
+    if step.get("mode") == "rolling":
+        return [("files", taking)] + [("restart", [name]) for name in taking]
+    return [("files", taking), ("restart", taking)]
+
+
+def round_text(step: dict, phase: str) -> str:
+    """Return what one round of a step does, in words.
+
+    :param phase: what :func:`rounds` gives with the nodes.
+    """
+    return {
+        "files": f"version {step['version']} into every local file, no daemon yet",
+        "restart": "restart corosync and wait until it is back",
+    }.get(phase, step["text"])
+
+
+def step_wait(step: dict, times: dict) -> float:
+    """Return how many seconds the answers to a step are waited for."""
+    return float(step.get("deadline_s") or 20) + times["step_margin"]
+
+
+def reached(seconds: dict, rings: list[str]) -> str:
+    """Return the summary of a run that reached its layout.
+
+    :param seconds: when what was seen, since the start of the run.
+    :param rings: what :func:`rings` returned.
+    """
+    words = [f"{key} after {seconds[key]:.1f} s" for key in ("quorate", "writable") if key in seconds]
+    if len(rings) == 1:
+        words.append("quorum and membership kept all the time")
+    return ", ".join(["reached and verified", *words, f"all in {seconds['verified']:.1f} s"])
+
+
+def rings(before: dict, steps: list[dict], after: dict) -> list[str]:
+    """Return the ids of all memberships seen in a run, in that order; one means that it never changed.
+
+    :param before: what :func:`observe` returned before the first step.
+    :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
+    :param after: what :func:`observe` returned after the last step.
+    """
+
+    def told(observed):
+        return [(facts.get("quorum") or {}).get("ring_id") for facts in observed["nodes"].values()]
+
+    seen = told(before)
+    for row in steps:
+        seen += [
+            (outcome.get("seen") or {}).get("ring_id")
+            for outcome in row["outcomes"].values()
+            if isinstance(outcome, dict)
+        ]
+    return list(dict.fromkeys(ring for ring in seen + told(after) if ring))
+
+
+def unmet(name: str, step: dict, outcome: dict, phase: str = "") -> list[str]:
+    """Return what a step demands of a node and its outcome does not show, in words.
+
+    The evidence counts, not ``ok`` alone.
+
+    :param name: the node.
+    :param step: the step of the plan.
+    :param outcome: what ``corosync.step`` returned on that node.
+    :param phase: ``files`` of a restart step writes only: the file's version is all there is to see.
+    """
+    seen, wait = outcome.get("seen") or {}, step.get("wait") or {}
+    lacking = [str(text) for text in outcome.get("missing") or ()]
+    if outcome.get("error"):
+        lacking.insert(0, str(outcome["error"]))
+    if not outcome["ok"]:
+        return lacking or ["the node reports failure without a reason"]
+    if phase == "files":
+        if seen.get("file_version") != step["version"]:
+            lacking.append(f"the local file has version {seen.get('file_version')}, not {step['version']}")
+        return lacking
+    if seen.get("version") != step["version"]:
+        lacking.append(f"runs version {seen.get('version')}, not {step['version']}")
+    linked = {int(number): peers for number, peers in (seen.get("connected") or {}).items()}
+    for number, pairs in (wait.get("connected") or {}).items():
+        for pair in pairs:
+            if name in pair:
+                peer = pair[1] if pair[0] == name else pair[0]
+                if not linked.get(int(number), {}).get(peer):
+                    lacking.append(f"link {number} to {peer} not connected")
+    lacking += [f"not {key}" for key in ("quorate", "writable") if wait.get(key) and not seen.get(key)]
+    return list(dict.fromkeys(lacking))
+
+
+def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "") -> list[dict]:
+    """Return the findings on a step that was carried out; none if every node shows what it demands.
+
+    :param step: the step of the plan.
+    :param outcomes: ``{node: outcome or an error's text}``.
+    :param expected: the nodes that take part.
+    :param phase: of a restart step, ``files`` or ``restart``.
+    :param layout: the name of the layout, for the command that finds a filtered port.
+    """
+    findings = []
+    title = f"step {step['number']} ({step['text']})"
+    for name in expected:
+        outcome = outcomes.get(name)
+        if outcome is None:
+            findings.append(
+                finding(
+                    "step-unanswered",
+                    f"{title}: {name} gave no outcome",
+                    data={"node": name, "number": step["number"]},
+                    remedy=f"look whether {name} runs and reaches the master",
+                )
+            )
+        elif not is_outcome(outcome, step["number"], phase):
+            findings.append(
+                finding(
+                    "step-failed",
+                    f"{title}: {name}: {last_line(outcome)}",
+                    data={"node": name, "number": step["number"], "error": str(outcome)},
+                )
+            )
+        else:
+            lacking = unmet(name, step, outcome, phase)
+            if lacking:
+                findings.append(
+                    finding(
+                        "step-failed",
+                        f"{title}: {name}: {'; '.join(lacking)}",
+                        data={"node": name, "number": step["number"], "missing": lacking},
+                        remedy=_probe_remedy(step, lacking, layout),
+                    )
+                )
+    return findings
+
+
+def _probe_remedy(step, lacking, layout):
+    """Return what to ask when a link that the step adds does not connect: its port may be filtered."""
+    added = [number for number in step.get("add", ()) if any(f"link {number} " in text for text in lacking)]
+    if not added:
+        return ""
+    ports = ", ".join(f"UDP {_port(step, number)}" for number in added)
+    return f"look whether {ports} is filtered: {command('probe', layout)} names the rule to add"
+
+
+def _port(step, number):
+    """Return the port of a link: what the file of the step says, else what knet takes."""
+    try:
+        links = conf.parse(step.get("conf") or "").links()
+    except conf.ConfError:
+        links = {}
+    own = ((links.get(int(number)) or {}).get("options") or {}).get("mcastport")
+    return own or 5405 + int(number)
+
+
+def stage_problems(answers: dict, minions: dict) -> list[dict]:
+    """Return the findings on the answers of ``corosync.stage``.
+
+    :param answers: ``{minion id: return event}``.
+    :param minions: ``{node: minion id}`` of the nodes that take part.
+    """
+    findings = []
+    for name, minion in minions.items():
+        answer = answers.get(minion)
+        if answer is None:
+            findings.append(
+                finding(
+                    "stage-failed",
+                    f"{name}: no answer; nothing was written on any node",
+                    data={"node": name},
+                    remedy=f"look whether {name} reaches the master, or go on without it: skip={name}",
+                )
+            )
+            continue
+        error = answer_error(answer)
+        value = answer.get("return")
+        if not error and isinstance(value, dict) and value.get("ok") is False:
+            error = (
+                "; ".join(
+                    dict.fromkeys(
+                        str(row.get("text")) for row in value.get("checks") or () if not row.get("ok")
+                    )
+                )
+                or "refused without a reason"
+            )
+        if error or not isinstance(value, dict):
+            findings.append(
+                finding(
+                    "stage-failed",
+                    f"{name}: {last_line(error)}; nothing was written on any node",
+                    data={"node": name, "error": error},
+                    remedy="correct it, run the same again",
+                )
+            )
+    return findings
+
+
+def last_line(text) -> str:
+    """Return the last line of an error that says something; of a traceback that is its message."""
+    lines = [line.strip() for line in str(text).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no text"
+
+
+def state_now(observed: dict) -> list[dict]:
+    """Return one row a node that says what the cluster is in now.
+
+    :param observed: what :func:`observe` returned.
+    :returns: ``[{"node", "answers", "corosync", "quorate", "total", "expected", "runtime", "local",
+        "cluster_file", "reload", "writable", "ha"}]``; None where it could not be read.
+    """
+    rows = []
+    for name in sorted(list(observed["nodes"]) + list(observed["silent"])):
+        facts = observed["nodes"].get(name)
+        row = {"node": name, "answers": facts is not None}
+        facts = facts or {}
+        quorum, runtime = facts.get("quorum") or {}, facts.get("runtime") or {}
+        row |= {
+            "corosync": (facts.get("corosync") or {}).get("state"),
+            "quorate": quorum.get("quorate"),
+            "total": quorum.get("total"),
+            "expected": quorum.get("expected"),
+            "runtime": runtime.get("version"),
+            "reload": runtime.get("reload_status"),
+            "writable": (facts.get("pmxcfs") or {}).get("writable"),
+            "ha": (facts.get("ha") or {}).get("armed"),
+        }
+        for key in ("local", "cluster_file"):
+            row[key] = (facts.get(key) or {}).get("version")
+        rows.append(row)
+    return rows
+
+
+def matrix(observed: dict) -> dict:
+    """Return the links between every two nodes, as each end sees them.
+
+    :returns: ``{from: {to: {link: "connected" | "down" | "disabled"}}}``; a silent node has None.
+    """
+    every = sorted(set(observed["nodes"]) | set(observed["silent"]))
+    seen = {}
+    for name in every:
+        facts = observed["nodes"].get(name)
+        links = (facts or {}).get("links")
+        seen[name] = (
+            None
+            if facts is None or links is None
+            else {
+                peer: {
+                    int(number): _link_word(row)
+                    for number, row in sorted(of.items(), key=lambda kv: int(kv[0]))
+                }
+                for peer, of in links.items()
+            }
+        )
+    return seen
+
+
+def _link_word(row: dict) -> str:
+    if row.get("connected"):
+        return "connected"
+    return "disabled" if row.get("enabled") is False else "down"
+
+
+def without_texts(observed: dict) -> dict:
+    """Return the observed facts without the text of the files: what a report holds."""
+    nodes = {}
+    for name, facts in observed["nodes"].items():
+        facts = dict(facts)
+        for key in ("local", "cluster_file"):
+            if isinstance(facts.get(key), dict):
+                facts[key] = {k: v for k, v in facts[key].items() if k != "text"}
+        nodes[name] = facts
+    return {"nodes": nodes, "silent": list(observed["silent"])}
+
+
+def command(function: str, layout: str, skip=(), force=(), strategy: str = "live", cluster=None) -> str:
+    """Return the command line that does the same again."""
+    words = ["salt-run", f"corosync.{function}", *([layout] if layout else [])]
+    words += [f"skip={','.join(skip)}"] if skip else []
+    words += [f"force={','.join(force)}"] if force else []
+    words += [f"strategy={strategy}"] if strategy != "live" else []
+    words += [f"cluster={cluster}"] if cluster else []
+    return " ".join(words)
+
+
+def next_commands(layout: str, in_force_before, **how) -> list[str]:
+    """Return how to go on, to look, and to go back, after a run that stopped half way.
+
+    :param layout: the layout that was the goal.
+    :param in_force_before: layouts that were in force when the run started.
+    :param how: ``skip``, ``force``, ``strategy``, ``cluster`` as :func:`command` takes them.
+    """
+    look = command("status", "", cluster=how.get("cluster"))
+    lines = [f"go on:   {command('apply', layout, **how)}", f"look:    {look}"]
+    back = [name for name in in_force_before if name != layout]
+    return lines + ([f"go back: {command('apply', back[0], **how)}"] if back else [])
+
+
+def quorum_seconds(step_starts: dict, steps: list[dict]) -> dict:
+    """Return when, in seconds after the start of the run, every node was first seen quorate and writable.
+
+    :param step_starts: ``{number: seconds after the start of the run}``.
+    :param steps: ``[{"number", "outcomes": {node: outcome}}]`` as they were carried out.
+    :returns: ``{"quorate": s, "writable": s}``, only what every node of one step reported.
+    """
+    found: dict[str, float] = {}
+    for row in steps:
+        for key in ("quorate", "writable"):
+            times = [
+                (outcome.get("seconds") or {}).get(key)
+                for outcome in row["outcomes"].values()
+                if isinstance(outcome, dict)
+            ]
+            if key not in found and times and all(isinstance(t, (int, float)) for t in times):
+                found[key] = round(step_starts[row["number"]] + max(times), 2)
+    return found
+
+
+def brief(report: dict, text: list[str]) -> dict:
+    """Return the short form of a report, for the output of an orchestration.
+
+    :param report: the full report.
+    :param text: its rendered lines.
+    """
+    kept = {key: report[key] for key in ("cluster", "layout", "jid", "result", "retcode") if key in report}
+    return kept | {"report": "\n".join(text)}

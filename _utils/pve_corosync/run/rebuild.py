@@ -1,0 +1,312 @@
+"""A rebuild as a sequence: names, the old entry, ssh, the join, certificates, the exit checklist.
+
+Pure but for the ports of ``run.change``. Cut off at any point, the same again goes on from there.
+"""
+
+from __future__ import annotations
+
+from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.run import checklist, checklist_exit, join, phases
+from pve_corosync.run import outcomes as step_outcomes
+
+#: seconds: pvecm add takes 10 to 12, and waits for quorum itself; an rsa key of 4096 bits is made by the way.
+JOIN_WAIT = 320
+RESUME_WAIT = 150
+WAIT = 100
+VERIFY_S = 60
+
+
+class _Failed(Exception):
+    """A step of the rebuild failed; the text says where and why."""
+
+
+class Rejoin:
+    """One rebuild: what is known, and what was done.
+
+    :param order: a ``run.change.Order``. :param ports: see ``run.change``.
+    :param settings: what ``run.outcomes.settings`` returns. :param node: the node to rebuild.
+    """
+
+    def __init__(self, order, ports, settings, node):
+        self.order, self.ports, self.settings, self.node = order, ports, settings, str(node)
+        self.others = [name for name in order.nodes if name != self.node]
+        self.report = order.head() | {"node": self.node, "jid": ports.jid, "done": [], "findings": []}
+
+    def carry_out(self, test=False) -> dict:
+        """Bring the node back and return the report; the journal is closed whatever happens.
+
+        :param test: only tell what would be done.
+        """
+        self.ports.note("begun", layout=self.order.layout["name"], rebuild=self.node)
+        result = "interrupted"
+        try:
+            result = self._work(test)
+        except _Failed as exc:
+            result = "failed"
+            self._found(
+                finding(
+                    "rebuild-failed",
+                    str(exc),
+                    data={"node": self.node},
+                    remedy=f"correct it, then the same again: salt-run corosync.rebuild {self.node}",
+                )
+            )
+            self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
+        finally:
+            self.ports.note(
+                "ended",
+                result=result,
+                summary=self.report.get("summary", ""),
+                seconds={"total": self.ports.passed()},
+            )
+        good = result in ("rebuilt", "already", "test")
+        return self.report | {"result": result, "retcode": step_outcomes.OK if good else step_outcomes.FAILED}
+
+    def _work(self, test):
+        observed, order = self.ports.gather()[0], self.order
+        if self._is_member(observed):
+            order.take(step_outcomes.in_force(order.layouts(), observed))
+            return self._told_only() if test else self._settle("already")
+        known = self.node in order.layout["nodes"]
+        empty = self._ask(self.node, "pvecm.joinable", quiet=True) if known else None
+        found = join.check(order.layout, self.node, observed, empty)
+        if found:
+            self._found(*found)
+            self.report["summary"] = "refused, nothing was changed"
+            return "refused"
+        links = join.links(order.layout, self.node, observed)[0]
+        order.take(join.same_layouts(order.layouts(), self.node, links))
+        member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
+        host = order.layout["networks"][self._network(links)][member]
+        way = join.way(order.layout, self.node, observed, links)
+        self.report |= self.order.head() | {"links": links}
+        if test:
+            self.report["summary"] = (
+                f"{self.node} would join by {member} ({host}), links {_told(links)}; {join.WAYS[way]}"
+            )
+            return "test"
+        before = self._ask(member, "pvecm.guests")
+        self._names()
+        if not (empty["reasons"] and self._resume(observed, member)):
+            self._remove(way, member, observed)
+            self._trust(member, host)
+            self._add(way, member, host, links, join.votes(observed, self.node))
+        result = self._settle("rebuilt")
+        changed = join.guests_changed(before, self._ask(member, "pvecm.guests"), self.node)
+        self.report["guests"] = len(before)
+        self._found(*changed)
+        return "failed" if changed else result
+
+    def _told_only(self):
+        self.report["summary"] = f"{self.node} is a member already, only the exit checklist would be asked"
+        return "test"
+
+    def _is_member(self, observed):
+        """
+        Tell whether the node runs in the cluster already: an earlier rebuild was cut off after the join.
+        """
+        facts = observed["nodes"].get(self.node) or {}
+        return bool(
+            (facts.get("runtime") or {}).get("version")
+            and (facts.get("quorum") or {}).get("quorate")
+            and (facts.get("pmxcfs") or {}).get("writable")
+        )
+
+    def _network(self, links):
+        first = links[min(links)]
+        return next(
+            name for name, row in self.order.layout["networks"].items() if row.get(self.node) == first
+        )
+
+    def _names(self):
+        """
+        Set the names before pmxcfs and the certificate take them; nothing happens where they are right.
+        """
+        wanted = phases.wanted_primary(self.order.layout)
+        network = self.order.layout["primary"]["network"]
+        self._do(f"names to {network}", self.node, "pve_node.names", {"addresses": wanted}, WAIT)
+
+    def _resume(self, observed, member):
+        """
+        Finish a join that was cut off on the node; return whether it is a member now.
+        """
+        key = observed["nodes"][member]["authkey"]["sha256"]
+        text = f"{self.node} goes on with a join that was cut off"
+        told = self._do(text, self.node, "pvecm.resume", {"key": key}, RESUME_WAIT)
+        if not told["joined"]:
+            self.ports.say("nothing but key and file had come: they are removed, the join begins anew")
+        return told["joined"]
+
+    def _remove(self, way, member, observed):
+        if way == "delnode":
+            self._do(
+                f"take {self.node} out of the cluster", member, "pvecm.delnode", {"name": self.node}, WAIT
+            )
+        elif way in ("local", "publish"):
+            self._remove_by_steps(
+                member,
+                join.removal(self.order.layout, self.node, observed, only_publish=way == "publish"),
+            )
+
+    def _remove_by_steps(self, member, steps):
+        call = {"txn": self.ports.jid, "steps": steps, "by": f"corosync.rebuild, job {self.ports.jid}"}
+        nodes = {name: self.order.minions[name] for name in self.others}
+        try:
+            answers = self.ports.ask(self.others, "corosync.stage", call, self.settings["stage_timeout"])
+            failed = step_outcomes.stage_problems(answers, nodes)
+            for step in [] if failed else steps:
+                failed = self._step(step, member, nodes)
+                if failed:
+                    break
+        finally:
+            self.ports.ask(
+                self.others, "corosync.finish", {"txn": self.ports.jid}, self.settings["gather_timeout"]
+            )
+        if failed:
+            raise _Failed("; ".join(item["text"] for item in failed))
+
+    def _step(self, step, member, nodes):
+        self.ports.say(f"{step['act']}: {step['text']}")
+        answers = self.ports.ask(
+            self.others,
+            "corosync.step",
+            {"txn": self.ports.jid, "step": step, "writer": member},
+            step["deadline_s"] + 5,
+        )
+        outcomes = {name: (answers.get(minion) or {}).get("return") for name, minion in nodes.items()}
+        failed = step_outcomes.judge(step, {n: o for n, o in outcomes.items() if o is not None}, self.others)
+        self.report["done"].append(
+            {"number": len(self.report["done"]) + 1, "text": step["text"], "ok": not failed}
+        )
+        return failed
+
+    def _trust(self, member, host):
+        """
+        Let the node's ssh in at the member, with keys that Salt carries; pvecm add can ask nobody.
+        """
+        mine, its = self._ask(self.node, "pvecm.identity"), self._ask(member, "pvecm.identity")
+        self._do(f"{member} lets {self.node} in", member, "pvecm.admit", {"public": mine["public"]}, WAIT)
+        self._do(
+            f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT
+        )
+
+    def _add(self, way, member, host, links, votes):
+        call = {"host": host, "links": {str(number): address for number, address in links.items()}}
+        if way != "keep":  # addnode takes both from an entry that is there
+            call |= {"nodeid": self.order.layout["nodes"][self.node]["nodeid"], "votes": votes}
+        text = f"{self.node} joins by {member} ({host}), links {_told(links)}"
+        told = self._do(text, self.node, "pvecm.add", call, JOIN_WAIT)
+        self.ports.say(f"joined in version {told['version']} after {told['seconds']} s")
+
+    def _settle(self, result):
+        """
+        Have the member's address, certificate and host key be right, services look again, and ask the
+        checklist.
+        """
+        if result == "already":
+            self._names()
+        wanted = phases.wanted_primary(self.order.layout)[self.node]
+        text = f".members has {wanted} for {self.node}"
+        self._do(text, self.node, "pve_node.restart_pve_cluster", {"address": wanted}, WAIT)
+        told = self._do(
+            f"certificate and host key of {self.node}",
+            self.node,
+            "pve_certs.update",
+            {},
+            self.settings["certs_timeout"] + 5,
+        )
+        wait = self.settings["services_timeout"]
+        for name in self.order.nodes:
+            always = name == self.node and (result == "rebuilt" or told["changed"])
+            call = {"always": always}
+            self._do(f"the services of {name} look again", name, "corosync.refresh_services", call, wait)
+        return self._verify(result)
+
+    def _verify(self, result):
+        """
+        Ask the exit checklist until it is true, for the layout that is in force.
+        """
+        end = self.ports.passed() + VERIFY_S
+        while True:
+            observed, items, borne = self._checklist()
+            left = [] if checklist.passed(items) else self._replication_left(observed, items)
+            if left or checklist.passed(items) or self.ports.passed() >= end:
+                break
+            self.ports.sleep(1.0)
+        self._found(*borne, *left)
+        self.report |= self.order.head() | {"checklist": items, "seconds": {"total": self.ports.passed()}}
+        if checklist.passed(items) or left:
+            but = " but for replication to it" if left else ""
+            self.report["summary"] = f"{self.node} is a member, the exit checklist is true{but}"
+            return "failed" if errors(borne) else result
+        self.report |= {
+            "summary": f"{self.node} is a member, the exit checklist is not true",
+            "state": step_outcomes.state_now(observed),
+            "matrix": step_outcomes.matrix(observed),
+            "next": [
+                f"go on:   salt-run corosync.rebuild {self.node}",
+                f"look:    {self.order.again('verify')}",
+            ],
+        }
+        return "failed"
+
+    def _checklist(self):
+        """
+        Return facts, checklist, and warnings; what costs ssh is only asked where the links are in order.
+        """
+        order = self.order
+        observed = self.ports.gather()[0]
+        order.take(step_outcomes.in_force(order.layouts(), observed))
+        items, borne = order.checklist(observed)
+        if not checklist.passed(items):
+            return observed, items, borne
+        call = {"primary": phases.wanted_primary(order.layout, order.skip)}
+        answers = self.ports.ask(order.nodes, "corosync.exit_facts", call, self.settings["exit_timeout"])
+        checklist_exit.attach(observed, *phases.values(order.minions, order.nodes, answers))
+        return observed, *order.checklist(observed, full=True)
+
+    def _replication_left(self, observed, items):
+        jobs, bare = {}, {"nodes": {}, "silent": observed["silent"]}
+        for name, facts in observed["nodes"].items():
+            told = facts.get("exit") or {}
+            jobs[name] = told.get("jobs") or {}
+            kept = {job: row for job, row in jobs[name].items() if row["target"] != self.node}
+            bare["nodes"][name] = facts | ({"exit": told | {"jobs": kept}} if told.get("jobs") else {})
+        without = self.order.checklist(bare, full=True)[0] if any(jobs.values()) else items
+        return join.replication_left(items, without, jobs, self.node)
+
+    def _found(self, *more):
+        self.report["findings"] = ordered([*self.report["findings"], *more])
+
+    def _do(self, text, name, function, kwarg, wait):  # pylint: disable=too-many-arguments
+        start = self.ports.passed()
+        self.ports.say(text)
+        row = {"number": len(self.report["done"]) + 1, "text": text, "ok": False, "nodes": {name: "ok"}}
+        self.report["done"].append(row)
+        try:
+            told = self._ask(name, function, kwarg, wait)
+        except _Failed as exc:
+            row["nodes"] = {name: str(exc)}
+            raise
+        row.update(ok=True, seconds=round(self.ports.passed() - start, 2))
+        self.ports.note(text, tag="rebuild")
+        return told
+
+    def _ask(self, name, function, kwarg=None, wait=WAIT, quiet=False):  # pylint: disable=too-many-arguments
+        minion = self.order.minions[name]
+        event = self.ports.ask([name], function, kwarg or {}, wait).get(minion)
+        if event is None:
+            error = f"no answer to {function} within {wait} s"
+        else:
+            value = event.get("return")
+            good = event.get("success", True) and not event.get("retcode") and isinstance(value, (dict, bool))
+            if good:
+                return value
+            error = step_outcomes.last_line(value)
+        if quiet:
+            return error
+        raise _Failed(f"{name}: {error}")
+
+
+def _told(links):
+    return ", ".join(f"{number}: {address}" for number, address in sorted(links.items()))
