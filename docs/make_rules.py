@@ -1,4 +1,4 @@
-"""Write docs/rules.md: every finding code that a part of ``_utils`` registers: python3 docs/make_rules.py"""
+"""Write docs/rules.md: every finding code: python3 docs/make_rules.py"""
 
 import importlib
 import pathlib
@@ -12,8 +12,6 @@ def page() -> str:
     """Return the page as it should be."""
     if str(ROOT / "_utils") not in sys.path:
         sys.path.insert(0, str(ROOT / "_utils"))
-    for path in sorted((ROOT / "_utils").rglob("*.py")):
-        importlib.import_module(".".join(path.relative_to(ROOT / "_utils").with_suffix("").parts))
     return importlib.import_module("pve_corosync.findings").docs_table()
 
 

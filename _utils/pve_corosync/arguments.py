@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pve_corosync import findings as finding_codes
 from pve_corosync.findings import finding
 
 #: Master config ``pve_corosync``: key -> (default, what it is). All times are seconds.
@@ -35,43 +34,6 @@ SETTINGS = {
     "ha_timeout": (200, "how long HA may take to be released, or to be in service again"),
 }
 
-#: Codes of this part; the sources are this project's own.
-CODES = (
-    ("cluster-none", "No accepted minion has the pillar `corosync`."),
-    ("cluster-several", "More than one cluster is known, and none was named."),
-    ("cluster-unknown", "The named cluster is in no minion's pillar."),
-    ("pillar-render", "The pillar of a minion could not be compiled."),
-    ("argument-unknown", "An argument that the function does not have."),
-    ("argument-bad", "An argument with a value that is not allowed."),
-    ("setting-bad", "A value of the master's configuration `pve_corosync` that is not allowed."),
-    ("run-under-way", "Another run holds the lock of this cluster on the master."),
-    ("node-error", "A node answered with an error instead of its facts."),
-    ("node-misnamed", "A minion is another node than the pillar says."),
-    ("key-missing", "The master has no accepted key for a node's minion."),
-    ("stage-failed", "A node refused the files of the steps before anything was written."),
-    ("step-failed", "A node did not reach what the step demands."),
-    ("step-unanswered", "A node gave no outcome of the step within its deadline."),
-    ("layout-not-in-force", "A restart that keeps the layout, and no layout of the pillar is in force."),
-    ("run-broken", "The run was broken off by an error of the master."),
-    ("layout-not-reached", "The steps are done, and the exit checklist is not true."),
-)
-for _code, _title in CODES:
-    finding_codes.register(_code, "error", _title, "this project", subject="Run")
-finding_codes.register(
-    "link-dead",
-    "warning",
-    "A link of the layout that no pair depends on is not connected.",
-    "this project",
-    subject="Run",
-)
-
-finding_codes.register(
-    "run-dead",
-    "info",
-    "An earlier run was ended without clean-up, and its locks on the nodes are taken over.",
-    "this project",
-    subject="Run",
-)
 
 #: how long the tools of a node may take to tell its facts, in seconds, and how much sooner than the wait for
 #: them (gather_timeout) that has to be: Salt starts a process for the call, and the answer has its way back.

@@ -1,49 +1,17 @@
-"""Findings: one thing wrong or noteworthy each, with a registered code, a text and what to do next.
+"""Findings: one thing wrong or noteworthy each, with a code, a text and what to do next.
 
-Every code stands once in :data:`CODES` (built from ``codes.TABLE``), so that the rules, the plan and the
-documentation cannot name different things.
+Every code stands once in the table of :mod:`.codes`, so that the rules, the plan and the documentation cannot
+name different things.
 """
 
 from __future__ import annotations
 
-from pve_corosync import codes as code_table
-
-SEVERITIES = ("error", "warning", "info")
-
-#: {code: {"severity", "title", "forceable", "source", "subject"}}
-CODES: dict[str, dict] = {}
+from pve_corosync.codes import CODES, TABLE
+from pve_corosync.codes.words import SEVERITIES
 
 
 class UnknownCode(KeyError):
-    """A finding was built with a code that no table registers."""
-
-
-def register(
-    code: str, severity: str, title: str, source: str, *, forceable: bool = False, subject: str = "other"
-) -> None:
-    """Register one finding code, once.
-
-    :param code: kebab-case name, e.g. ``node-silent``.
-    :param severity: ``error``, ``warning`` or ``info``, the default of a finding with that code.
-    :param title: one sentence for the documentation.
-    :param source: where the rule comes from.
-    :param forceable: whether an operator may go on in spite of it.
-    :param subject: heading under which the documentation lists it.
-    :raises ValueError: malformed code or severity, or a second, different registration.
-    """
-    if not code or code.strip("abcdefghijklmnopqrstuvwxyz0123456789-") or code[0] == "-" or code[-1] == "-":
-        raise ValueError(f"finding code {code!r}: not kebab-case; use a-z, 0-9 and single hyphens")
-    if severity not in SEVERITIES:
-        raise ValueError(f"finding code {code!r}: severity {severity!r}; allowed: {', '.join(SEVERITIES)}")
-    row = {
-        "severity": severity,
-        "title": title,
-        "forceable": bool(forceable),
-        "source": source,
-        "subject": subject,
-    }
-    if CODES.setdefault(code, row) != row:
-        raise ValueError(f"finding code {code!r} is registered twice with different meanings")
+    """A finding was built with a code that no table has."""
 
 
 def finding(
@@ -57,18 +25,18 @@ def finding(
 ) -> dict:
     """Build one finding.
 
-    :param code: a code of :data:`CODES`; severity and forceable default to its registration.
+    :param code: a code of :data:`.codes.CODES`; severity and forceable default to its row.
     :param text: what is wrong: the value, its place, the allowed values.
-    :param severity: overrides the registered severity.
+    :param severity: overrides that of the table.
     :param data: the same for programs, plain types only.
     :param remedy: the next action, a command where there is one.
-    :param forceable: overrides the registered one.
+    :param forceable: overrides that of the table.
     :returns: ``{"code", "severity", "text", "data", "remedy", "forceable"}``.
-    :raises UnknownCode: the code is not registered.
+    :raises UnknownCode: the code is in no table.
     :raises ValueError: unknown severity.
     """
     if code not in CODES:
-        raise UnknownCode(f"finding code {code!r} is not registered; add it to code_table.TABLE")
+        raise UnknownCode(f"finding code {code!r} is in no table; add it to pve_corosync/codes")
     row = CODES[code]
     severity = row["severity"] if severity is None else severity
     if severity not in SEVERITIES:
@@ -135,30 +103,15 @@ def docs_table() -> str:
         "a unit test keeps it equal.",
         "",
     ]
-    subjects: dict[str, list[str]] = {}
-    for code, row in CODES.items():
-        subjects.setdefault(row["subject"], []).append(code)
-    order = list(code_table.TABLE)  # other parts register their own, whatever their order of import
-    for subject in sorted(subjects, key=lambda s: (order.index(s) if s in order else len(order), s)):
-        codes = subjects[subject] if subject in order else sorted(subjects[subject])
+    for subject, rows in TABLE.items():
         lines += [
             f"## {subject}",
             "",
             "| code | severity | what it says | source |",
             "| --- | --- | --- | --- |",
         ]
-        for code in codes:
-            row = CODES[code]
-            severity = row["severity"] + (", forceable" if row["forceable"] else "")
-            lines.append(f"| `{code}` | {severity} | {row['title']} | {row['source']} |")
+        for code, severity, forceable, title, source in rows:
+            severity += ", forceable" if forceable else ""
+            lines.append(f"| `{code}` | {severity} | {title} | {source} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _register_table() -> None:
-    for subject, rows in code_table.TABLE.items():
-        for code, severity, forceable, title, source in rows:
-            register(code, severity, title, source, forceable=forceable, subject=subject)
-
-
-_register_table()

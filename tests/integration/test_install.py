@@ -104,8 +104,9 @@ def test_the_wheel_has_the_code_and_nothing_else(installed):
     assert tops in ({"saltext", name} for name in ("saltext.pve_corosync", "saltext_pve_corosync")), tops
     package = site / "saltext/pve_corosync"
     for kind in ("modules", "states", "runners", "utils", "output", "beacons"):
-        wanted = {path.name for path in (REPO / f"_{kind}").glob("*.py")}
-        assert {path.name for path in (package / kind).glob("*.py")} == wanted
+        here, there = REPO / f"_{kind}", package / kind
+        wanted = {str(path.relative_to(here)) for path in here.rglob("*.py")}
+        assert {str(path.relative_to(there)) for path in there.rglob("*.py")} == wanted
 
 
 def test_synced_from_file_roots_everything_loads(tmp_path, tools):
@@ -142,7 +143,7 @@ def test_synced_from_file_roots_everything_loads(tmp_path, tools):
     assert done.returncode == 0, done.stderr[-3000:]
     synced = json.loads(done.stdout)["local"]
     assert "modules.corosync_alone" in synced["modules"] and "states.corosync" in synced["states"]
-    assert "utils.run.alone" in synced["utils"] and "output.corosync_table" in synced["output"]
+    assert "utils.pve_corosync.run.alone" in synced["utils"] and "output.corosync_table" in synced["output"]
     extmods = cache / "extmods"
     told = probe(
         sys.executable,

@@ -2,7 +2,7 @@
 
 import json
 
-import ring_sim
+import simulation
 from pve_corosync.run import outcomes
 from pve_corosync.run.change import Order, Run
 
@@ -17,7 +17,7 @@ def pillar(nodes=NODES):
     return {
         "cluster_name": "prod",
         "nodes": {
-            name: {"nodeid": n, "addresses": {net: ring_sim.address(net, n) for net in ("vrack", "public")}}
+            name: {"nodeid": n, "addresses": {net: simulation.address(net, n) for net in ("vrack", "public")}}
             for n, name in ids.items()
         },
         "layouts": {
@@ -176,7 +176,7 @@ class World:
 
 def world(layout="degraded", dead=("vrack",), nodes=NODES, silent=(), links=None, **how):
     order = Order(pillar(nodes), layout, **how)
-    return World(order, ring_sim.Sim(links or {0: "vrack"}, nodes, dead=dead, silent=silent))
+    return World(order, simulation.Sim(links or {0: "vrack"}, nodes, dead=dead, silent=silent))
 
 
 def run(ports):

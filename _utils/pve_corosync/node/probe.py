@@ -12,20 +12,7 @@ import hashlib
 import statistics
 import struct
 
-from pve_corosync import findings
 from pve_corosync.findings import finding
-
-#: code -> (severity, forceable, what it says)
-CODES = {
-    "port-filtered": ("error", True, "Packets on the port of a new link do not arrive."),
-    "port-busy": ("warning", False, "Another program has the port of a new link."),
-    "probe-silent": ("warning", False, "A node took no part in the test of a port."),
-    "path-mtu-low": ("warning", False, "Only small packets arrive on a new link."),
-}
-for _code, (_severity, _forceable, _title) in CODES.items():
-    findings.register(
-        _code, _severity, _title, "measured by the probe", forceable=_forceable, subject="Phases"
-    )
 
 MAGIC = b"pvcp"
 PROBE, ECHO = 1, 2

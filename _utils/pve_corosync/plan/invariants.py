@@ -4,7 +4,7 @@ What every plan must keep, read from its documents alone: nothing of the search 
 The six invariants (design): each step is a complete configuration; pairs that talk share a connected link
 that the step leaves alone; a link goes only after its replacements were read back; versions rise; ring0
 stays; planning again from any point reaches the goal. The last one is a matter of tests
-(``tests/unit/test_ring_plan_interrupted.py``), the others are checked here.
+(``tests/unit/test_plan_planner_interrupted.py``), the others are checked here.
 """
 
 from pve_corosync import conf

@@ -33,54 +33,6 @@ __all__ = ["PlanError", "STRATEGIES", "check_invariants", "describe", "diffs", "
 STRATEGIES = ("live", "restart")
 
 SOURCE = "this project's plan"
-#: code, severity, forceable, what it says
-CODES = (
-    (
-        "goal-cannot-carry",
-        "error",
-        False,
-        "Nodes that talk now have no living network in common in the goal.",
-    ),
-    (
-        "primary-dead",
-        "error",
-        True,
-        "The cluster works, and the primary network of the goal was seen dead between nodes that talk.",
-    ),
-    ("no-live-path", "error", False, "No sequence of reloads keeps every pair of nodes connected."),
-    (
-        "nothing-to-add",
-        "error",
-        False,
-        "Nodes do not see each other, and no link that could be added would help.",
-    ),
-    ("no-node", "error", False, "No node that takes part answers with a running corosync."),
-    ("version-no-room", "error", False, "The plan has more steps than config_version can be raised by."),
-    ("plan-document", "error", False, "The step's corosync.conf cannot be written."),
-    (
-        "partition-remains",
-        "warning",
-        False,
-        "The plan only adds links, some nodes still will not see each other.",
-    ),
-    ("quorum-not-expected", "warning", False, "The plan only adds links, its nodes alone have no quorum."),
-    ("cluster-file-behind", "warning", False, "The cluster file is behind and cannot be written now."),
-    (
-        "absent-member",
-        "warning",
-        False,
-        "A node that takes no part is connected and gets the steps unchecked.",
-    ),
-    (
-        "network-dead",
-        "info",
-        False,
-        "A network of the goal was seen dead between nodes and is not waited for.",
-    ),
-    ("restart-outage", "warning", False, "What a restart costs."),
-)
-for _code, _severity, _forceable, _title in CODES:
-    finding_codes.register(_code, _severity, _title, SOURCE, forceable=_forceable, subject="Plan")
 
 
 class PlanError(Exception):

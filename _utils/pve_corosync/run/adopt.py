@@ -6,23 +6,11 @@ from __future__ import annotations
 
 import textwrap
 
-from pve_corosync import findings
 from pve_corosync.cluster import export
 from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.run import outcomes
-
-CODES = (
-    ("adopt-none", "No minion answered with the facts of a node."),
-    ("adopt-error", "A minion answered with an error."),
-    ("adopt-twice", "Two minions are the same node."),
-    ("adopt-stopped", "Corosync does not run on a node."),
-    ("adopt-several", "The answers are of several clusters."),
-    ("adopt-silent", "A node of the cluster did not answer."),
-)
-for _code, _title in CODES:
-    findings.register(_code, "error", _title, "this project", subject="Adoption")
 
 
 def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:

@@ -9,32 +9,11 @@ without quorum does its share, and the others do theirs by their own run.
 from __future__ import annotations
 
 from pve_corosync import addresses, conf
-from pve_corosync import findings as finding_codes
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.plan import planner
 from pve_corosync.run import change, outcomes
-
-CODES = (
-    ("pillar-none", "error", "This node has no pillar `corosync`."),
-    ("alone-stranger", "error", "This node is no node of its pillar."),
-    ("alone-not-member", "error", "This node is in no cluster yet, or not any more."),
-    ("alone-no-quorum", "error", "No quorum here, so highstate touches nothing."),
-    (
-        "alone-needs-all",
-        "error",
-        "The way needs every node to write its own local file, which one node cannot do.",
-    ),
-    ("peer-unreachable", "warning", "Another node could not be asked over PVE's ssh."),
-    ("lock-held", "error", "Another node works on the links, and its time is not over."),
-    ("lock-lost", "error", "The cluster-wide lock went to another node in the middle of the work."),
-    ("part-done", "warning", "This node's part of the degraded path is done, quorum is not back."),
-    ("part-adopted", "info", "This node takes the file that another node has already."),
-    ("alone-to-follow", "warning", "What follows the links is not as the layout wants it on this node."),
-)
-for _code, _severity, _title in CODES:
-    finding_codes.register(_code, _severity, _title, "this project", subject="One node")
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
 EXPECTED = ("node-skipped", "skip-no-quorum", "quorum-not-expected")

@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 from pve_corosync import addresses as ip
-from pve_corosync import conf, findings
+from pve_corosync import conf
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.findings import finding
-
-CODES = (
-    ("rebuild-unknown", "The node to rebuild is no node of the pillar."),
-    ("rebuild-not-empty", "The node to rebuild is not freshly installed."),
-    ("rebuild-silent", "A node gave no answer; a rebuild needs every one of them."),
-    ("rebuild-not-level", "The other nodes do not run one and the same configuration."),
-    ("rebuild-link", "A link that is in force is on no network of the pillar."),
-    ("rebuild-failed", "A step of the rebuild failed."),
-    ("rebuild-nodeid", "The pillar gives the node to rebuild an id that another node has."),
-    ("rebuild-guests", "Configurations of guests changed in the course of the rebuild."),
-)
-for _code, _title in CODES:
-    findings.register(_code, "error", _title, "pvecm(1); pve-cluster ClusterConfig.pm", subject="Rebuild")
-findings.register(
-    "rebuild-replication",
-    "warning",
-    "A replication job to the rebuilt node has not run well since.",
-    "pvesr(1)",
-    subject="Rebuild",
-)
 
 #: makes a node of which nothing is needed one that can join; pvecm add retires config.db likewise.
 CLEAN = (

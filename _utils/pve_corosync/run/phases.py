@@ -8,105 +8,10 @@ pve-firewall keeps the local network that it found at its start (PVE/Firewall.pm
 
 from __future__ import annotations
 
-from pve_corosync import addresses, findings
+from pve_corosync import addresses
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import finding
 from pve_corosync.run import outcomes
-
-#: code -> (severity, forceable, what it says, source)
-CODES = {
-    "links-not-ready": (
-        "error",
-        True,
-        "The links of the layout are not as it wants them, so nothing follows them yet.",
-        "this project",
-    ),
-    "phase-failed": ("error", False, "A node could not do its part of a phase.", "this project"),
-    "members-stale": (
-        "error",
-        False,
-        "After a restart of pve-cluster not every node shows the new address.",
-        "pmxcfs status.c: the address is broadcast",
-    ),
-    "host-key-differs": (
-        "error",
-        False,
-        "A node's host key is not the one that another node has of it.",
-        "PVE/SSHInfo.pm: HostKeyAlias and the node's own ssh_known_hosts",
-    ),
-    "replication-failed": ("error", False, "A replication job failed.", "PVE/CLI/pvesr.pm"),
-    "replication-running": (
-        "warning",
-        False,
-        "A replication job is still at work, or waits for one that is.",
-        "PVE/CLI/pvesr.pm",
-    ),
-    "replication-astray": (
-        "error",
-        False,
-        "Replication does not go to the primary network, nor to the one of datacenter.cfg.",
-        "PVE/SSHInfo.pm get_ssh_info",
-    ),
-    "replication-unproven": (
-        "warning",
-        False,
-        "A job succeeded, and neither its login in the peer's sshd log nor its ssh's connection was seen.",
-        "sshd auth.c",
-    ),
-    "ha-not-in-service": (
-        "error",
-        False,
-        "HA was released for a restart and is not in service again.",
-        "pve-ha-manager watchdog-mux.c",
-    ),
-    "ha-guard": (
-        "error",
-        False,
-        "A watchdog is armed and cannot be released before quorum may be lost.",
-        "pve-ha-manager watchdog-mux.c",
-    ),
-    "datacenter-network-bad": (
-        "warning",
-        False,
-        "A network in datacenter.cfg that is none.",
-        "PVE/Network.pm",
-    ),
-    "datacenter-network-none": (
-        "warning",
-        False,
-        "A network in datacenter.cfg that matches no address of a node.",
-        "PVE/CLI/pvecm.pm mtunnel",
-    ),
-    "datacenter-network-several": (
-        "warning",
-        False,
-        "A network in datacenter.cfg that matches two addresses of a node.",
-        "PVE/CLI/pvecm.pm mtunnel",
-    ),
-    "datacenter-unread": (
-        "warning",
-        False,
-        "A node did not tell where the networks of datacenter.cfg lead.",
-        "this project",
-    ),
-    "datacenter-network-elsewhere": (
-        "warning",
-        False,
-        "A network in datacenter.cfg leads off the primary network.",
-        "PVE/SSHInfo.pm get_ssh_info",
-    ),
-    "port-filtered": (
-        "error",
-        True,
-        "Packets on the port of a new link do not arrive.",
-        "measured by the probe",
-    ),
-    "port-busy": ("warning", False, "Another program has the port of a new link.", "measured by the probe"),
-    "probe-silent": ("warning", False, "A node took no part in the test of a port.", "measured by the probe"),
-    "path-mtu-low": ("warning", False, "Only small packets arrive on a new link.", "measured by the probe"),
-}
-for _code, (_severity, _forceable, _title, _source) in CODES.items():
-    findings.register(_code, _severity, _title, _source, forceable=_forceable, subject="Phases")
 
 #: the phases after each other: (function of the runner, what it is called in a report)
 PHASES = (

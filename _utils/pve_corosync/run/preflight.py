@@ -9,25 +9,9 @@ from __future__ import annotations
 
 import re
 
-from pve_corosync import findings
 from pve_corosync.findings import errors, finding
 from pve_corosync.node import probe
 from pve_corosync.run import phases, probe_links
-
-findings.register(
-    "link-probed",
-    "info",
-    "What the test of a new link's port found.",
-    "measured by the probe",
-    subject="Phases",
-)
-findings.register(
-    "port-suspect",
-    "warning",
-    "A new link does not connect, and Corosync has its port, so that it cannot be tested.",
-    "knet sends from the port of the link to the same port",
-    subject="Phases",
-)
 
 #: seconds in which Corosync notices that a node is gone whose link is down (token and consensus).
 NOTICE = 10.0

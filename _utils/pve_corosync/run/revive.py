@@ -8,18 +8,10 @@ from __future__ import annotations
 
 import hashlib
 
-from pve_corosync import conf, findings
+from pve_corosync import conf
 from pve_corosync.findings import finding
 from pve_corosync.plan import planner
 from pve_corosync.run import outcomes
-
-findings.register(
-    "alone-not-started",
-    "error",
-    "Corosync is stopped on this node, and starting it could do harm.",
-    "corosync totemconfig.c: a daemon with an older config_version than its peers exits",
-    subject="One node",
-)
 
 #: states of the unit in which no daemon runs, nor is about to.
 STOPPED = ("inactive", "failed")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from pve_corosync import findings
 from pve_corosync.findings import finding
 
 #: one port a link (corosync totemconfig.c), lowest and highest.
@@ -24,23 +23,6 @@ SET = "pve-corosync"
 SSH_SET = "pve-corosync-ssh"
 MARK = "# pve-corosync"
 
-#: code -> (what it says, source)
-CODES = {
-    "firewall-idle": (
-        "PVE's firewall is enabled in cluster.fw and does not run.",
-        "PVE/Service/pve_firewall.pm",
-    ),
-    "firewall-accepts-everyone": (
-        "proxmox-firewall accepts corosync's ports from everywhere, before any rule.",
-        "proxmox-firewall.nft",
-    ),
-    "firewall-local-network": (
-        "PVE's firewall counts the whole network in which a node's name lies as management.",
-        "PVE/Firewall.pm local_network",
-    ),
-}
-for _code, (_title, _source) in CODES.items():
-    findings.register(_code, "warning", _title, _source, subject="Firewall")
 
 _MARKED = re.compile(r"#\s*pve-corosync(:.*)?\s*$")
 _HEADER = re.compile(r"^\s*\[(\w+)(?:\s+(\S+))?\]\s*(?:#.*)?$")

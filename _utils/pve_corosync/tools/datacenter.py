@@ -11,31 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from pve_corosync import findings
 from pve_corosync.findings import finding
-
-#: code -> (severity, what it says, source). None refuses the move of the primary network: a failing job is no
-#: reason to leave the names where they are. But for the last, each leaves the exit checklist open.
-CODES = {
-    "datacenter-network-bad": ("warning", "A network in datacenter.cfg that is none.", "PVE/Network.pm"),
-    "datacenter-network-none": (
-        "warning",
-        "A network in datacenter.cfg that matches no address of a node.",
-        "PVE/CLI/pvecm.pm mtunnel",
-    ),
-    "datacenter-network-several": (
-        "warning",
-        "A network in datacenter.cfg that matches two addresses of a node.",
-        "PVE/CLI/pvecm.pm mtunnel",
-    ),
-    "datacenter-network-elsewhere": (
-        "warning",
-        "A network in datacenter.cfg leads off the primary network.",
-        "PVE/SSHInfo.pm get_ssh_info",
-    ),
-}
-for _code, (_severity, _title, _source) in CODES.items():
-    findings.register(_code, _severity, _title, _source, subject="Phases")
 
 KEYS = ("migration", "replication")
 

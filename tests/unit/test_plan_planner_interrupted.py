@@ -10,11 +10,11 @@ import itertools
 import random
 
 import pytest
-import ring_sim
+import simulation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pve_corosync.plan import planner
-from ring_replay import NETS, NODES, carry, half_done, maps, planned, replay, talks
+from replay import NETS, NODES, carry, half_done, maps, planned, replay, talks
 
 NOMINAL = {0: "vrack"}
 DEGRADED = {0: "public", 1: "vrack"}
@@ -38,8 +38,8 @@ def stops_in_time(sim, plan, layout):
 def test_every_pair_of_layouts(count, dead):
     for current in maps((0, 1, 2), NETS, ring0=False):
         for goal in maps((0, 1, 2), NETS, ring0=True):
-            sim = ring_sim.Sim(current, NODES[count], dead)
-            layout = ring_sim.layout(goal, NODES[count])
+            sim = simulation.Sim(current, NODES[count], dead)
+            layout = simulation.layout(goal, NODES[count])
             plan = planned(layout, sim.observed())
             codes = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
             if current == goal:
@@ -63,30 +63,30 @@ def test_every_pair_of_layouts(count, dead):
 
 @pytest.mark.parametrize("dead", [(), ("vrack",)], ids=["healthy", "no-vrack"])
 def test_every_interruption_of_the_failover_whichever_node_it_hits(dead):
-    """All pairs of layouts, with nodes that are alike: test_ring_plan_pairs.py."""
-    sim, layout = ring_sim.Sim(NOMINAL, NODES[2], dead), ring_sim.layout(DEGRADED, NODES[2])
+    """All pairs of layouts, with nodes that are alike: test_plan_planner_pairs.py."""
+    sim, layout = simulation.Sim(NOMINAL, NODES[2], dead), simulation.layout(DEGRADED, NODES[2])
     assert replay(sim, layout) >= 8
 
 
 @pytest.mark.parametrize("dead", ["", "vrack"])
 def test_interruptions_with_three_nodes(dead):
     rng = random.Random(7)
-    sim = ring_sim.Sim(NOMINAL, NODES[3], [dead])
-    assert replay(sim, ring_sim.layout(DEGRADED, NODES[3]), 0.35, rng) >= 8
+    sim = simulation.Sim(NOMINAL, NODES[3], [dead])
+    assert replay(sim, simulation.layout(DEGRADED, NODES[3]), 0.35, rng) >= 8
 
 
 def test_only_one_pair_is_cut():
     """Asymmetric: two of three nodes lost their path over the vRack, the third still sees both."""
-    sim = ring_sim.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3")])
-    layout = ring_sim.layout(DEGRADED, NODES[3])
+    sim = simulation.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3")])
+    layout = simulation.layout(DEGRADED, NODES[3])
     plan = planned(layout, sim.observed())
     assert plan["path"] == "degraded" and plan["steps"][0]["act"] == "local"
     carry(sim, plan, layout)
 
 
 def test_one_node_off_the_quorate_majority():
-    sim = ring_sim.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")])
-    layout = ring_sim.layout(DEGRADED, NODES[3])
+    sim = simulation.Sim(NOMINAL, NODES[3], [("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")])
+    layout = simulation.layout(DEGRADED, NODES[3])
     plan = planned(layout, sim.observed())
     assert plan["partitions"] == [["pve1", "pve2"], ["pve3"]]
     assert [s["act"] for s in plan["steps"]][:2] == ["local", "publish"]
@@ -95,21 +95,21 @@ def test_one_node_off_the_quorate_majority():
 
 def test_a_node_comes_back_with_the_old_links():
     """It was off while the others went to the degraded layout, and the vRack is still dead."""
-    layout = ring_sim.layout(DEGRADED, NODES[3])
-    sim = ring_sim.Sim(NOMINAL, NODES[3], ["vrack"])
-    new = ring_sim.conf(DEGRADED, NODES[3], 9)
+    layout = simulation.layout(DEGRADED, NODES[3])
+    sim = simulation.Sim(NOMINAL, NODES[3], ["vrack"])
+    new = simulation.conf(DEGRADED, NODES[3], 9)
     for name in ("pve1", "pve2"):
-        sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, new)
+        sim.daemons[name] = simulation.Daemon(name, sim.daemons[name].nodeid, new)
     plan = planned(layout, sim.observed())
     assert plan["steps"][0]["nodes"] == ["pve3"]
     carry(sim, plan, layout, 1)
 
 
 def test_a_skipped_node_is_not_waited_for():
-    sim = ring_sim.Sim(
+    sim = simulation.Sim(
         NOMINAL, NODES[3], [(n, "pve3", o) for n in NETS for o in ("pve1", "pve2")], silent=["pve3"]
     )
-    layout = ring_sim.layout(DEGRADED, NODES[3])
+    layout = simulation.layout(DEGRADED, NODES[3])
     plan = planned(layout, sim.observed(), skip=["pve3"])
     assert {s["act"] for s in plan["steps"]} == {"cluster"} and plan["path"] == "planned"
     for step in plan["steps"]:
@@ -123,8 +123,8 @@ def test_a_skipped_node_is_not_waited_for():
 
 def test_two_nodes_each_alone_find_each_other():
     """Each node plans for itself (salt-call --local) and they meet, because both do the same."""
-    sim = ring_sim.Sim(NOMINAL, NODES[2], ["vrack"])
-    layout = ring_sim.layout(DEGRADED, NODES[2])
+    sim = simulation.Sim(NOMINAL, NODES[2], ["vrack"])
+    layout = simulation.layout(DEGRADED, NODES[2])
     for name, other in (NODES[2], NODES[2][::-1]):
         view = {"nodes": {name: sim.observed()["nodes"][name]}, "silent": [other]}
         plan = planned(layout, view, skip=[other], force=["skip-no-quorum"])
@@ -137,8 +137,8 @@ def test_two_nodes_each_alone_find_each_other():
 
 def test_a_link_that_has_not_come_up_yet_is_no_harm():
     """The facts were taken a moment after a reload: the new link is there and not connected."""
-    sim = ring_sim.Sim({0: "vrack", 2: "public"}, NODES[2])
-    layout = ring_sim.layout(DEGRADED, NODES[2])
+    sim = simulation.Sim({0: "vrack", 2: "public"}, NODES[2])
+    layout = simulation.layout(DEGRADED, NODES[2])
     early = sim.observed()
     for facts in early["nodes"].values():
         for rows in facts["links"].values():
@@ -153,7 +153,7 @@ options = st.dictionaries(st.just("knet_link_priority"), st.integers(1, 255).map
 def scenes(draw):
     """A cluster in some state between steps, and a layout."""
     count = draw(st.sampled_from([2, 2, 3]))
-    nets = draw(st.permutations(sorted(ring_sim.NETS)))
+    nets = draw(st.permutations(sorted(simulation.NETS)))
     numbers = draw(st.permutations(range(5)))
     now = {n: draw(st.sampled_from(nets)) for n in numbers[: draw(st.integers(1, 3))]}
     wanted = [0, *[n for n in draw(st.permutations(range(1, 4)))][: draw(st.integers(0, 2))]]
@@ -168,8 +168,8 @@ def scenes(draw):
 @given(scene=scenes(), data=st.data())
 def test_random_clusters(scene, data):
     count, now, goal, dead, wanted, has = scene
-    sim = ring_sim.Sim(now, NODES[count], dead, options=has)
-    layout = ring_sim.layout(goal, NODES[count], options=wanted)
+    sim = simulation.Sim(now, NODES[count], dead, options=has)
+    layout = simulation.layout(goal, NODES[count], options=wanted)
     pairs = list(itertools.combinations(NODES[count], 2))
     plan = planned(layout, sim.observed())
     codes = {f["code"] for f in plan["findings"] if f["severity"] == "error"}
@@ -210,10 +210,12 @@ def test_partitions_with_links_that_contradict_each_other(old, new, dead):
     """Two nodes went on, one came back as it was: whatever it runs, it is brought along."""
     if not talks(new, [dead]):
         dead = "third"
-    layout = ring_sim.layout(new, NODES[3])
-    sim = ring_sim.Sim(old, NODES[3], [dead])
+    layout = simulation.layout(new, NODES[3])
+    sim = simulation.Sim(old, NODES[3], [dead])
     for name in ("pve1", "pve2"):
-        sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, ring_sim.conf(new, NODES[3], 9))
+        sim.daemons[name] = simulation.Daemon(
+            name, sim.daemons[name].nodeid, simulation.conf(new, NODES[3], 9)
+        )
     carry(sim, planned(layout, sim.observed()), layout, 1)
 
 
@@ -231,13 +233,13 @@ def wild(draw):
 @given(scene=wild())
 def test_daemons_that_all_run_something_else(scene):
     nodes, goal, rows, dead = scene
-    sim = ring_sim.Sim(NOMINAL, nodes, dead)
+    sim = simulation.Sim(NOMINAL, nodes, dead)
     for name, (links, version, reloaded) in zip(nodes, rows):
-        text = ring_sim.conf(links, nodes, version)
-        sim.daemons[name] = ring_sim.Daemon(name, sim.daemons[name].nodeid, text)
+        text = simulation.conf(links, nodes, version)
+        sim.daemons[name] = simulation.Daemon(name, sim.daemons[name].nodeid, text)
         if not reloaded:
-            sim.daemons[name].local = ring_sim.conf(goal, nodes, version + 1)
-    layout = ring_sim.layout(goal, nodes)
+            sim.daemons[name].local = simulation.conf(goal, nodes, version + 1)
+    layout = simulation.layout(goal, nodes)
     for _ in range(4):
         plan = planned(layout, sim.observed())
         errors = {f["code"] for f in plan["findings"] if f["severity"] == "error"}

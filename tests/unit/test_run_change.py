@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import ring_sim
+import simulation
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
 from pve_corosync.pillar import layouts
 from pve_corosync.run import outcomes
@@ -188,7 +188,7 @@ def test_the_plan_starts_from_what_a_dead_run_still_did():
     ports.busy, ports.over = {"pve2": "20261122"}, frozenset(["20261122"])
 
     def late():
-        text = ring_sim.conf({0: "vrack"}, NODES, 6).replace("secauth: on", "secauth: on\n  token: 5000")
+        text = simulation.conf({0: "vrack"}, NODES, 6).replace("secauth: on", "secauth: on\n  token: 5000")
         for daemon in ports.sim.daemons.values():
             daemon.local = text
 

@@ -1,16 +1,16 @@
 """run.follow: the phases after the links as sequences, against nodes that answer what the test says."""
 
 import pytest
-import ring_sim
+import simulation
 from pve_corosync import show
 from pve_corosync.run import follow, outcomes
 from pve_corosync.run.change import Order
-from test_ring_sequence import pillar
+from test_run_change import pillar
 
 NODES = ("pve1", "pve2")
 SETTINGS = outcomes.settings({"verify_timeout": 1})
-VRACK = {name: ring_sim.address("vrack", number) for number, name in enumerate(NODES, 1)}
-PUBLIC = {name: ring_sim.address("public", number) for number, name in enumerate(NODES, 1)}
+VRACK = {name: simulation.address("vrack", number) for number, name in enumerate(NODES, 1)}
+PUBLIC = {name: simulation.address("public", number) for number, name in enumerate(NODES, 1)}
 
 
 class Nodes:

@@ -3,7 +3,7 @@
 import pytest
 from pve_corosync.plan import planner
 from pve_corosync.run import alone, alone_parts
-from ring_sim import Sim, address, read
+from simulation import Sim, address, read
 
 NODES = ("pve1", "pve2", "pve3")
 PILLAR = {

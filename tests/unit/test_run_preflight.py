@@ -3,7 +3,7 @@
 import pytest
 from pve_corosync.findings import finding
 from pve_corosync.run import preflight
-from test_ring_sequence import SETTINGS, run, world
+from test_run_change import SETTINGS, run, world
 
 PUBLIC_SHUT = {("0 public", "pve1", "pve2")}
 

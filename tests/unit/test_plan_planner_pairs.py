@@ -8,8 +8,8 @@ those of the pairs over three that leave one out.
 """
 
 import pytest
-import ring_sim
-from ring_replay import NETS, NODES, maps, replay, talks
+import simulation
+from replay import NETS, NODES, maps, replay, talks
 
 THREE = ("vrack", "public", "third")
 STARTS = [
@@ -48,7 +48,7 @@ def test_every_pair_from_every_interruption(start):
         if goal == start or shape(start, goal) in seen:
             continue
         seen.add(shape(start, goal))
-        points = replay(ring_sim.Sim(start, NODES[2]), ring_sim.layout(goal, NODES[2]), alike=True)
+        points = replay(simulation.Sim(start, NODES[2]), simulation.layout(goal, NODES[2]), alike=True)
         assert points >= 6, told(goal)
 
 
@@ -57,7 +57,7 @@ def test_every_pair_over_two_networks_with_one_dead(start):
     """The vRack; with the other one dead it is the same under exchanged names."""
     for goal in maps((0, 1, 2), NETS, ring0=True):
         if goal != start and talks(goal, ["vrack"]):
-            sim = ring_sim.Sim(start, NODES[2], ["vrack"])
-            assert replay(sim, ring_sim.layout(goal, NODES[2]), alike=True) >= 6, (
+            sim = simulation.Sim(start, NODES[2], ["vrack"])
+            assert replay(sim, simulation.layout(goal, NODES[2]), alike=True) >= 6, (
                 f"{told(start)} -> {told(goal)}"
             )

@@ -1,4 +1,4 @@
-"""The registry of finding codes, and the page that is made of it."""
+"""The table of finding codes, and the page that is made of it."""
 
 import importlib.util
 import pathlib
@@ -10,7 +10,7 @@ from pve_corosync.findings import finding
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_a_finding_takes_its_defaults_from_the_registry():
+def test_a_finding_takes_its_defaults_from_the_table():
     item = finding("node-silent", "pve2 does not answer", data={"node": "pve2"}, remedy="look")
     assert item == {
         "code": "node-silent",
@@ -42,19 +42,14 @@ def test_unknown_code_and_severity_are_refused():
 
 
 @pytest.mark.parametrize("code", ["", "Node-silent", "node_silent", "-node", "node-", "node silent"])
-def test_a_code_that_is_not_kebab_case_is_not_registered(code):
-    with pytest.raises(ValueError, match="kebab-case"):
-        findings.register(code, "error", "x", "y")
+def test_a_code_that_is_not_kebab_case_is_a_fault_of_the_table(code):
+    assert "kebab-case" in codes.check({"Subject": [(code, "error", False, "x", "y")]})[0]
 
 
-def test_registering_twice_is_fine_only_with_the_same_meaning(monkeypatch):
-    monkeypatch.setattr(findings, "CODES", {})
-    findings.register("a-b", "error", "title", "source")
-    findings.register("a-b", "error", "title", "source")
-    with pytest.raises(ValueError, match="twice"):
-        findings.register("a-b", "warning", "title", "source")
-    with pytest.raises(ValueError, match="severity 'bad'"):
-        findings.register("a-c", "bad", "title", "source")
+def test_a_fault_of_the_table_is_named():
+    row = ("a-b", "error", False, "title", "source")
+    assert codes.check({"One": [row], "Two": [row]}) == ["finding code 'a-b' stands in the table twice"]
+    assert "severity 'bad'" in codes.check({"One": [("a-c", "bad", False, "x", "y")]})[0]
 
 
 def test_only_forceable_errors_can_be_forced():
@@ -78,10 +73,8 @@ def test_ordered_puts_errors_first_and_drops_duplicates():
     assert findings.ordered([info, warning, error, dict(error)]) == [error, warning, info]
 
 
-def test_every_row_of_the_table_is_registered_once():
-    rows = [row[0] for subject in codes.TABLE.values() for row in subject]
-    assert len(rows) == len(set(rows))
-    assert set(rows) <= set(findings.CODES)
+def test_the_table_has_no_fault():
+    assert codes.check(codes.TABLE) == []
 
 
 def test_the_page_is_what_the_code_says():

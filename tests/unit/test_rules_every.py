@@ -7,8 +7,8 @@ import _rules_cases_quorum  # noqa: F401
 import pytest
 from _rules_cases import CASES
 from _rules_world import codes, conf, layout, observed, rewrite
-from pve_corosync import codes as code_table
 from pve_corosync.cluster.context import Context
+from pve_corosync.codes import configuration
 from pve_corosync.rules import every
 
 
@@ -43,7 +43,7 @@ def test_the_way_to_degraded_is_free():
 
 def test_every_code_of_the_table_is_broken_by_a_case():
     broken = {row.split()[1] for case in CASES.values() for row in case[1]}
-    wanted = {row[0] for subject, rows in code_table.TABLE.items() for row in rows if subject != "Pillar"}
+    wanted = {row[0] for subject, rows in configuration.TABLE.items() for row in rows if subject != "Pillar"}
     assert wanted - broken == set()
 
 

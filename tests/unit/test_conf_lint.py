@@ -2,7 +2,7 @@
 
 import pytest
 from pve_corosync import conf
-from test_ring_conf import ODD, PVE
+from test_conf import ODD, PVE
 
 TWO = conf.render(
     "prod",

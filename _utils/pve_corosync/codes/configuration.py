@@ -1,10 +1,7 @@
-"""The table of finding codes: data only, read by findings.
+"""The finding codes of the configuration: pillar, layout, nodes, files. Data only; see :mod:`.codes`."""
 
-One row: code, severity, forceable, what it says, source. The versions that the sources were read in:
-corosync 3.1.7 to 3.1.10, kronosnet 1.25, pve-cluster 8.1 to 9.1, pcs 0.12.3, crmsh 5.1.
-"""
+from pve_corosync.codes.words import ERROR, INFO, WARNING
 
-ERROR, WARNING, INFO = "error", "warning", "info"
 SCHEMA = "this project's pillar schema"
 
 TABLE = {

@@ -1,8 +1,8 @@
-"""Replaying plans on the model of :mod:`ring_sim`, whole and from every point of interruption."""
+"""Replaying plans on the model of :mod:`simulation`, whole and from every point of interruption."""
 
 import itertools
 
-import ring_sim
+import simulation
 from pve_corosync.plan import planner
 
 NODES = {2: ("pve1", "pve2"), 3: ("pve1", "pve2", "pve3")}
@@ -42,7 +42,7 @@ def carry(sim, plan, layout, again=0):
     assert (again["path"], again["steps"], again["complete"]) == ("none", [], True), planner.describe(again)
     for name, daemon in sim.daemons.items():
         assert daemon.local == daemon.cluster, name
-        version, links, options = ring_sim.read(daemon.local)
+        version, links, options = simulation.read(daemon.local)
         assert (version, links, options) == (daemon.version, daemon.links, daemon.options), name
         assert links == {n: link["addresses"] for n, link in layout["links"].items()}
         assert options == {n: link["options"] for n, link in layout["links"].items()}

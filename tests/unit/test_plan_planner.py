@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-import ring_sim
+import simulation
 from pve_corosync import conf
 from pve_corosync.cluster import base
 from pve_corosync.plan import planner
@@ -30,11 +30,11 @@ def acts(plan):
 
 @pytest.fixture
 def degraded():
-    return ring_sim.layout(DEGRADED, TWO, "degraded", OPTIONS)
+    return simulation.layout(DEGRADED, TWO, "degraded", OPTIONS)
 
 
 def test_the_planned_way(degraded):
-    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed())
+    plan = planner.plan(degraded, simulation.Sim(NOMINAL, TWO).observed())
     assert ways(plan) == ["0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
     assert acts(plan) == ["cluster"] * 4
     assert (plan["path"], plan["from_version"], plan["to_version"]) == ("planned", 5, 9)
@@ -50,7 +50,7 @@ def test_the_planned_way(degraded):
 
 
 def test_the_degraded_way(degraded):
-    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    plan = planner.plan(degraded, simulation.Sim(NOMINAL, TWO, ["vrack"]).observed())
     assert ways(plan) == ["0v 2p", "0v 2p", "1v 2p", "0p 1v 2p", "0p 1v"]
     assert acts(plan) == ["local", "publish", "cluster", "cluster", "cluster"]
     first, second = plan["steps"][:2]
@@ -67,8 +67,8 @@ def test_the_degraded_way(degraded):
 
 
 def test_fast_ping_on_a_link_that_stays_is_taken_back():
-    layout = ring_sim.layout({0: "vrack", 1: "public"}, TWO, options=OPTIONS)
-    plan = planner.plan(layout, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    layout = simulation.layout({0: "vrack", 1: "public"}, TWO, options=OPTIONS)
+    plan = planner.plan(layout, simulation.Sim(NOMINAL, TWO, ["vrack"]).observed())
     assert acts(plan) == ["local", "publish", "cluster"]
     first, last = (conf.parse(plan["steps"][i]["conf"]).links() for i in (0, 2))
     assert first[0]["options"] == {}  # the first step only adds
@@ -94,22 +94,22 @@ def test_fast_ping_on_a_link_that_stays_is_taken_back():
     ],
 )
 def test_fast_ping_is_the_operators_choice(degraded, fast, wanted):
-    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
+    plan = planner.plan(degraded, simulation.Sim(NOMINAL, TWO, ["vrack"]).observed(), fast=fast)
     assert conf.parse(plan["steps"][0]["conf"]).links()[2]["options"] == wanted
 
 
 def test_a_layout_that_only_has_a_dead_network_is_refused():
-    sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
+    sim = simulation.Sim(DEGRADED, TWO, ["vrack"])
     for strategy in planner.STRATEGIES:
-        plan = planner.plan(ring_sim.layout(NOMINAL, TWO), sim.observed(), strategy)
+        plan = planner.plan(simulation.layout(NOMINAL, TWO), sim.observed(), strategy)
         assert "goal-cannot-carry" in codes(plan) and plan["steps"] == [] and not plan["complete"]
 
 
 @pytest.mark.parametrize("strategy", planner.STRATEGIES)
 def test_no_return_to_a_dead_primary_network(strategy):
     """A backup link would carry, so nobody is cut off, and still there is nothing to go back for."""
-    sim = ring_sim.Sim(DEGRADED, TWO, ["vrack"])
-    back = ring_sim.layout({0: "vrack", 1: "public"}, TWO, "nominal")
+    sim = simulation.Sim(DEGRADED, TWO, ["vrack"])
+    back = simulation.layout({0: "vrack", 1: "public"}, TWO, "nominal")
     plan = planner.plan(back, sim.observed(), strategy)
     assert codes(plan) == {"primary-dead"} and plan["steps"] == [] and not plan["complete"]
     forced = planner.plan(back, sim.observed(), strategy, force=["primary-dead"])
@@ -118,34 +118,34 @@ def test_no_return_to_a_dead_primary_network(strategy):
 
 def test_a_dead_primary_network_does_not_stop_what_it_must_not():
     # to another primary network, over the dead one, from a cluster that works over its backup link
-    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
-    plan = planner.plan(ring_sim.layout(DEGRADED, TWO, "degraded"), sim.observed())
+    sim = simulation.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
+    plan = planner.plan(simulation.layout(DEGRADED, TWO, "degraded"), sim.observed())
     assert codes(plan) == set() and plan["path"] == "planned" and plan["complete"]
     # nobody sees anybody: any link is better than none
-    sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
-    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    sim = simulation.Sim(NOMINAL, TWO, ["vrack"])
+    plan = planner.plan(simulation.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
     assert codes(plan) == set() and plan["path"] == "degraded" and plan["complete"]
     # dead only to a node that is skipped
     dead = [("vrack", "pve3", other) for other in TWO]
-    sim = ring_sim.Sim({0: "public", 1: "vrack"}, THREE, dead)
-    back = ring_sim.layout({0: "vrack", 1: "public"}, THREE, "nominal")
+    sim = simulation.Sim({0: "public", 1: "vrack"}, THREE, dead)
+    back = simulation.layout({0: "vrack", 1: "public"}, THREE, "nominal")
     assert codes(planner.plan(back, sim.observed())) == {"primary-dead"}
     assert codes(planner.plan(back, sim.observed(), skip=["pve3"])) == set()
     # in the layout already, only the files differ
-    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
+    sim = simulation.Sim({0: "vrack", 1: "public"}, TWO, ["vrack"])
     sim.daemons["pve2"].version = 3
-    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
+    plan = planner.plan(simulation.layout({0: "vrack", 1: "public"}, TWO), sim.observed())
     assert codes(plan) == set() and acts(plan) == ["cluster"]
 
 
 def test_all_networks_dead():
-    sim = ring_sim.Sim({0: "vrack", 1: "public"}, TWO, ["vrack", "public"])
-    plan = planner.plan(ring_sim.layout(DEGRADED, TWO), sim.observed())
+    sim = simulation.Sim({0: "vrack", 1: "public"}, TWO, ["vrack", "public"])
+    plan = planner.plan(simulation.layout(DEGRADED, TWO), sim.observed())
     assert codes(plan) == {"nothing-to-add"} and plan["steps"] == []
 
 
 def test_the_address_of_the_emergency_network_is_gone(degraded):
-    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    observed = simulation.Sim(NOMINAL, TWO, ["vrack"]).observed()
     for facts in observed["nodes"].values():
         facts["addresses"] = {"eth0": facts["addresses"]["eth0"]}
     plan = planner.plan(degraded, observed, force=["address-absent", "no-network-alive"])
@@ -153,12 +153,12 @@ def test_the_address_of_the_emergency_network_is_gone(degraded):
 
 
 def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
-    nets = dict(ring_sim.NETS, **{f"n{i}": f"10.{i}.0.{{}}" for i in range(5)})
-    monkeypatch.setattr(ring_sim, "NETS", nets)
+    nets = dict(simulation.NETS, **{f"n{i}": f"10.{i}.0.{{}}" for i in range(5)})
+    monkeypatch.setattr(simulation, "NETS", nets)
     full = dict(enumerate(nets))
     turned = dict(enumerate([*list(nets)[1:], list(nets)[0]]))
-    sim = ring_sim.Sim(full, TWO)
-    layout = ring_sim.layout(turned, TWO)
+    sim = simulation.Sim(full, TWO)
+    layout = simulation.layout(turned, TWO)
     plan = planner.plan(layout, sim.observed())
     assert codes(plan) == {"no-live-path"}
     offer = next(f for f in plan["findings"] if f["code"] == "no-live-path")
@@ -178,27 +178,27 @@ def test_eight_links_in_a_circle_offer_a_restart(monkeypatch):
 
 
 def test_restart_together_where_links_change(degraded):
-    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    plan = planner.plan(degraded, simulation.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["expected_loss_s"]) == ("restart", 6.6)
     assert acts(plan) == ["restart", "publish"] and plan["steps"][0]["mode"] == "together"
     assert "restart-outage" in codes(plan, "warning")
 
 
 def test_restart_rolling_where_a_link_stays():
-    sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE)
-    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
+    sim = simulation.Sim({0: "vrack", 1: "public"}, THREE)
+    plan = planner.plan(simulation.layout({0: "vrack", 1: "third"}, THREE), sim.observed(), "restart")
     # the others keep the quorum, but HA resets a node for its own loss
     assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 8.0
     assert "each node alone is without quorum for about 8.0 s" in plan["steps"][0]["cost"]
-    two = ring_sim.Sim({0: "vrack", 1: "public"}, TWO)
-    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
+    two = simulation.Sim({0: "vrack", 1: "public"}, TWO)
+    plan = planner.plan(simulation.layout({0: "vrack", 1: "third"}, TWO), two.observed(), "restart")
     # one of two nodes alone has no quorum: each restart costs it
     assert plan["steps"][0]["mode"] == "rolling" and plan["expected_loss_s"] == 13.2
 
 
 def test_a_rolling_restart_waits_for_etc_pve_before_the_next_node():
     """pmxcfs looks for corosync only every 5 s; without the wait, two nodes are without /etc/pve at once."""
-    layout, sim = ring_sim.layout(NOMINAL, THREE), ring_sim.Sim(NOMINAL, THREE)
+    layout, sim = simulation.layout(NOMINAL, THREE), simulation.Sim(NOMINAL, THREE)
     first = planner.plan(layout, sim.observed(), "restart", again=True)["steps"][0]
     assert (first["mode"], first["wait"]["writable"]) == ("rolling", True)
     observed = sim.observed()
@@ -208,7 +208,7 @@ def test_a_rolling_restart_waits_for_etc_pve_before_the_next_node():
 
 
 def test_restart_when_everything_is_there():
-    plan = planner.plan(ring_sim.layout(NOMINAL, TWO), ring_sim.Sim(NOMINAL, TWO).observed(), "restart")
+    plan = planner.plan(simulation.layout(NOMINAL, TWO), simulation.Sim(NOMINAL, TWO).observed(), "restart")
     assert (plan["path"], plan["steps"], plan["complete"]) == ("none", [], True)
 
 
@@ -221,8 +221,8 @@ def stopped(observed, *names):
 
 
 def test_restart_starts_what_is_stopped_everywhere(degraded):
-    sim = ring_sim.Sim(NOMINAL, TWO)
-    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 7).replace(
+    sim = simulation.Sim(NOMINAL, TWO)
+    sim.daemons["pve2"].local = simulation.conf(NOMINAL, TWO, 7).replace(
         "secauth: on", "secauth: on\n  token: 5000"
     )
     observed = stopped(sim.observed(), *TWO)
@@ -235,11 +235,11 @@ def test_restart_starts_what_is_stopped_everywhere(degraded):
     assert last["writers"] == ["pve1", "pve2"] and "nodes" not in last
     assert plan["expected_loss_s"] == 11.0  # token 5000 and consensus 6000 of the file
     # also where the files are those of the layout already
-    assert acts(planner.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")) == ["restart", "publish"]
+    assert acts(planner.plan(simulation.layout(NOMINAL, TWO), observed, "restart")) == ["restart", "publish"]
 
 
 def test_live_does_not_start_a_daemon(degraded):
-    observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), *TWO)
+    observed = stopped(simulation.Sim(NOMINAL, TWO).observed(), *TWO)
     plan = planner.plan(degraded, observed)
     assert "corosync-stopped" in codes(plan) and plan["steps"] == []
     plan = planner.plan(degraded, observed, force=["corosync-stopped"])
@@ -249,17 +249,17 @@ def test_live_does_not_start_a_daemon(degraded):
 
 
 def test_restart_starts_one_that_is_stopped_with_the_others():
-    observed = stopped(ring_sim.Sim(NOMINAL, TWO).observed(), "pve2")
+    observed = stopped(simulation.Sim(NOMINAL, TWO).observed(), "pve2")
     observed["nodes"]["pve1"]["quorum"].update(quorate=False, members=[1], total=1)
-    plan = planner.plan(ring_sim.layout(NOMINAL, TWO), observed, "restart")
+    plan = planner.plan(simulation.layout(NOMINAL, TWO), observed, "restart")
     assert acts(plan) == ["restart", "publish"]
     assert plan["steps"][0]["wait"]["connected"] == {0: [["pve1", "pve2"]]}
     assert plan["steps"][1]["writers"] == ["pve1", "pve2"]
 
 
 def test_publish_asks_only_nodes_that_can_see_it():
-    layout = ring_sim.layout(DEGRADED, THREE)
-    observed = ring_sim.Sim(NOMINAL, THREE).observed()
+    layout = simulation.layout(DEGRADED, THREE)
+    observed = simulation.Sim(NOMINAL, THREE).observed()
     observed["nodes"]["pve3"]["pmxcfs"] = {"mounted": False, "writable": False, "members": None}
     observed["nodes"]["pve3"]["cluster_file"] = None
     plan = planner.plan(layout, observed, force=["pve-not-mounted"])
@@ -269,7 +269,7 @@ def test_publish_asks_only_nodes_that_can_see_it():
 
 def test_unknown_strategy(degraded):
     with pytest.raises(ValueError, match="allowed: live, restart"):
-        planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO).observed(), "fast")
+        planner.plan(degraded, simulation.Sim(NOMINAL, TWO).observed(), "fast")
 
 
 # -- drift
@@ -277,11 +277,11 @@ def test_unknown_strategy(degraded):
 
 
 def sim_at(links=None, nodes=TWO):
-    return ring_sim.Sim(NOMINAL if links is None else links, nodes)
+    return simulation.Sim(NOMINAL if links is None else links, nodes)
 
 
 def plan_nominal(sim):
-    return planner.plan(ring_sim.layout(NOMINAL, tuple(sim.daemons)), sim.observed())
+    return planner.plan(simulation.layout(NOMINAL, tuple(sim.daemons)), sim.observed())
 
 
 def test_reached():
@@ -291,7 +291,7 @@ def test_reached():
 
 def test_local_files_newer_are_published():
     sim = sim_at()
-    old = ring_sim.conf({0: "public"}, TWO, 4)
+    old = simulation.conf({0: "public"}, TWO, 4)
     for daemon in sim.daemons.values():
         daemon.cluster = old
     plan = plan_nominal(sim)
@@ -304,7 +304,7 @@ def test_equal_version_with_other_bytes_in_the_cluster_file():
     """pmxcfs takes no other bytes with a version that it has: one text with a higher one goes everywhere."""
     sim = sim_at()
     for daemon in sim.daemons.values():
-        daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5)
+        daemon.cluster = simulation.conf({0: "public"}, TWO, 5)
     plan = plan_nominal(sim)
     assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 6
     sim.take(plan["steps"][0])
@@ -314,14 +314,14 @@ def test_equal_version_with_other_bytes_in_the_cluster_file():
 def test_a_version_of_the_cluster_file_that_only_pmxcfs_reads():
     sim = sim_at()
     for daemon in sim.daemons.values():
-        daemon.cluster = "# config_version: 9\n" + ring_sim.conf(NOMINAL, TWO, 4)
+        daemon.cluster = "# config_version: 9\n" + simulation.conf(NOMINAL, TWO, 4)
     assert [(s["act"], s["version"]) for s in plan_nominal(sim)["steps"]] == [("cluster", 10)]
 
 
 def test_a_cluster_file_that_no_daemon_runs_only_raises_the_version():
     sim = sim_at()
     for daemon in sim.daemons.values():
-        daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8).replace("secauth: on", "secauth: on\n  token: 4000")
+        daemon.cluster = simulation.conf(NOMINAL, TWO, 8).replace("secauth: on", "secauth: on\n  token: 4000")
     plan = plan_nominal(sim)
     assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 9
     assert "token: 4000" not in plan["steps"][0]["conf"]
@@ -334,7 +334,7 @@ def test_a_cluster_file_that_no_daemon_runs_only_raises_the_version():
 def test_one_nodes_hand_edit_is_not_spread():
     """A local file that was never loaded, with a higher version, must not turn the encryption off."""
     sim = sim_at()
-    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: off")
+    sim.daemons["pve2"].local = simulation.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: off")
     plan = plan_nominal(sim)
     assert acts(plan) == ["cluster"] and plan["steps"][0]["version"] == 8
     assert "secauth: on" in plan["steps"][0]["conf"]
@@ -346,7 +346,7 @@ def test_one_nodes_hand_edit_is_not_spread():
 
 def test_the_key_itself_is_not_told():
     sim = sim_at()
-    text = ring_sim.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: on\n  key: hunter2")
+    text = simulation.conf(NOMINAL, TWO, 7).replace("secauth: on", "secauth: on\n  key: hunter2")
     sim.daemons["pve2"].local = text
     plan = plan_nominal(sim)
     told = next(f for f in plan["findings"] if f["code"] == "copy-dropped")
@@ -355,14 +355,14 @@ def test_the_key_itself_is_not_told():
 
 def test_the_base_is_what_the_quorate_nodes_run():
     """One node was off and came back with a higher version that it alone runs."""
-    alone = [(net, "pve3", other) for net in ring_sim.NETS for other in TWO]
-    sim = ring_sim.Sim(NOMINAL, THREE, alone)
-    text = ring_sim.conf(NOMINAL, THREE, 9).replace("secauth: on", "secauth: off")
-    sim.daemons["pve3"] = ring_sim.Daemon("pve3", 3, text)
+    alone = [(net, "pve3", other) for net in simulation.NETS for other in TWO]
+    sim = simulation.Sim(NOMINAL, THREE, alone)
+    text = simulation.conf(NOMINAL, THREE, 9).replace("secauth: on", "secauth: off")
+    sim.daemons["pve3"] = simulation.Daemon("pve3", 3, text)
     assert "secauth: on" in base.choose(sim.observed()["nodes"])
     # without quorum anywhere, and as many on either side: the newer one
-    sim = ring_sim.Sim(NOMINAL, TWO, ["vrack"])
-    sim.daemons["pve2"] = ring_sim.Daemon("pve2", 2, ring_sim.conf({0: "vrack", 1: "public"}, TWO, 6))
+    sim = simulation.Sim(NOMINAL, TWO, ["vrack"])
+    sim.daemons["pve2"] = simulation.Daemon("pve2", 2, simulation.conf({0: "vrack", 1: "public"}, TWO, 6))
     assert "config_version: 6" in base.choose(sim.observed()["nodes"])
 
 
@@ -370,8 +370,8 @@ def test_the_base_where_no_copy_of_what_runs_is_left():
     """All files were written and the reload was refused: what most nodes hold, not one node's edit."""
     sim = sim_at()
     for daemon in sim.daemons.values():
-        daemon.local = daemon.cluster = ring_sim.conf(NOMINAL, TWO, 8)
-    sim.daemons["pve2"].local = ring_sim.conf(NOMINAL, TWO, 9).replace("secauth: on", "secauth: off")
+        daemon.local = daemon.cluster = simulation.conf(NOMINAL, TWO, 8)
+    sim.daemons["pve2"].local = simulation.conf(NOMINAL, TWO, 9).replace("secauth: on", "secauth: off")
     assert "config_version: 8" in base.choose(sim.observed()["nodes"])
 
 
@@ -379,14 +379,14 @@ def test_files_that_run_with_the_version_of_another_text():
     """Edited by hand on all nodes without a higher version, and reloaded: the links say which text runs."""
     sim = sim_at()
     for daemon in sim.daemons.values():
-        daemon.cluster = ring_sim.conf({0: "public"}, TWO, 5).replace("secauth: on", "secauth: off")
+        daemon.cluster = simulation.conf({0: "public"}, TWO, 5).replace("secauth: on", "secauth: off")
     assert "secauth: on" in base.choose(sim.observed()["nodes"])
 
 
 def test_a_skipped_node_that_answers_counts_for_the_version(degraded):
-    sim = ring_sim.Sim(NOMINAL, THREE)
-    sim.daemons["pve3"].local = ring_sim.conf(NOMINAL, THREE, 40)
-    layout = ring_sim.layout(DEGRADED, THREE)
+    sim = simulation.Sim(NOMINAL, THREE)
+    sim.daemons["pve3"].local = simulation.conf(NOMINAL, THREE, 40)
+    layout = simulation.layout(DEGRADED, THREE)
     assert planner.plan(layout, sim.observed(), skip=["pve3"])["steps"][0]["version"] == 41
 
 
@@ -399,9 +399,9 @@ def test_one_step_levels_all(spoil):
     if spoil == "refused":
         daemon.refused = True
     if spoil in ("local", "both"):
-        daemon.local = ring_sim.conf(NOMINAL, TWO, 7, {0: {"knet_link_priority": "3"}})
+        daemon.local = simulation.conf(NOMINAL, TWO, 7, {0: {"knet_link_priority": "3"}})
     if spoil == "links":
-        daemon.links = {**daemon.links, 1: {n: ring_sim.address("public", i) for i, n in enumerate(TWO, 1)}}
+        daemon.links = {**daemon.links, 1: {n: simulation.address("public", i) for i, n in enumerate(TWO, 1)}}
     plan = plan_nominal(sim)
     assert acts(plan) == ["cluster"] and plan["complete"]
     assert plan["steps"][0]["version"] == (8 if spoil in ("local", "both") else 6)
@@ -416,7 +416,7 @@ def test_the_version_is_above_every_copy_also_as_pmxcfs_reads_it():
 
 
 def test_a_version_that_cannot_be_raised(degraded):
-    sim = ring_sim.Sim(NOMINAL, TWO, version=2**64 - 3)
+    sim = simulation.Sim(NOMINAL, TWO, version=2**64 - 3)
     plan = planner.plan(degraded, sim.observed())
     assert plan["steps"] == [] and codes(plan) & {"version-no-room", "version-exhausted"}
 
@@ -431,7 +431,9 @@ def edited(sim, new):
 
 
 def test_one_missing_interface_block_of_two_is_drift():
-    plan = planner.plan(ring_sim.layout(DEGRADED, TWO), edited(ring_sim.Sim(DEGRADED, TWO), "").observed())
+    plan = planner.plan(
+        simulation.layout(DEGRADED, TWO), edited(simulation.Sim(DEGRADED, TWO), "").observed()
+    )
     assert acts(plan) == ["cluster"] and BLOCK in plan["steps"][0]["conf"]
 
 
@@ -469,8 +471,8 @@ def test_everything_that_is_no_link_is_kept(degraded):
 
 
 def test_a_silent_node_that_is_a_member_is_told_of(degraded):
-    layout = ring_sim.layout(DEGRADED, THREE)
-    sim = ring_sim.Sim(NOMINAL, THREE, silent=["pve3"])
+    layout = simulation.layout(DEGRADED, THREE)
+    sim = simulation.Sim(NOMINAL, THREE, silent=["pve3"])
     plan = planner.plan(layout, sim.observed(), skip=["pve3"])
     assert "absent-member" in codes(plan, "warning")
     assert acts(plan) == ["cluster"] * 4 and plan["skip"] == ["pve3"]
@@ -480,8 +482,10 @@ def test_a_silent_node_that_is_a_member_is_told_of(degraded):
 
 
 def test_a_stopped_daemon_gets_its_file_in_every_step():
-    layout = ring_sim.layout(DEGRADED, THREE)
-    observed = ring_sim.Sim(NOMINAL, THREE, [(n, "pve3", o) for n in ring_sim.NETS for o in TWO]).observed()
+    layout = simulation.layout(DEGRADED, THREE)
+    observed = simulation.Sim(
+        NOMINAL, THREE, [(n, "pve3", o) for n in simulation.NETS for o in TWO]
+    ).observed()
     observed["nodes"]["pve3"].update(runtime=None, quorum=None, links={})
     observed["nodes"]["pve3"]["corosync"]["state"] = "inactive"
     assert "corosync-stopped" in codes(planner.plan(layout, observed))
@@ -502,16 +506,16 @@ def test_nobody_answers(degraded):
 
 def test_two_of_three_cannot_help_the_third():
     dead = ["vrack", ("public", "pve1", "pve3"), ("public", "pve2", "pve3")]
-    sim = ring_sim.Sim({0: "vrack", 1: "public"}, THREE, dead)
-    plan = planner.plan(ring_sim.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
+    sim = simulation.Sim({0: "vrack", 1: "public"}, THREE, dead)
+    plan = planner.plan(simulation.layout({0: "vrack", 1: "public", 2: "third"}, THREE), sim.observed())
     assert plan["complete"] and acts(plan)[:2] == [
         "local",
         "publish",
     ]  # the third network is not known to be dead
-    plan = planner.plan(ring_sim.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
+    plan = planner.plan(simulation.layout({0: "public", 1: "vrack"}, THREE), sim.observed())
     assert codes(plan) == {"nothing-to-add"}
     skipped = planner.plan(
-        ring_sim.layout({0: "public", 1: "vrack"}, THREE),
+        simulation.layout({0: "public", 1: "vrack"}, THREE),
         {"nodes": {n: sim.observed()["nodes"][n] for n in TWO}, "silent": ["pve3"]},
         skip=["pve3"],
     )
@@ -523,7 +527,7 @@ def test_two_of_three_cannot_help_the_third():
 
 
 def test_the_plan_is_plain_data_and_the_same_each_time(degraded):
-    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    observed = simulation.Sim(NOMINAL, TWO, ["vrack"]).observed()
     plan = planner.plan(degraded, observed)
     assert json.loads(json.dumps(plan)) == json.loads(json.dumps(planner.plan(degraded, observed)))
     # facts that went through JSON have text for link numbers
@@ -533,14 +537,14 @@ def test_the_plan_is_plain_data_and_the_same_each_time(degraded):
 
 
 def test_nothing_given_is_changed(degraded):
-    observed = ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed()
+    observed = simulation.Sim(NOMINAL, TWO, ["vrack"]).observed()
     before = copy.deepcopy((degraded, observed))
     planner.plan(degraded, observed)
     assert (degraded, observed) == before
 
 
 def test_words(degraded):
-    plan = planner.plan(degraded, ring_sim.Sim(NOMINAL, TWO, ["vrack"]).observed())
+    plan = planner.plan(degraded, simulation.Sim(NOMINAL, TWO, ["vrack"]).observed())
     told = planner.describe(plan)
     assert "1. local, version 6: add link 2 on public (fast ping)" in told
     assert "partitions: pve1 / pve2" in told
@@ -549,7 +553,7 @@ def test_words(degraded):
 
 
 def test_diffs(degraded):
-    observed = ring_sim.Sim(NOMINAL, TWO).observed()
+    observed = simulation.Sim(NOMINAL, TWO).observed()
     shown = planner.diffs(planner.plan(degraded, observed), observed)
     assert sorted(shown) == ["cluster", "pve1", "pve2"]
     assert "-  config_version: 5\n" in shown["cluster"] and "+    ring1_addr: 10.66.0.1\n" in shown["pve1"]
@@ -562,7 +566,7 @@ def test_diffs(degraded):
 
 
 def spoiled(degraded, change):
-    observed = ring_sim.Sim(NOMINAL, TWO).observed()
+    observed = simulation.Sim(NOMINAL, TWO).observed()
     plan = planner.plan(degraded, observed)
     assert planner.check_invariants(plan, degraded, observed) == []
     change(plan["steps"])
@@ -570,7 +574,7 @@ def spoiled(degraded, change):
 
 
 def swap_conf(steps, index, links, version=None):
-    steps[index]["conf"] = ring_sim.conf(links, TWO, version or steps[index]["version"])
+    steps[index]["conf"] = simulation.conf(links, TWO, version or steps[index]["version"])
 
 
 @pytest.mark.parametrize(
@@ -605,16 +609,16 @@ def test_invariants(degraded, change, said):
 
 
 def test_link_0_stays_where_the_goal_has_it():
-    layout = ring_sim.layout({0: "vrack"}, TWO)
-    observed = ring_sim.Sim({0: "vrack", 1: "public"}, TWO).observed()
+    layout = simulation.layout({0: "vrack"}, TWO)
+    observed = simulation.Sim({0: "vrack", 1: "public"}, TWO).observed()
     plan = planner.plan(layout, observed)
-    plan["steps"][0]["conf"] = ring_sim.conf({1: "public"}, TWO, 6)
+    plan["steps"][0]["conf"] = simulation.conf({1: "public"}, TWO, 6)
     assert "link 0 goes although" in " ".join(planner.check_invariants(plan, layout, observed))
 
 
 def test_a_link_goes_only_after_its_replacement():
-    layout = ring_sim.layout({0: "public"}, TWO)
-    observed = ring_sim.Sim({0: "vrack", 1: "third"}, TWO).observed()
+    layout = simulation.layout({0: "public"}, TWO)
+    observed = simulation.Sim({0: "vrack", 1: "third"}, TWO).observed()
     plan = planner.plan(layout, observed)
     swap_conf(plan["steps"], 0, {1: "third"})
     assert "a link goes before public" in " ".join(planner.check_invariants(plan, layout, observed))
