@@ -177,7 +177,7 @@ class _Job(alone_parts.Parts):
     def __init__(self, layout, skip, force, degraded, test, wait=0, patience=0, progress=False):  # pylint: disable=too-many-arguments
         self.salt, self.failures = __salt__, (CommandExecutionError, SaltInvocationError)
         self.node = __salt__["corosync.node_name"]()
-        self.order = alone.Order(
+        self.request = alone.Request(
             _pillar(),
             __opts__.get("id"),
             self.node,
@@ -185,11 +185,11 @@ class _Job(alone_parts.Parts):
             skip=step_outcomes.names(skip, "skip"),
             force=step_outcomes.names(force, "force"),
         )
-        self.cluster = peers.Sight(self.order, __salt__["corosync.facts"], _root())
+        self.cluster = peers.Sight(self.request, __salt__["corosync.facts"], _root())
         self.degraded, self.test, self.progress = bool(degraded), test, bool(progress)
         self.wait, self.patience = _seconds(wait, "wait"), min(_seconds(patience, "patience"), 600.0)
         self.begun = time.monotonic()
-        self.run = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{self.order.own}"
+        self.run = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{self.request.own}"
         #: what was there before anything was changed.
         self.done, self.before = [], None
 
@@ -197,15 +197,15 @@ class _Job(alone_parts.Parts):
         """
         Look, decide which way it is, and go it.
         """
-        self.say(f"{self.order.layout['cluster_name']} -> {self.order.layout['name']}: asking the nodes")
+        self.say(f"{self.request.layout['cluster_name']} -> {self.request.layout['name']}: asking the nodes")
         observed, findings = self.cluster.gather()
-        own = observed["nodes"][self.order.own]
+        own = observed["nodes"][self.request.own]
         if not own["runtime"]:
             return self.revive(observed, findings)
         if alone.quorate(own):
             return self.through_cluster(observed, findings)
         if not self.degraded:
-            item, commands = alone.no_quorum(self.order, own)
+            item, commands = alone.no_quorum(self.request, own)
             report = self.report(observed, [*findings, item], "refused", "not quorate, nothing was touched")
             return report | {"next": commands}
         return self.own_part(observed, findings)
@@ -216,13 +216,13 @@ class _Job(alone_parts.Parts):
         """
         The whole change through the cluster file, as the one node that holds the lock.
         """
-        made, found = self.order.plan(observed, findings)
+        made, found = self.request.plan(observed, findings)
         if self.test:
             return self.told_only(made, found, observed)
-        if not made["steps"] and not errors(found, self.order.force) and not self.lacking(observed):
+        if not made["steps"] and not errors(found, self.request.force) and not self.lacking(observed):
             return self.report(observed, found, "already", f"reached already, version {made['from_version']}")
-        what = f"layout {self.order.layout['name']}"
-        holder = {"node": self.order.own, "run": self.run, "what": what}
+        what = f"layout {self.request.layout['name']}"
+        holder = {"node": self.request.own, "run": self.run, "what": what}
         try:
             # one lock for this node, since all its processes are one holder to pmxcfs; one for the cluster
             with (
@@ -256,15 +256,15 @@ class _Job(alone_parts.Parts):
         """
         Return the report of what a run would do.
         """
-        part = alone.majority_part(self.order, observed, found) if self.degraded else None
-        if part and not errors(part["findings"], self.order.force):
+        part = alone.majority_part(self.request, observed, found) if self.degraded else None
+        if part and not errors(part["findings"], self.request.force):
             return self.told_part(observed, part)
-        report = self.head() | self.order.planned(made, found, observed, diff=True)
+        report = self.head() | self.request.planned(made, found, observed, diff=True)
         if report["retcode"] or report["steps"]:
             return report | {"result": "refused" if report["retcode"] else "test"}
         report["result"] = "already"
         if self.lacking(observed):
-            items, borne = self.order.checklist(observed)
+            items, borne = self.request.checklist(observed)
             report = alone.judged(report, items, borne) | {
                 "result": "failed",
                 "retcode": step_outcomes.FAILED,
@@ -278,8 +278,8 @@ class _Job(alone_parts.Parts):
         """
         observed, findings = self.idle()
         self.before = self.before or observed
-        made, found = self.order.plan(observed, findings)
-        part = alone.majority_part(self.order, observed, found) if self.degraded else None
+        made, found = self.request.plan(observed, findings)
+        part = alone.majority_part(self.request, observed, found) if self.degraded else None
         if part:
             return self.majority_part(part, observed, lock)
         return self.planned_steps(made, found, observed, lock)
@@ -288,7 +288,7 @@ class _Job(alone_parts.Parts):
         """
         Carry out a plan that one node can carry out, and verify.
         """
-        report = self.head() | self.order.planned(made, found, observed)
+        report = self.head() | self.request.planned(made, found, observed)
         report.pop("next", None)
         if report["retcode"]:
             report |= {"done": self.done, "diffs": self.changed(observed)}
@@ -338,13 +338,13 @@ class _Job(alone_parts.Parts):
         """
         try:
             told = __salt__["corosync.stage"](
-                run, steps, by=f"corosync.apply on {self.order.own}", ttl=alone_parts.STAGE_TTL
+                run, steps, by=f"corosync.apply on {self.request.own}", ttl=alone_parts.STAGE_TTL
             )
         except CommandExecutionError as exc:
-            return alone.stage_findings({self.order.own: str(exc)})
-        refused = {self.order.own: "; ".join(row["text"] for row in told["checks"] if not row["ok"])}
+            return alone.stage_findings({self.request.own: str(exc)})
+        refused = {self.request.own: "; ".join(row["text"] for row in told["checks"] if not row["ok"])}
         for conf in dict.fromkeys(step["conf"] for step in steps if step["act"] != "publish"):
-            for name, text in self.cluster.peers.check(list(self.order.peers), conf).items():
+            for name, text in self.cluster.peers.check(list(self.request.peers), conf).items():
                 refused[name] = refused.get(name) or text
         return alone.stage_findings(refused)
 
@@ -353,16 +353,16 @@ class _Job(alone_parts.Parts):
         Do one step, read it back on every node that takes part, and return findings.
         """
         start = time.monotonic()
-        nodes = [name for name in self.order.nodes if name in (step.get("nodes") or self.order.nodes)]
+        nodes = [name for name in self.request.nodes if name in (step.get("nodes") or self.request.nodes)]
         self.say(f"step {step['number']} {step['act']}: {step['text']}")
         try:
-            outcomes = {self.order.own: __salt__["corosync.step"](run, step, self.order.own)}
+            outcomes = {self.request.own: __salt__["corosync.step"](run, step, self.request.own)}
         except (CommandExecutionError, SaltInvocationError) as exc:
-            outcomes = {self.order.own: str(exc)}
+            outcomes = {self.request.own: str(exc)}
         end = start + float(step["deadline_s"])
-        pending = [name for name in self.order.peers if name in nodes]
+        pending = [name for name in self.request.peers if name in nodes]
         while pending:
-            own = outcomes[self.order.own]
+            own = outcomes[self.request.own]
             for name, facts in self.cluster.peers.facts(__salt__["corosync.facts"](), pending).items():
                 outcomes[name] = alone.outcome(name, step, facts)
             pending = [name for name in pending if name not in outcomes or not outcomes[name]["ok"]]
@@ -386,7 +386,7 @@ class _Job(alone_parts.Parts):
     # -- reports ---------------------------------------------------------------------------------------------
 
     def head(self):
-        return self.order.head() | {"node": self.order.own}
+        return self.request.head() | {"node": self.request.own}
 
     def report(self, observed, findings, result, summary):
         """
@@ -413,7 +413,7 @@ class _Job(alone_parts.Parts):
         """
         Tell whether the exit checklist is not true.
         """
-        return not checklist.passed(self.order.checklist(observed)[0])
+        return not checklist.passed(self.request.checklist(observed)[0])
 
     def verified(self, report, failed):
         """
@@ -421,17 +421,17 @@ class _Job(alone_parts.Parts):
         """
         end = time.monotonic() + VERIFY_S
         observed = self.cluster.gather()[0]
-        items, borne = self.order.checklist(observed)
+        items, borne = self.request.checklist(observed)
         while not failed and not checklist.passed(items) and time.monotonic() < end:
             time.sleep(0.5)
             observed = self.cluster.gather()[0]
-            items, borne = self.order.checklist(observed)
+            items, borne = self.request.checklist(observed)
         ok = not failed and checklist.passed(items)
         report = alone.judged(report | {"before": report["findings"], "findings": failed}, items, borne)
         rows, found = self.checklist(observed)
         report |= {"checklist": rows, "findings": ordered([*report["findings"], *found])}
         result = "failed" if not ok else "reached" if self.done else "already"
-        version = (observed["nodes"][self.order.own]["local"] or {}).get("version")
+        version = (observed["nodes"][self.request.own]["local"] or {}).get("version")
         summary = {
             "failed": f"stopped in step {len(self.done)}" if failed else "the exit checklist is not true",
             "reached": f"reached, and verified as far as one node can see, version {version}",
@@ -449,9 +449,12 @@ class _Job(alone_parts.Parts):
             report |= {
                 "state": step_outcomes.state_now(observed),
                 "matrix": step_outcomes.matrix(observed),
-                "next": [f"go on: {self.order.again('apply')}", f"on the master: {self.order.on_master()}"],
+                "next": [
+                    f"go on: {self.request.command_again('apply')}",
+                    f"on the master: {self.request.on_master()}",
+                ],
             }
-        log.info("%s: %s", self.order.layout["name"], summary)
+        log.info("%s: %s", self.request.layout["name"], summary)
         return report
 
     def say(self, text):

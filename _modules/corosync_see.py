@@ -85,14 +85,14 @@ def status():
     observed, findings = {"nodes": {told["node"]: told}, "silent": []}, []
     try:
         sight = _sight(told["node"])
-        order = sight.order
+        request = sight.request
         observed, findings = sight.gather(told)
-        layouts = order.layouts()
-        report.update(wanted=order.layout["name"], in_force=outcomes.in_force(layouts, observed))
-        held = [order.layout["name"], *report["in_force"]][
-            -1 if order.layout["name"] not in report["in_force"] else 0
+        layouts = request.layouts()
+        report.update(wanted=request.layout["name"], in_force=outcomes.in_force(layouts, observed))
+        held = [request.layout["name"], *report["in_force"]][
+            -1 if request.layout["name"] not in report["in_force"] else 0
         ]
-        findings += every.check(layouts[held], observed, skip=order.skip)
+        findings += every.check(layouts[held], observed, skip=request.skip)
     except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
     report.update(
@@ -113,5 +113,5 @@ def _pillar():
 
 
 def _sight(node):
-    order = alone.Order(_pillar(), __opts__.get("id"), node)
-    return peers.Sight(order, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root"))
+    request = alone.Request(_pillar(), __opts__.get("id"), node)
+    return peers.Sight(request, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root"))

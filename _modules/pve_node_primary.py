@@ -65,11 +65,11 @@ def hold_primary(layout=None, test=False, wait=WAIT):
 
         salt pve1 pve_node.hold_primary test=true
     """
-    order = _order(layout)
-    addresses = order.layout["primary"]["addresses"]
+    request = _request(layout)
+    addresses = request.layout["primary"]["addresses"]
     told = __salt__["pve_node.names"](addresses, test=True)
     wanted = told["own"]["address"]
-    seen = __salt__["pve_node.members"]()["nodes"].get(order.own)
+    seen = __salt__["pve_node.members"]()["nodes"].get(request.own)
     changes = {"hosts": told["diff"]} if told["changed"] else {}
     if seen != wanted:
         changes["members"] = {"old": seen, "new": wanted}
@@ -82,12 +82,12 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(
             "/etc/pve is not writable, so the names stay as they are; quorum comes first:"
-            f" {order.on_master()}"
+            f" {request.on_master()}"
         )
     done = {}
     try:
         if set(changes) - {"services"}:
-            _move(order, addresses, changes, done, wait)
+            _move(request, addresses, changes, done, wait)
         __salt__["corosync.refresh_services"](always="members" in changes)
         done.update(changes)
     except CommandExecutionError as exc:
@@ -120,7 +120,7 @@ def hold_trust(layout=None, test=False):
 
         salt pve1 pve_node.hold_trust test=true
     """
-    wanted = _order(layout) if test and __pillar__.get("corosync") else None
+    wanted = _request(layout) if test and __pillar__.get("corosync") else None
     facts = __salt__["pve_certs.facts"](wanted.layout["primary"]["addresses"][wanted.own] if wanted else None)
     wrong = _own_problems(facts)
     mark = files.under(_root(), DUE)
@@ -162,12 +162,12 @@ def _own_problems(facts):
     return problems + ([own["why"]] if own and not own["ok"] else [])
 
 
-def _move(order, addresses, changes, done, wait):
+def _move(request, addresses, changes, done, wait):
     """
     Move names and address under the lock of the cluster; ``done`` gets what was changed, as it is done.
     """
     run = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    holder = {"node": order.own, "what": "primary network", "run": run}
+    holder = {"node": request.own, "what": "primary network", "run": run}
     try:
         with locks.Lock(holder, wait, _root()):
             if "hosts" in changes:
@@ -184,9 +184,9 @@ def _root():
     return (__opts__.get("pve_corosync") or {}).get("root")
 
 
-def _order(layout):
+def _request(layout):
     pillar = layouts.plain(__pillar__.get("corosync"))
     try:
-        return alone.Order(pillar, __opts__.get("id"), __salt__["corosync.node_name"](), layout)
+        return alone.Request(pillar, __opts__.get("id"), __salt__["corosync.node_name"](), layout)
     except (outcomes.RunError, layouts.LayoutError) as exc:
         raise CommandExecutionError(str(exc)) from exc

@@ -189,7 +189,7 @@ def test_a_file_that_another_node_could_not_check_is_not_used(pair):
 
 
 def test_a_step_that_failed_and_did_write_is_among_the_changes(pair, monkeypatch):
-    plan = alone.Order.plan
+    plan = alone.Request.plan
 
     def short(self, observed, findings):
         made, found = plan(self, observed, findings)
@@ -197,7 +197,7 @@ def test_a_step_that_failed_and_did_write_is_among_the_changes(pair, monkeypatch
             step["deadline_s"] = 3
         return made, found
 
-    monkeypatch.setattr(alone.Order, "plan", short)
+    monkeypatch.setattr(alone.Request, "plan", short)
     planned = pair.call("corosync.plan", "degraded")
     assert len(planned["steps"]) > 1
     pair.two.daemon(dead_links=[2])
@@ -482,7 +482,7 @@ def test_both_nodes_come_to_the_same_bytes_without_seeing_each_other(pair):
     facts = {"pve1": pair.call("corosync.facts"), "pve2": pair.call("corosync.observe")["nodes"]["pve2"]}
     parts = [
         alone.own_part(
-            alone.Order(pair.pillar, name, name, "degraded"),
+            alone.Request(pair.pillar, name, name, "degraded"),
             {"nodes": {name: facts[name]}, "silent": [other]},
         )
         for name, other in (("pve1", "pve2"), ("pve2", "pve1"))

@@ -4,7 +4,7 @@ import json
 
 import simulation
 from pve_corosync.run import outcomes
-from pve_corosync.run.change import Order, Run
+from pve_corosync.run.change import Change, Request
 
 NODES = ("pve1", "pve2")
 SETTINGS = outcomes.settings(None)
@@ -31,8 +31,8 @@ def pillar(nodes=NODES):
 class World:
     """The ports of a run: nodes of the model, a journal in a list, a clock that only waiting moves."""
 
-    def __init__(self, order, sim):
-        self.order, self.sim, self.clock = order, sim, 0.0
+    def __init__(self, request, sim):
+        self.request, self.sim, self.clock = request, sim, 0.0
         self.notes, self.said, self.calls = [], [], []
         self.kept, self.locks, self.stage_says = {}, set(), {}
         self.fails, self.lost_calls, self.lost_answers, self.deaf = {}, set(), set(), set()
@@ -175,12 +175,12 @@ class World:
 
 
 def world(layout="degraded", dead=("vrack",), nodes=NODES, silent=(), links=None, **how):
-    order = Order(pillar(nodes), layout, **how)
-    return World(order, simulation.Sim(links or {0: "vrack"}, nodes, dead=dead, silent=silent))
+    request = Request(pillar(nodes), layout, **how)
+    return World(request, simulation.Sim(links or {0: "vrack"}, nodes, dead=dead, silent=silent))
 
 
 def run(ports):
-    sequence = Run(ports.order, ports, SETTINGS, "20261123")
+    sequence = Change(ports.request, ports, SETTINGS, "20261123")
     return sequence.carry_out(by="root")
 
 

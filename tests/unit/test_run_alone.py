@@ -20,8 +20,8 @@ PILLAR = {
 }
 
 
-def order(own):
-    return alone.Order(PILLAR, own, own, "degraded")
+def request(own):
+    return alone.Request(PILLAR, own, own, "degraded")
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def observed(sim):
 
 
 def majority(sim, own="pve1"):
-    asked, seen = order(own), observed(sim)
+    asked, seen = request(own), observed(sim)
     return alone.majority_part(asked, seen, asked.plan(seen, [])[1])
 
 
 def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_takes_it_over(sim):
-    made, found = order("pve1").plan(observed(sim), [])
+    made, found = request("pve1").plan(observed(sim), [])
     assert made["steps"] == [] and "alone-needs-all" in [item["code"] for item in found]
     part = majority(sim)
     step = part["step"]
@@ -64,13 +64,13 @@ def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_tak
     assert sim.lost == [] and sim.daemons["pve3"].version == 5 and sim.quorate(["pve1", "pve2"])
     assert majority(sim, "pve2")["step"] is None, "done already: no version is used up by another run"
 
-    own = alone.own_part(order("pve3"), observed(sim))
+    own = alone.own_part(request("pve3"), observed(sim))
     assert "part-adopted" in [item["code"] for item in own["findings"]]
     assert own["step"]["conf"] == step["conf"]
     sim.take(own["step"] | {"nodes": ["pve3"]})
     assert sim.partitions() == [list(NODES)] and sim.lost == []
 
-    asked = order("pve1")
+    asked = request("pve1")
     made, found = asked.plan(observed(sim), [])
     assert made["steps"] and alone.majority_part(asked, observed(sim), found) is None
     for step in made["steps"]:
@@ -114,7 +114,7 @@ class Job(alone_parts.Parts):
 
     def __init__(self, sim, patience, meanwhile=lambda: None):
         self.sim, self.patience, self.meanwhile = sim, patience, meanwhile
-        self.order, self.cluster, self.looks, self.runs = order("pve1"), self, 0, []
+        self.request, self.cluster, self.looks, self.runs = request("pve1"), self, 0, []
 
     def gather(self):
         self.looks += 1
@@ -143,18 +143,18 @@ class Job(alone_parts.Parts):
 
     def go(self):
         return self.majority_part(
-            alone.majority_part(self.order, observed(self.sim), self.found()), observed(self.sim), None
+            alone.majority_part(self.request, observed(self.sim), self.found()), observed(self.sim), None
         )
 
     def found(self):
-        return self.order.plan(observed(self.sim), [])[1]
+        return self.request.plan(observed(self.sim), [])[1]
 
 
 def test_the_quorate_nodes_go_on_to_the_layout_when_the_third_has_joined(sim, monkeypatch):
     monkeypatch.setattr(alone_parts.time, "sleep", lambda seconds: None)
 
     def third():
-        own = alone.own_part(order("pve3"), observed(sim))
+        own = alone.own_part(request("pve3"), observed(sim))
         sim.take(own["step"] | {"nodes": ["pve3"]})
 
     job = Job(sim, 60, third)

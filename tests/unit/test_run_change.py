@@ -7,7 +7,7 @@ import simulation
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
 from pve_corosync.pillar import layouts
 from pve_corosync.run import outcomes
-from pve_corosync.run.change import Order
+from pve_corosync.run.change import Request
 
 
 def test_failover_reaches_and_returns():
@@ -15,16 +15,16 @@ def test_failover_reaches_and_returns():
     report = run(ports)
     assert (report["result"], report["retcode"]) == ("reached", 0), report
     assert [item["code"] for item in report["findings"]] == ["link-dead"]
-    assert outcomes.in_force(ports.order.layouts(), ports.sim.observed()) == ["degraded"]
+    assert outcomes.in_force(ports.request.layouts(), ports.sim.observed()) == ["degraded"]
     assert not ports.locks
     assert report["seconds"]["quorate"] < report["seconds"]["total"]
     versions = {daemon.version for daemon in ports.sim.daemons.values()}
     assert versions == {report["to_version"]}
 
-    back = World(Order(pillar(), None), ports.sim)
+    back = World(Request(pillar(), None), ports.sim)
     ports.sim.dead.clear()
     assert run(back)["result"] == "reached"
-    assert outcomes.in_force(back.order.layouts(), ports.sim.observed()) == ["nominal"]
+    assert outcomes.in_force(back.request.layouts(), ports.sim.observed()) == ["nominal"]
     assert not ports.sim.lost
 
 
@@ -54,7 +54,7 @@ def test_a_refused_file_writes_nothing_and_gives_the_locks_back():
     assert step_calls(ports) == []
     assert [call[0] for call in ports.calls] == ["corosync.stage", "corosync.finish"]
     assert not ports.locks
-    assert outcomes.in_force(ports.order.layouts(), ports.sim.observed()) == ["nominal"]
+    assert outcomes.in_force(ports.request.layouts(), ports.sim.observed()) == ["nominal"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -71,7 +71,7 @@ def test_a_failing_step_stops_and_tells(number):
     assert report["state"] and report["matrix"]
     assert not ports.locks
 
-    again = World(Order(pillar(), "degraded"), ports.sim)
+    again = World(Request(pillar(), "degraded"), ports.sim)
     assert run(again)["result"] == "reached"
 
 
@@ -227,7 +227,7 @@ def test_a_restart_again_restarts_also_where_all_is_as_wanted():
     ports = world("nominal", dead=(), strategy="restart")
     assert run(ports)["result"] == "already"
     ports = world("nominal", dead=(), strategy="restart")
-    ports.order.again_all = True
+    ports.request.again_all = True
     report = run(ports)
     assert report["result"] == "reached" and report["to_version"] == report["from_version"] + 1, report
 
@@ -242,16 +242,16 @@ def test_the_journal_tells_the_run_in_order():
 
 
 def test_the_pillars_skip_is_added_and_shown_in_the_command():
-    order = Order(pillar(("pve1", "pve2", "pve3")) | {"skip": ["pve3"]}, "degraded")
-    assert order.nodes == ["pve1", "pve2"]
-    assert order.again("apply") == "salt-run corosync.apply degraded skip=pve3"
+    request = Request(pillar(("pve1", "pve2", "pve3")) | {"skip": ["pve3"]}, "degraded")
+    assert request.nodes == ["pve1", "pve2"]
+    assert request.command_again("apply") == "salt-run corosync.apply degraded skip=pve3"
 
 
 def test_an_unknown_layout_or_strategy_is_refused_before_anything():
     with pytest.raises(layouts.LayoutError, match="nosuch"):
-        Order(pillar(), "nosuch")
+        Request(pillar(), "nosuch")
     with pytest.raises(outcomes.RunError, match="strategy"):
-        Order(pillar(), "degraded", "fast")
+        Request(pillar(), "degraded", "fast")
 
 
 def test_a_network_that_dies_unnoticed_is_planned_for_again():
@@ -285,18 +285,18 @@ def test_a_step_that_fails_on_a_cluster_in_one_piece_is_not_tried_again():
 
 
 def test_a_restart_keeps_the_layout_that_is_in_force():
-    order = Order(pillar(), strategy="restart")
-    order.take(["degraded"])
-    assert order.layout["name"] == "degraded"
-    order.take(["nominal", "degraded"])
-    assert order.layout["name"] == "degraded"
+    request = Request(pillar(), strategy="restart")
+    request.take(["degraded"])
+    assert request.layout["name"] == "degraded"
+    request.take(["nominal", "degraded"])
+    assert request.layout["name"] == "degraded"
 
 
 def test_a_restart_where_no_layout_is_in_force_has_to_be_told_which():
     with pytest.raises(outcomes.RunError, match="there are: degraded, nominal") as caught:
-        Order(pillar(), strategy="restart").take([])
+        Request(pillar(), strategy="restart").take([])
     assert caught.value.findings[0]["code"] == "layout-not-in-force"
     assert "salt-run corosync.restart nominal" in caught.value.findings[0]["remedy"]
-    live = Order(pillar())
+    live = Request(pillar())
     live.take([])  # who only looks goes by the pillar's
     assert live.layout["name"] == "nominal"

@@ -4,7 +4,7 @@ import pytest
 import simulation
 from pve_corosync import show
 from pve_corosync.run import follow, outcomes
-from pve_corosync.run.change import Order
+from pve_corosync.run.change import Request
 from test_run_change import pillar
 
 NODES = ("pve1", "pve2")
@@ -18,8 +18,8 @@ class Nodes:
 
     jid = "1"
 
-    def __init__(self, layout="degraded", **order):
-        self.order = Order(pillar(), layout, **order)
+    def __init__(self, layout="degraded", **request):
+        self.request = Request(pillar(), layout, **request)
         self.clock, self.calls, self.notes, self.said = 0.0, [], [], []
         self.published, self.hosts = dict(VRACK), {name: dict(VRACK) for name in NODES}
         self.due, self.errors, self.stale = set(), {}, set()
@@ -99,16 +99,16 @@ class Nodes:
 def links(monkeypatch):
     """The links are a matter of run.checklist; here they are ready unless a test says otherwise."""
 
-    def checklist(order, observed, full=False):
+    def checklist(request, observed, full=False):
         return [{"item": "quorum", "ok": links.ready, "seen": "not quorate", "expected": "x"}], []
 
     links.ready = True
-    monkeypatch.setattr(Order, "checklist", checklist)
+    monkeypatch.setattr(Request, "checklist", checklist)
     return links
 
 
 def move(ports, **more):
-    return follow.move_primary(ports.order, ports, SETTINGS, **more)
+    return follow.move_primary(ports.request, ports, SETTINGS, **more)
 
 
 def test_names_first_then_one_node_after_the_other_behind_a_gate_then_services():
@@ -228,7 +228,7 @@ def replicate(told, **more):
     ports = Nodes()
     vars(ports).update(more)
     ports.jobs["pve1"] = {"ok": True, "jobs": {}, "failed": {}, "skipped": {}} | told
-    return follow.replicate(ports.order, ports, SETTINGS)
+    return follow.replicate(ports.request, ports, SETTINGS)
 
 
 def test_a_job_with_all_its_witnesses_is_done():
@@ -282,8 +282,8 @@ def test_a_replication_network_is_a_witness_of_its_own():
 
 def test_the_wait_for_a_job_is_a_setting_and_an_argument():
     ports = Nodes()
-    follow.replicate(ports.order, ports, outcomes.settings({"replication_timeout": 300}))
-    follow.replicate(ports.order, ports, SETTINGS, timeout=900)
+    follow.replicate(ports.request, ports, outcomes.settings({"replication_timeout": 300}))
+    follow.replicate(ports.request, ports, SETTINGS, timeout=900)
     asked = [kwarg for function, _, kwarg in ports.calls if function == "pvesr.run_all"]
     assert [(row["timeout"], row["budget"]) for row in asked] == [(300, 580), (900, 900)]
 

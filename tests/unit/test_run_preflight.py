@@ -72,7 +72,7 @@ def test_no_time_is_lost_before_quorum():
 
 def explain(ports, *texts):
     failed = [finding("step-failed", "x", data={"node": "pve1", "missing": list(texts)})]
-    return preflight.after(ports.order, ports, SETTINGS, failed, ports.gather()[0], "1")
+    return preflight.after(ports.request, ports, SETTINGS, failed, ports.gather()[0], "1")
 
 
 @pytest.mark.parametrize("texts", [(), ("not quorate",), ("version 3, not 4",)])

@@ -6,8 +6,8 @@ import itertools
 import pytest
 from pve_corosync import conf
 from pve_corosync.run import join, outcomes
-from pve_corosync.run.change import Order
-from pve_corosync.run.rebuild import Rejoin
+from pve_corosync.run.change import Request
+from pve_corosync.run.rebuild import Rebuild
 
 SETTINGS = outcomes.settings({})
 KEY = "5" * 64
@@ -275,16 +275,16 @@ class World:
 def checklist(monkeypatch):
     """What the items look at is a matter of run.checklist; here they are true where the world is whole."""
 
-    def items(order, observed, full=False):
-        return [{"item": "all", "ok": order.world.whole(), "seen": "x", "expected": "y"}], []
+    def items(request, observed, full=False):
+        return [{"item": "all", "ok": request.world.whole(), "seen": "x", "expected": "y"}], []
 
-    monkeypatch.setattr(Order, "checklist", items)
+    monkeypatch.setattr(Request, "checklist", items)
 
 
 def rebuild(world, test=False):
-    order = Order(pillar(world.ids))
-    order.world = world
-    return Rejoin(order, world, SETTINGS, world.node).carry_out(test)
+    request = Request(pillar(world.ids))
+    request.world = world
+    return Rebuild(request, world, SETTINGS, world.node).carry_out(test)
 
 
 def check(world):
@@ -336,7 +336,7 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
 
 def test_an_entry_with_another_id_or_address_is_taken_out_first():
     world = World("quorum")
-    layout = Order(pillar(world.ids)).layout
+    layout = Request(pillar(world.ids)).layout
     seen, links = world.gather()[0], {0: address(4)}
     assert join.way(layout, "pve2", seen, links) == "keep"
     assert join.way(layout, "pve2", seen, {0: "10.66.0.99"}) == "delnode"
@@ -354,14 +354,14 @@ def test_a_node_with_another_key_or_another_file_is_not_half_joined():
     assert not join.half_joined("pve2", seen, empty | {"half": False})
     seen["nodes"]["pve2"]["authkey"] = {"sha256": "other"}
     assert not join.half_joined("pve2", seen, empty)
-    found = join.check(Order(pillar(world.ids)).layout, "pve2", seen, empty)
+    found = join.check(Request(pillar(world.ids)).layout, "pve2", seen, empty)
     assert [item["code"] for item in found] == ["rebuild-not-empty"]
     assert "rm -f /etc/corosync/corosync.conf" in found[0]["remedy"], "the commands, not only advice"
 
 
 def test_an_id_that_another_node_has_is_refused():
     world = World("quorum")
-    layout = Order(pillar(world.ids)).layout
+    layout = Request(pillar(world.ids)).layout
     layout["nodes"]["pve2"]["nodeid"] = 5
     found = join.check(layout, "pve2", world.gather()[0], {"reasons": [], "half": False})
     assert [item["code"] for item in found] == ["rebuild-nodeid"] and "which pve5 has" in found[0]["text"]

@@ -123,9 +123,9 @@ class Peers:
 
     def _facts(self, name, own):
         known = self.addresses.get(name)
-        order = candidates(name, own, self.networks)
+        tried = candidates(name, own, self.networks)
         reasons = []
-        for address in [known, *(a for a in order if a != known)] if known else order:
+        for address in [known, *(a for a in tried if a != known)] if known else tried:
             result = children.run(
                 self._ssh(name, address, ["sh", "-s"]),
                 timeout=ASK_TIMEOUT,
@@ -159,14 +159,14 @@ class Peers:
 class Sight:
     """The cluster as one node can see it.
 
-    :param order: a ``run.alone.Order``.
+    :param request: a ``run.alone.Request``.
     :param facts: function that returns this node's facts.
     :param root: for tests.
     """
 
-    def __init__(self, order, facts, root=None):
-        self.order, self.own_facts = order, facts
-        self.peers = Peers(order.peers, order.layout["networks"], root)
+    def __init__(self, request, facts, root=None):
+        self.request, self.own_facts = request, facts
+        self.peers = Peers(request.peers, request.layout["networks"], root)
 
     def gather(self, own=None) -> tuple[dict, list]:
         """Return ``({"nodes": {name: facts}, "silent": [name]}, findings on who answered)``.
@@ -174,8 +174,10 @@ class Sight:
         :param own: this node's facts, if they are known already.
         """
         own = own or self.own_facts()
-        minions = {name: minion for name, minion in self.order.minions.items() if name in self.order.nodes}
+        minions = {
+            name: minion for name, minion in self.request.minions.items() if name in self.request.nodes
+        }
         answers = {minions[name]: {"return": facts} for name, facts in self.peers.facts(own).items()}
-        answers[minions[self.order.own]] = {"return": own}
+        answers[minions[self.request.own]] = {"return": own}
         observed, findings = outcomes.observe(minions, answers)
         return observed, findings + alone.unreachable(self.peers.why)

@@ -288,7 +288,7 @@ class Ports:
         self.site.master.fire(row, f"corosync/{self.site.name}/run/{self.jid}/{tag}")
 
 
-def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments
+def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments
     """Return the cluster and what is asked for; every argument is checked before anything is asked of a
     node."""
     strategy, force = (
@@ -296,7 +296,7 @@ def order(master, layout, strategy, skip, force, cluster):  # pylint: disable=to
         outcomes.names(force, "force"),
     )
     site = Site(master, cluster, skip)
-    wanted = change.Order(site.pillar, layout, strategy, site.skip, force, cluster)
+    wanted = change.Request(site.pillar, layout, strategy, site.skip, force, cluster)
     site.skip = wanted.skip
     return site, wanted
 

@@ -19,13 +19,13 @@ from pve_corosync.run import change, outcomes
 EXPECTED = ("node-skipped", "skip-no-quorum", "quorum-not-expected")
 
 
-class Order(change.Order):
+class Request(change.Request):
     """A layout that is asked for on one node.
 
     :param pillar: the pillar ``corosync``, plain types.
     :param minion: this minion's id.
     :param host: this node's name in corosync, or its host name.
-    :param layout, skip, force: as in ``run.change.Order``.
+    :param layout, skip, force: as in ``run.change.Request``.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
     :raises run.outcomes.RunError: no pillar, or one that does not have this node.
     """
@@ -63,7 +63,7 @@ class Order(change.Order):
         """``{node: minion id}`` of the other nodes that take part."""
         return {name: self.minions[name] for name in self.nodes if name != self.own}
 
-    def again(self, function: str, **more) -> str:
+    def command_again(self, function: str, **more) -> str:
         """Return the command line of a function on this node."""
         words = ["salt-call --local", f"corosync.{function}", self.layout["name"]]
         words += [f"skip={','.join(self.skip)}"] if self.skip else []
@@ -114,39 +114,39 @@ def quorate(facts: dict) -> bool:
     return bool((facts.get("quorum") or {}).get("quorate"))
 
 
-def no_quorum(order: Order, facts: dict) -> tuple[dict, list[str]]:
+def no_quorum(request: Request, facts: dict) -> tuple[dict, list[str]]:
     """
     Return the finding on a node without quorum where nothing may be touched, and the commands that help.
     """
     votes = facts.get("quorum") or {}
     seen = f"{votes.get('total')} of {votes.get('expected')} votes" if votes else "corosync does not run"
     commands = [
-        f"on the master:                   {order.on_master()}",
-        f"without a master, on every node: {order.again('apply', degraded=True)}",
+        f"on the master:                   {request.on_master()}",
+        f"without a master, on every node: {request.command_again('apply', degraded=True)}",
     ]
     return (
         finding(
             "alone-no-quorum",
-            f"{order.own} is not quorate ({seen}); nothing was touched",
-            data={"node": order.own},
+            f"{request.own} is not quorate ({seen}); nothing was touched",
+            data={"node": request.own},
             remedy=commands[0].partition(":")[2].strip(),
         ),
         commands,
     )
 
 
-def not_member(order: Order, facts: dict) -> dict | None:
+def not_member(request: Request, facts: dict) -> dict | None:
     """
     Return the finding on a node that has neither a configuration nor the cluster's key: it must join first.
     """
     if facts.get("local") or facts.get("authkey"):
         return None
-    call = f'salt-run state.orchestrate orch.rebuild pillar=\'{{"node": "{order.own}"}}\''
+    call = f'salt-run state.orchestrate orch.rebuild pillar=\'{{"node": "{request.own}"}}\''
     return finding(
         "alone-not-member",
-        f"{order.own} has neither corosync.conf nor the key of the cluster: it is freshly "
+        f"{request.own} has neither corosync.conf nor the key of the cluster: it is freshly "
         "installed and must join first",
-        data={"node": order.own},
+        data={"node": request.own},
         remedy=call,
     )
 
@@ -210,7 +210,7 @@ def stage_findings(refusals: dict) -> list[dict]:
     ]
 
 
-def own_part(order: Order, observed: dict) -> dict:
+def own_part(request: Request, observed: dict) -> dict:
     """Return this node's share of the degraded path: one step for it alone, which only adds links.
 
     Nodes that do not see each other must come to the same bytes by themselves. So the step is planned from
@@ -219,32 +219,32 @@ def own_part(order: Order, observed: dict) -> dict:
     and that file is taken as it is, provided that it keeps every link that runs here; else the version goes
     above all that was seen.
 
-    :param order: what is asked for.
+    :param request: what is asked for.
     :param observed: facts of this node, and of those that could be asked.
     :returns: ``{"step": step or None, "findings": [finding], "summary": text, "diffs": {node: diff}, "cut":
         [nodes that must do theirs]}``; no step and no error: this node has done its share.
     """
-    own = observed["nodes"][order.own]
-    others = [name for name in order.layout["nodes"] if name != order.own]
-    alone = {"nodes": {order.own: own}, "silent": others}
+    own = observed["nodes"][request.own]
+    others = [name for name in request.layout["nodes"] if name != request.own]
+    alone = {"nodes": {request.own: own}, "silent": others}
     made = planner.plan(
-        order.layout,
+        request.layout,
         alone,
         skip=others,
-        force=[*order.force, "skip-no-quorum", "pve-not-mounted"],
-        fast=order.loaded.get("fast_ping"),
+        force=[*request.force, "skip-no-quorum", "pve-not-mounted"],
+        fast=request.loaded.get("fast_ping"),
     )
     highest = made["from_version"]
     nothing = "nothing-to-add"
     findings = [item for item in made["findings"] if item["code"] not in (*EXPECTED, nothing)]
-    result = {"step": None, "findings": findings, "summary": "", "diffs": {}, "cut": list(order.peers)}
-    if errors(findings, order.force) or not own.get("runtime"):
+    result = {"step": None, "findings": findings, "summary": "", "diffs": {}, "cut": list(request.peers)}
+    if errors(findings, request.force) or not own.get("runtime"):
         return result
     step = made["steps"][0] if made["steps"] else None
     ahead = {
         name: facts["local"]
         for name, facts in observed["nodes"].items()
-        if name != order.own
+        if name != request.own
         and (facts.get("local") or {}).get("version")
         and facts["local"]["version"] > highest
     }
@@ -252,7 +252,7 @@ def own_part(order: Order, observed: dict) -> dict:
         top = max(row["version"] for row in ahead.values())
         texts = {row["text"]: name for name, row in sorted(ahead.items()) if row["version"] == top}
         text, source = next(iter(texts.items()))
-        if len(texts) == 1 and _keeps(text, own, order):
+        if len(texts) == 1 and _keeps(text, own, request):
             findings.append(
                 finding(
                     "part-adopted",
@@ -260,7 +260,7 @@ def own_part(order: Order, observed: dict) -> dict:
                     data={"node": source, "version": top},
                 )
             )
-            step = _adopted(text, top, source, order, own)
+            step = _adopted(text, top, source, request, own)
         elif step:
             doc = conf.parse(step["conf"])
             doc.set_version(top + 1)
@@ -273,7 +273,7 @@ def own_part(order: Order, observed: dict) -> dict:
         }
         step.pop("nodes", None)
     own = dict(own, cluster_file=None)
-    return result | _told("this node's part", step, {"nodes": {order.own: own}})
+    return result | _told("this node's part", step, {"nodes": {request.own: own}})
 
 
 def _told(whose, step, observed):
@@ -286,21 +286,21 @@ def _told(whose, step, observed):
     }
 
 
-def majority_part(order: Order, observed: dict, findings: list[dict]) -> dict | None:
+def majority_part(request: Request, observed: dict, findings: list[dict]) -> dict | None:
     """Return the share of the degraded path of a quorate partition that other nodes are cut off from.
 
     The first step of the plan for all nodes only adds links. The quorate ones take it through the cluster
     file, and those that are cut off take the same bytes over in their own part.
 
-    :param findings: those of the last ``order.plan``.
+    :param findings: those of the last ``request.plan``.
     :returns: what :func:`own_part` returns; None if that plan has no such step.
     """
-    made = order.made or {"steps": []}
+    made = request.made or {"steps": []}
     if "alone-needs-all" not in [item["code"] for item in findings] or not made["steps"]:
         return None
     step = made["steps"][0]
-    group = next((list(names) for names in made["partitions"] if order.own in names), [])
-    cut = [name for name in order.nodes if name not in group]
+    group = next((list(names) for names in made["partitions"] if request.own in names), [])
+    cut = [name for name in request.nodes if name not in group]
     facts = {name: observed["nodes"][name] for name in group}
     if (
         not cut
@@ -312,7 +312,7 @@ def majority_part(order: Order, observed: dict, findings: list[dict]) -> dict | 
     findings = [item for item in findings if item["code"] != "alone-needs-all"]
     result = {"step": None, "findings": findings, "summary": "", "diffs": {}, "cut": cut}
     seen = {"nodes": facts, "silent": []}
-    if _has(step, seen, order):
+    if _has(step, seen, request):
         return result | _told("the quorate nodes' part", None, seen)
     connected = {
         number: [pair for pair in pairs if set(pair) <= set(group)]
@@ -322,19 +322,19 @@ def majority_part(order: Order, observed: dict, findings: list[dict]) -> dict | 
         "number": 1,
         "act": "cluster",
         "nodes": group,
-        "writers": [order.own],
+        "writers": [request.own],
         "wait": {"connected": connected, "quorate": True, "writable": True},
     }
     return result | _told("the quorate nodes' part", step, seen)
 
 
-def _has(step: dict, observed: dict, order: Order) -> bool:
+def _has(step: dict, observed: dict, request: Request) -> bool:
     """
     Tell whether all these nodes run the links of a step already, from one and the same file.
     """
     nodes = observed["nodes"]
     copies = {(f.get(key) or {}).get("text") for f in nodes.values() for key in ("local", "cluster_file")}
-    view = cluster_view.View(order.layout, observed)
+    view = cluster_view.View(request.layout, observed)
     try:
         one, want = (
             {
@@ -348,7 +348,7 @@ def _has(step: dict, observed: dict, order: Order) -> bool:
     return len(copies) == 1 and one == want and all(view.current.get(name) == want for name in nodes)
 
 
-def _keeps(text: str, own: dict, order: Order) -> bool:
+def _keeps(text: str, own: dict, request: Request) -> bool:
     """
     Tell whether a file has every link that runs on this node as it runs, for the same cluster and nodes.
     """
@@ -356,25 +356,25 @@ def _keeps(text: str, own: dict, order: Order) -> bool:
         doc = conf.parse(text)
     except conf.ConfError:
         return False
-    if doc.cluster_name != order.layout["cluster_name"] or set(doc.nodes()) != set(order.layout["nodes"]):
+    if doc.cluster_name != request.layout["cluster_name"] or set(doc.nodes()) != set(request.layout["nodes"]):
         return False
-    view = cluster_view.View(order.layout, {"nodes": {order.own: own}, "silent": []})
+    view = cluster_view.View(request.layout, {"nodes": {request.own: own}, "silent": []})
     have = {
         number: cluster_view.signature(number, link["addresses"], link["options"])
         for number, link in doc.links().items()
     }
-    return all(have.get(number) == sig for number, sig in view.current[order.own].items())
+    return all(have.get(number) == sig for number, sig in view.current[request.own].items())
 
 
-def _adopted(text, version, source, order, own):
+def _adopted(text, version, source, request, own):
     links = conf.parse(text).links()
-    running = own["runtime"]["nodes"][order.own]["addresses"]
+    running = own["runtime"]["nodes"][request.own]["addresses"]
     networks = {
         number: next(
             (
                 name
-                for name, row in order.layout["networks"].items()
-                if row.get(order.own) == link["addresses"].get(order.own)
+                for name, row in request.layout["networks"].items()
+                if row.get(request.own) == link["addresses"].get(request.own)
             ),
             "?",
         )
@@ -413,25 +413,25 @@ def changed(before: dict, after: dict) -> dict:
     return {name: text for name, text in found.items() if text}
 
 
-def own_rows(order: Order, facts: dict, trust: list[str]) -> tuple[list[dict], list[dict]]:
+def own_rows(request: Request, facts: dict, trust: list[str]) -> tuple[list[dict], list[dict]]:
     """Return what one node can see of the exit checklist beyond the links, and a finding on what is not so.
 
     :param facts: this node's facts.
     :param trust: what is wrong with its certificate and host keys.
     """
-    wanted = {n: addresses.canonical(a) for n, a in order.layout["primary"]["addresses"].items()}
+    wanted = {n: addresses.canonical(a) for n, a in request.layout["primary"]["addresses"].items()}
     members = (facts.get("pmxcfs") or {}).get("members")
     seen = {
         "names": {n: ((facts.get("names") or {}).get(n) or [None])[0] for n in wanted},
         "primary": {n: member_address(members, n) for n in wanted},
     }
-    network = order.layout["primary"]["network"]
+    network = request.layout["primary"]["network"]
     rows = []
     for item, where in (("names", "/etc/hosts"), ("primary", ".members")):
         wrong = [f"{n} is {seen[item][n] or 'missing'}, not {a}" for n, a in sorted(wanted.items())]
         wrong = [text for text, n in zip(wrong, sorted(wanted)) if seen[item][n] != wanted[n]]
-        rows.append((f"{item} on {order.own}", wrong, f"primary network {network} in {where}"))
-    rows.append((f"certificate on {order.own}", trust, "covers name and address, host keys are known"))
+        rows.append((f"{item} on {request.own}", wrong, f"primary network {network} in {where}"))
+    rows.append((f"certificate on {request.own}", trust, "covers name and address, host keys are known"))
     rows = [
         {"item": item, "ok": not wrong, "seen": "; ".join(wrong) or "so", "expected": expected}
         for item, wrong, expected in rows
@@ -441,7 +441,7 @@ def own_rows(order: Order, facts: dict, trust: list[str]) -> tuple[list[dict], l
         return rows, []
     item = finding(
         "alone-to-follow",
-        f"not as layout {order.layout['name']} wants it: {', '.join(bad)}",
+        f"not as layout {request.layout['name']} wants it: {', '.join(bad)}",
         data={"items": bad},
         remedy="with quorum: highstate on this node (salt-call state.apply, without a master --local)",
     )

@@ -29,7 +29,7 @@ def bare(steps):
 class Parts:
     """
     What a job can do on its own node. The job has ``salt`` (the execution modules), ``failures`` (what they
-    raise), ``order``, ``cluster`` (a ``node.peers.Sight``), ``run``, ``patience``, ``degraded``, ``test``,
+    raise), ``request``, ``cluster`` (a ``node.peers.Sight``), ``run``, ``patience``, ``degraded``, ``test``,
     ``done`` and ``before``, and ``say``, ``report``, ``carry_out``, ``planned_steps``, ``through_cluster``.
     """
 
@@ -41,14 +41,14 @@ class Parts:
         that are cut off have done theirs.
         """
         step, found = part["step"], part["findings"]
-        if errors(found, self.order.force):
+        if errors(found, self.request.force):
             return self.report(observed, found, "refused", "refused, nothing was changed")
         failed = self.carry_out([step], lock, f"{self.run}-part") if step else []
         end = time.monotonic() + self.patience
         while not failed:
             observed, findings = self.cluster.gather()
-            made, seen = self.order.plan(observed, findings)
-            if not errors(seen, self.order.force):
+            made, seen = self.request.plan(observed, findings)
+            if not errors(seen, self.request.force):
                 self.say(f"{', '.join(part['cut'])} joined")
                 return self.planned_steps(made, seen, observed, lock)
             if time.monotonic() >= end:
@@ -69,12 +69,12 @@ class Parts:
         """
         Return the report of a share of the degraded path that is done, while others have not done theirs.
         """
-        again = self.order.again("apply", degraded=True)
+        again = self.request.command_again("apply", degraded=True)
         said = f": {'; '.join(missing)}" if missing else ""
         item = finding(
             "part-done",
             f"{part['summary']}; after {self.patience:g} s {', '.join(part['cut'])} did not join{said}",
-            data={"node": self.order.own},
+            data={"node": self.request.own},
             remedy=f"on {', '.join(part['cut'])}: {again}",
         )
         items, borne = self.checklist(observed)
@@ -87,10 +87,10 @@ class Parts:
         """
         This node's share of the degraded path; the rest follows if the quorum comes back.
         """
-        part = alone.own_part(self.order, observed)
+        part = alone.own_part(self.request, observed)
         part["findings"] = ordered([*findings, *part["findings"]])
         step = part["step"]
-        if errors(part["findings"], self.order.force):
+        if errors(part["findings"], self.request.force):
             return self.report(observed, part["findings"], "refused", "refused, nothing was changed")
         if self.test:
             return self.told_part(observed, part)
@@ -114,10 +114,10 @@ class Parts:
         start = time.monotonic()
         try:
             told = self.salt["corosync.stage"](
-                run, [step], by=f"corosync.apply on {self.order.own}", ttl=STAGE_TTL
+                run, [step], by=f"corosync.apply on {self.request.own}", ttl=STAGE_TTL
             )
             refused = "; ".join(row["text"] for row in told["checks"] if not row["ok"])
-            failed = alone.stage_findings({self.order.own: refused})
+            failed = alone.stage_findings({self.request.own: refused})
             if not failed:
                 told = self.salt["corosync.step"](run, step, "", "files" if step["act"] == "restart" else "")
                 failed = [] if told["ok"] else self.failure(step, told["error"])
@@ -130,7 +130,7 @@ class Parts:
         return failed
 
     def failure(self, step, why):
-        return [finding("step-failed", f"{step['text']}: {why}", data={"node": self.order.own})]
+        return [finding("step-failed", f"{step['text']}: {why}", data={"node": self.request.own})]
 
     def note(self, step, failed, start):
         """
@@ -142,7 +142,7 @@ class Parts:
                 "text": step["text"],
                 "ok": not failed,
                 "seconds": round(time.monotonic() - start, 2),
-                "nodes": {self.order.own: failed[0]["text"] if failed else "ok"},
+                "nodes": {self.request.own: failed[0]["text"] if failed else "ok"},
             }
         )
 
@@ -152,14 +152,14 @@ class Parts:
         """
         Start this node's corosync, if it is stopped and that is safe; else say what is in the way.
         """
-        own = observed["nodes"][self.order.own]
-        stranger = alone.not_member(self.order, own)
+        own = observed["nodes"][self.request.own]
+        stranger = alone.not_member(self.request, own)
         if stranger:
             return self.report(observed, [stranger], "refused", "in no cluster, nothing was touched")
         if not revive.is_stopped(own):
-            found = [*findings, revive.unreadable(self.order.own, own)]
+            found = [*findings, revive.unreadable(self.request.own, own)]
             return self.report(observed, found, "refused", "corosync cannot be asked, nothing was touched")
-        step, why = revive.revival(self.order, observed)
+        step, why = revive.revival(self.request, observed)
         if step is None:
             return self.not_started(observed, findings, why)
         if self.test:
@@ -171,9 +171,9 @@ class Parts:
                 break
             # a peer may have taken a newer file meanwhile
             observed, findings = self.cluster.gather()
-            if observed["nodes"][self.order.own]["runtime"]:
+            if observed["nodes"][self.request.own]["runtime"]:
                 break  # somebody else has started it
-            again, why = revive.revival(self.order, observed)
+            again, why = revive.revival(self.request, observed)
             if again is None:
                 return self.not_started(observed, findings, why)
             if again["conf"] == step["conf"]:
@@ -185,12 +185,12 @@ class Parts:
         observed, findings = self.cluster.gather()
         if failed:
             return self.report(observed, failed, "failed", step["text"]) | {"steps": bare([step])}
-        if alone.quorate(observed["nodes"][self.order.own]):
+        if alone.quorate(observed["nodes"][self.request.own]):
             report = self.through_cluster(observed, findings)
         elif self.degraded:
             report = self.own_part(observed, findings)
         else:
-            item, commands = alone.no_quorum(self.order, observed["nodes"][self.order.own])
+            item, commands = alone.no_quorum(self.request, observed["nodes"][self.request.own])
             summary = "corosync was started, the quorum is not back"
             report = self.report(observed, [*findings, item], "waiting", summary) | {"next": commands}
         return report | {"steps": [*bare([step]), *report["steps"]]}
@@ -215,16 +215,16 @@ class Parts:
         """
         Return the report of a start that would be done, and of what would follow it.
         """
-        then = revive.expected(self.order, observed, step)
-        made, found = self.order.plan(then, findings) if then else ({"steps": []}, findings)
+        then = revive.expected(self.request, observed, step)
+        made, found = self.request.plan(then, findings) if then else ({"steps": []}, findings)
         summary = step["text"] + "".join(f", {row['text']}" for row in made["steps"])
         return self.report(observed, found, "test", summary) | {
             "steps": bare([step, *made["steps"]]),
-            "diffs": revive.diffs(self.order, observed, step, made["steps"]),
+            "diffs": revive.diffs(self.request, observed, step, made["steps"]),
         }
 
     def not_started(self, observed, findings, why):
-        item, commands = revive.advice(self.order, observed, why)
+        item, commands = revive.advice(self.request, observed, why)
         summary = "corosync does not run here, and was not started"
         return self.report(observed, [*findings, item], "refused", summary) | {"next": commands}
 
@@ -240,13 +240,13 @@ class Parts:
         """
         Return the exit checklist as far as one node can see, and findings on what does not fail a run.
         """
-        items, borne = self.order.checklist(observed)
+        items, borne = self.request.checklist(observed)
         try:
-            address = self.order.layout["primary"]["addresses"][self.order.own]
+            address = self.request.layout["primary"]["addresses"][self.request.own]
             wrong = self.salt["pve_certs.facts"](address)["problems"]
         except KeyError:
             wrong = ["certificate: the execution module pve_certs is not there"]
         except self.failures as exc:
             wrong = [f"certificate: {exc}"]
-        rows, found = alone.own_rows(self.order, observed["nodes"][self.order.own], wrong)
+        rows, found = alone.own_rows(self.request, observed["nodes"][self.request.own], wrong)
         return [*items, *rows], [*borne, *found]

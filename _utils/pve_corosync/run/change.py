@@ -29,7 +29,7 @@ from pve_corosync.run import outcomes as step_outcomes
 AGAIN = "-again"
 
 
-class Order:
+class Request:
     """What the operator asks for: a layout of a cluster, how, without whom, in spite of what.
 
     :param pillar: the pillar ``corosync`` of the cluster.
@@ -86,7 +86,7 @@ class Order:
         """Return what every report begins with."""
         return {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
 
-    def again(self, function: str) -> str:
+    def command_again(self, function: str) -> str:
         """Return the command line of a function with the same arguments."""
         return step_outcomes.command(function, self.layout["name"], **self.how())
 
@@ -138,7 +138,7 @@ class Order:
             report["diffs"] = planner.diffs(made, observed)
         if steps:
             report["ha"] = {"text": ha_guard.words(made["expected_loss_s"], observed, self.nodes)}
-            report["next"] = [f"do it: {self.again('apply')}"]
+            report["next"] = [f"do it: {self.command_again('apply')}"]
         if steps and self.again_all:
             how = {key: value for key, value in self.how().items() if key != "strategy"}
             report["next"] = [f"do it: {step_outcomes.command('restart', self.layout['name'], **how)}"]
@@ -170,19 +170,19 @@ def _summary(made, steps, refused):
     return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
 
 
-class Run:
+class Change:
     """One run to a layout.
 
-    :param order: an :class:`Order`.
+    :param request: an :class:`Request`.
     :param ports: see the module.
     :param settings: what ``run.outcomes.settings`` returns.
     :param jid: the name of the run, on the nodes too.
     """
 
-    def __init__(self, order, ports, settings, jid):
-        self.order, self.ports, self.settings, self.jid = order, ports, settings, str(jid)
+    def __init__(self, request, ports, settings, jid):
+        self.request, self.ports, self.settings, self.jid = request, ports, settings, str(jid)
         self.txn, self.path = self.jid, ""
-        self.report = order.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
+        self.report = request.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed = False, []
 
@@ -193,17 +193,18 @@ class Run:
 
         :param about: more for the first line of the journal.
         """
-        order = self.order
+        request = self.request
         self.ports.note(
             "begun",
-            layout=order.layout["name"],
-            strategy=order.strategy,
-            skip=order.skip,
-            force=order.force,
+            layout=request.layout["name"],
+            strategy=request.strategy,
+            skip=request.skip,
+            force=request.force,
             **about,
         )
         self.ports.say(
-            f"{order.layout['cluster_name']} -> {order.layout['name']}: asking {len(order.minions)} nodes"
+            f"{request.layout['cluster_name']} -> {request.layout['name']}: "
+            f"asking {len(request.minions)} nodes"
         )
         result = "interrupted"
         try:
@@ -249,7 +250,7 @@ class Run:
         broken = finding(
             "run-broken",
             f"the run was broken off on the master: {exc!r}",
-            remedy=f"repair what it names, then: {self.order.again('apply')}",
+            remedy=f"repair what it names, then: {self.request.command_again('apply')}",
         )
         self.report["summary"] = "broken off" + ("; HA is not in service again" if self.unarmed else "")
         self.report["findings"] = ordered(self.unarmed + [broken] + self.report["findings"])
@@ -261,16 +262,16 @@ class Run:
         """Tell whether a plan for a whole cluster failed, and the nodes now need one for pieces of it."""
         if self.path != "planned":
             return False
-        made, _findings = self.order.plan(self.observed, [])
+        made, _findings = self.request.plan(self.observed, [])
         return made["path"] == "degraded" and bool(made["steps"])
 
     def _attempt(self):
-        order = self.order
+        request = self.request
         findings = self._look()
         self.report["seconds"]["gathered"] = self.ports.passed()
-        before = step_outcomes.in_force(order.layouts(), self.observed)
-        made, findings = order.plan(self.observed, findings)
-        planned = order.planned(made, findings, self.observed)
+        before = step_outcomes.in_force(request.layouts(), self.observed)
+        made, findings = request.plan(self.observed, findings)
+        planned = request.planned(made, findings, self.observed)
         planned.pop("next", None)
         self.report |= planned
         if planned["retcode"]:
@@ -280,16 +281,16 @@ class Run:
         self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
-        probed, later = preflight.before(order, self.ports, self.settings, made, self.observed, self.jid)
+        probed, later = preflight.before(request, self.ports, self.settings, made, self.observed, self.jid)
         self.report["findings"] = ordered(self.report["findings"] + probed)
         self.observed = later or self.observed
         if later and self._fell_apart():
             self.report["summary"] = "a network died before anything was changed"
             return "failed"
-        if errors(probed, order.force):
+        if errors(probed, request.force):
             self.report["summary"] = "a port of a new link is filtered, nothing was changed"
             return "refused"
-        guard = ha_guard.Guard(order, self.ports, self.settings, self.report)
+        guard = ha_guard.HaGuard(request, self.ports, self.settings, self.report)
         self.touched = True
         try:
             failed = (
@@ -300,7 +301,7 @@ class Run:
                 self.unarmed += guard.after()
             finally:
                 self._give_back()
-        if step_outcomes.sick(step_outcomes.state_now(self.observed), self.order.skip):
+        if step_outcomes.sick(step_outcomes.state_now(self.observed), self.request.skip):
             self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
         if self.unarmed:
@@ -336,19 +337,19 @@ class Run:
         wait = self.settings["stage_timeout"] + step_outcomes.TAKE_OVER_S
         answers = self.ports.ask(sorted(held), "corosync.stage", call, wait)
         self._give_back(sorted(held))
-        return step_outcomes.stage_problems(answers, {name: self.order.minions[name] for name in held})
+        return step_outcomes.stage_problems(answers, {name: self.request.minions[name] for name in held})
 
     def _give_back(self, nodes=None):
         """Give the nodes' locks back; one that stays is taken over by the next run."""
         call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
         try:
-            self.ports.ask(nodes or self.order.nodes, "corosync.finish", call, wait)
+            self.ports.ask(nodes or self.request.nodes, "corosync.finish", call, wait)
         except Exception as exc:  # pylint: disable=broad-except
             self.ports.say(f"the nodes' locks could not be given back: {exc!r}")
 
     def _stage(self, made):
         """Have every node check the files of all steps and take its lock; return the findings."""
-        nodes = {name: self.order.minions[name] for name in self.order.nodes}
+        nodes = {name: self.request.minions[name] for name in self.request.nodes}
         call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
         wait = self.settings["stage_timeout"]
         answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
@@ -367,8 +368,8 @@ class Run:
         latest = step_outcomes.latest_of_facts(self.observed)
         count = len(made["steps"])
         for step in made["steps"]:
-            writer = step_outcomes.choose_writer(step.get("writers") or self.order.nodes, latest)
-            for phase, nodes in step_outcomes.rounds(step, self.order.nodes):
+            writer = step_outcomes.choose_writer(step.get("writers") or self.request.nodes, latest)
+            for phase, nodes in step_outcomes.rounds(step, self.request.nodes):
                 outcomes, failed = self._step(step, writer, phase, nodes, count)
                 if failed:
                     self.report["summary"] = f"stopped in step {step['number']} of {count}"
@@ -380,7 +381,7 @@ class Run:
         """Carry out one round of a step; return ``({node: outcome}, findings)``."""
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
-        where = "" if nodes == self.order.nodes else f" on {', '.join(nodes)}"
+        where = "" if nodes == self.request.nodes else f" on {', '.join(nodes)}"
         self.ports.say(f"step {number}/{count} {step['act']}{where}: {step_outcomes.round_text(step, phase)}")
         self.ports.note(
             f"step {number} begun",
@@ -393,7 +394,7 @@ class Run:
             text=step["text"],
         )
         outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
-        failed = step_outcomes.judge(step, outcomes, nodes, phase, self.order.layout["name"])
+        failed = step_outcomes.judge(step, outcomes, nodes, phase, self.request.layout["name"])
         bad = {item["data"]["node"]: item["text"] for item in failed}
         row = {
             "number": number,
@@ -413,11 +414,11 @@ class Run:
         first = self.observed
         if not already:
             self.observed = self.ports.gather()[0]
-        items, findings = self.order.checklist(self.observed)
+        items, findings = self.request.checklist(self.observed)
         while not checklist.passed(items) and self.ports.passed() < end:
             self.ports.sleep(0.5)
             self.observed = self.ports.gather()[0]
-            items, findings = self.order.checklist(self.observed)
+            items, findings = self.request.checklist(self.observed)
         if not already:
             # what was found before the run describes a state that is gone
             self.report["before"], self.report["findings"] = self.report["findings"], []
@@ -458,13 +459,13 @@ class Run:
             self.ports.say("asking the nodes for the state now")
             self.observed = self.ports.gather()[0]
             failed = failed + preflight.after(
-                self.order, self.ports, self.settings, failed, self.observed, self.txn
+                self.request, self.ports, self.settings, failed, self.observed, self.txn
             )
         self.report["findings"] = ordered(failed + self.report["findings"])
         self.report["state"] = step_outcomes.state_now(self.observed)
         self.report["matrix"] = step_outcomes.matrix(self.observed)
         self.report["next"] = step_outcomes.next_commands(
-            self.order.layout["name"], before, **self.order.how()
+            self.request.layout["name"], before, **self.request.how()
         )
 
 

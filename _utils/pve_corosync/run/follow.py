@@ -1,6 +1,6 @@
 """What follows the links, as sequences: move the primary network, certificates, services, replication, probe.
 
-Pure but for the ports of ``run.change``. Each function takes an order, the ports and the settings, and
+Pure but for the ports of ``run.change``. Each function takes a request, the ports and the settings, and
 returns the report of its phase; each can be run again at any time, and does only what is still to do.
 """
 
@@ -16,10 +16,10 @@ class Phase:
     :param do: the function of the runner.
     """
 
-    def __init__(self, do, order, ports, settings):
-        self.order, self.ports, self.settings, self.do = order, ports, settings, do
-        self.minions = order.minions
-        self.report = order.head() | {
+    def __init__(self, do, request, ports, settings):
+        self.request, self.ports, self.settings, self.do = request, ports, settings, do
+        self.minions = request.minions
+        self.report = request.head() | {
             "do": do,
             "phase": dict(phases.PHASES).get(do, do),
             "done": [],
@@ -31,9 +31,9 @@ class Phase:
     def run(self, work, **about) -> dict:
         """Carry out ``work() -> (result, summary)`` and return the report; the journal is closed whatever
         happens."""
-        order = self.order
+        request = self.request
         self.ports.note(
-            "begun", layout=order.layout["name"], phase=self.report["phase"], skip=order.skip, **about
+            "begun", layout=request.layout["name"], phase=self.report["phase"], skip=request.skip, **about
         )
         result = "interrupted"
         try:
@@ -52,13 +52,16 @@ class Phase:
         self.report |= {"result": result, "retcode": outcomes.FAILED if failed else outcomes.OK}
         if failed:
             self.report["open"] = phases.after(self.do)
-            self.report["next"] = [f"go on:   {self.again()}", f"look:    {order.again('verify')}"]
+            self.report["next"] = [
+                f"go on:   {self.command_again()}",
+                f"look:    {request.command_again('verify')}",
+            ]
         return self.report
 
-    def again(self):
+    def command_again(self):
         """Return the command that does the rest."""
-        how = {key: value for key, value in self.order.how().items() if key != "strategy"}
-        return outcomes.command(self.do, self.order.layout["name"], **how)
+        how = {key: value for key, value in self.request.how().items() if key != "strategy"}
+        return outcomes.command(self.do, self.request.layout["name"], **how)
 
     def call(self, text, nodes, function, kwarg, wait, heard=None):  # pylint: disable=too-many-arguments
         """Call a function on nodes at once; return ``({node: value}, {node: error})``, errors as findings
@@ -94,7 +97,7 @@ class Phase:
 
     def refused(self, findings):
         """Tell whether findings, which are added to the report, stop the phase."""
-        left = errors(findings, self.order.force)
+        left = errors(findings, self.request.force)
         for item in findings:
             if item["severity"] == "error" and item not in left:
                 item["data"]["forced"] = True
@@ -102,40 +105,40 @@ class Phase:
         return bool(left)
 
 
-def move_primary(order, ports, settings, test=False, services=True) -> dict:
+def move_primary(request, ports, settings, test=False, services=True) -> dict:
     """Have the names resolve to the layout's primary network, and PVE's pmxcfs publish it, node by node.
 
     :param test: only tell what would be done. :param services: refresh the services afterwards.
     """
-    phase = Phase("move_primary", order, ports, settings)
-    wanted = phases.wanted_primary(order.layout)
-    phase.report["primary"] = {"network": order.layout["primary"]["network"], "addresses": wanted}
+    phase = Phase("move_primary", request, ports, settings)
+    wanted = phases.wanted_primary(request.layout)
+    phase.report["primary"] = {"network": request.layout["primary"]["network"], "addresses": wanted}
     return phase.run(lambda: _move_primary(phase, wanted, test, services))
 
 
 def _move_primary(phase, wanted, test, services):
-    order, ports, settings = phase.order, phase.ports, phase.settings
+    request, ports, settings = phase.request, phase.ports, phase.settings
     observed, findings = ports.gather()
-    if phase.refused(findings + _links_ready(order, observed, settings, ports)):
+    if phase.refused(findings + _links_ready(request, observed, settings, ports)):
         return "refused", "refused, nothing was changed"
     good, bad = phase.call(
         "check names and addresses",
-        order.nodes,
+        request.nodes,
         "pve_node.names",
         {"addresses": wanted, "test": True},
         settings["phase_timeout"],
     )
     if bad:
         return "refused", "a node refused, nothing was changed"
-    movers = phases.movers(order.layout, observed, order.skip)
-    hosts = [name for name in order.nodes if good[name]["changed"]]
+    movers = phases.movers(request.layout, observed, request.skip)
+    hosts = [name for name in request.nodes if good[name]["changed"]]
     phase.report["changes"] = {
         "hosts": hosts,
         "restart": movers,
         "diffs": {name: good[name]["diff"] for name in hosts},
     }
     phase.report["findings"] += _datacenter(phase, wanted)
-    network = order.layout["primary"]["network"]
+    network = request.layout["primary"]["network"]
     if test:
         return "test", (
             f"names to {network} on {', '.join(hosts) or 'no node'}, pve-cluster restarted on "
@@ -157,7 +160,7 @@ def _move_primary(phase, wanted, test, services):
     for node in movers:
         if not _restart_pve_cluster(phase, node, wanted[node]):
             return "failed", f"stopped at {node}: no further node was touched"
-    done, bad = _services(phase, order.nodes) if services else ({}, {})
+    done, bad = _services(phase, request.nodes) if services else ({}, {})
     if bad:
         return "failed", f"the primary network is {network}, services are open"
     if not hosts and not movers and not any(row["done"] for row in done.values()):
@@ -168,11 +171,11 @@ def _move_primary(phase, wanted, test, services):
     )
 
 
-def _links_ready(order, observed, settings, ports):
+def _links_ready(request, observed, settings, ports):
     """Return findings on links that are not ready; asks again for as long as the exit checklist may take."""
     end = ports.passed() + settings["verify_timeout"]
     while True:
-        items = order.checklist(observed)[0]
+        items = request.checklist(observed)[0]
         if checklist.passed(items) or ports.passed() >= end:
             break
         ports.sleep(0.5)
@@ -183,8 +186,8 @@ def _links_ready(order, observed, settings, ports):
     return [
         finding(
             "links-not-ready",
-            f"layout {order.layout['name']}: {'; '.join(bad)}",
-            remedy=f"first: {order.again('apply')}",
+            f"layout {request.layout['name']}: {'; '.join(bad)}",
+            remedy=f"first: {request.command_again('apply')}",
         )
     ]
 
@@ -193,9 +196,9 @@ def _datacenter(phase, wanted):
     findings = []
     told, bad = phases.values(
         phase.minions,
-        phase.order.nodes,
+        phase.request.nodes,
         phase.ports.ask(
-            phase.order.nodes, "pve_node.migration_network", {}, phase.settings["gather_timeout"]
+            phase.request.nodes, "pve_node.migration_network", {}, phase.settings["gather_timeout"]
         ),
     )
     findings += [
@@ -241,7 +244,7 @@ def _restart_pve_cluster(phase, node, address):
         return False
     good, bad = phase.call(
         f".members shows {address}",
-        phase.order.nodes,
+        phase.request.nodes,
         "corosync.primary_gate",
         {"addresses": {node: address}, "timeout": limit},
         limit + phase.settings["step_margin"],
@@ -271,12 +274,12 @@ def _services(phase, nodes, always=False):
     )
 
 
-def reload_services(order, ports, settings, always=False) -> dict:
+def reload_services(request, ports, settings, always=False) -> dict:
     """Have the services that hold on to addresses look again on every node that needs it."""
-    phase = Phase("reload_services", order, ports, settings)
+    phase = Phase("reload_services", request, ports, settings)
 
     def work():
-        good, bad = _services(phase, order.nodes, always)
+        good, bad = _services(phase, request.nodes, always)
         phase.report["services"] = {node: row["done"] for node, row in good.items()}
         done = sorted(node for node, row in good.items() if row["done"])
         if bad:
@@ -291,11 +294,11 @@ def reload_services(order, ports, settings, always=False) -> dict:
     return phase.run(work)
 
 
-def update_certs(order, ports, settings, force=None) -> dict:
+def update_certs(request, ports, settings, force=None) -> dict:
     """Have every node's certificate and host key file be right, all at once, and read them back
     everywhere."""
-    phase = Phase("update_certs", order, ports, settings)
-    wanted = phases.wanted_primary(order.layout)
+    phase = Phase("update_certs", request, ports, settings)
+    wanted = phases.wanted_primary(request.layout)
 
     def work():
         observed, findings = ports.gather()
@@ -304,18 +307,18 @@ def update_certs(order, ports, settings, force=None) -> dict:
                 "phase-failed",
                 f"{name}: no quorum: pvecm updatecerts would block there for 80 s",
                 data={"node": name},
-                remedy=f"first: {order.again('apply')}",
+                remedy=f"first: {request.command_again('apply')}",
             )
-            for name in order.nodes
+            for name in request.nodes
             if name in observed["nodes"] and not (observed["nodes"][name].get("pmxcfs") or {}).get("writable")
         ]
         if phase.refused(findings):
             return "refused", "refused, nothing was changed"
         good, bad = phase.call(
-            "certificates", order.nodes, "pve_certs.update", {"force": force}, settings["certs_timeout"]
+            "certificates", request.nodes, "pve_certs.update", {"force": force}, settings["certs_timeout"]
         )
         told, unread = phase.call(
-            "read them back", order.nodes, "pve_certs.facts", {}, settings["phase_timeout"]
+            "read them back", request.nodes, "pve_certs.facts", {}, settings["phase_timeout"]
         )
         for node, row in sorted(told.items()):
             texts = list(row["problems"])
@@ -348,29 +351,29 @@ def update_certs(order, ports, settings, force=None) -> dict:
     return phase.run(work)
 
 
-def replicate(order, ports, settings, timeout=None) -> dict:
+def replicate(request, ports, settings, timeout=None) -> dict:
     """Run every replication job of the cluster, with the proof of where its data went.
 
     :param timeout: seconds to wait for one job; default the setting ``replication_timeout``.
     """
-    phase = Phase("replicate", order, ports, settings)
+    phase = Phase("replicate", request, ports, settings)
     return phase.run(
         lambda: _replicate(phase, settings["replication_timeout"] if timeout is None else timeout)
     )
 
 
 def _replicate(phase, timeout):
-    order, settings = phase.order, phase.settings
-    primary = phases.wanted_primary(order.layout)
+    request, settings = phase.request, phase.settings
+    primary = phases.wanted_primary(request.layout)
     observed, findings = phase.ports.gather()
     if phase.refused(findings):
         return "refused", "refused, nothing was run"
     budget = max(settings["replication_budget"], timeout)
     good, bad = phase.call(
         "replication jobs",
-        order.nodes,
+        request.nodes,
         "pvesr.run_all",
-        {"targets": order.nodes, "timeout": timeout, "budget": budget},
+        {"targets": request.nodes, "timeout": timeout, "budget": budget},
         budget + 15,
     )
     jobs = {(node, name): job for node, row in good.items() for name, job in row["jobs"].items()}
@@ -400,9 +403,9 @@ def _dedicated(phase, networks):
     if not networks:
         return {}
     answers = phase.ports.ask(
-        phase.order.nodes, "pve_node.migration_network", {}, phase.settings["phase_timeout"]
+        phase.request.nodes, "pve_node.migration_network", {}, phase.settings["phase_timeout"]
     )
-    told = phases.values(phase.minions, phase.order.nodes, answers)[0]
+    told = phases.values(phase.minions, phase.request.nodes, answers)[0]
     return {
         network: {
             node: row["networks"][network]["addresses"][0]
@@ -452,7 +455,7 @@ def _job_findings(phase, primary, node, told, dedicated):
                 f"job {name} on {node}: {text}",
                 data={"job": name, "node": node},
                 remedy=f"salt {phase.minions[node]} pvesr.status; when it has ended:"
-                f" {phase.order.again('verify')}",
+                f" {phase.request.command_again('verify')}",
             )
         )
     for name, job in sorted(told["jobs"].items()):
@@ -463,38 +466,40 @@ def _job_findings(phase, primary, node, told, dedicated):
                     "replication-astray",
                     f"job {name} on {node}: {text}",
                     data={"job": name, "node": node},
-                    remedy=f"first: {phase.order.again('move_primary')}",
+                    remedy=f"first: {phase.request.command_again('move_primary')}",
                 )
             )
 
 
-def probe(order, ports, settings) -> dict:
+def probe(request, ports, settings) -> dict:
     """Test the port of every link that the layout or a step to it adds: both ways, all pairs, all links at
     once."""
-    phase = Phase("probe", order, ports, settings)
+    phase = Phase("probe", request, ports, settings)
 
     def work():
         observed, findings = ports.gather()
         if phase.refused(findings):
             return "refused", "refused, nothing was tested"
-        links = probe_links.fresh(order.layout, observed, order.plan(observed, [])[0]["steps"], order.skip)
+        links = probe_links.fresh(
+            request.layout, observed, request.plan(observed, [])[0]["steps"], request.skip
+        )
         phase.report["links"] = links
         if not links:
             return "already", "the layout adds no link, there is nothing to test"
         heard = {}
         good, bad = phase.call(
             f"test {len(links)} links",
-            order.nodes,
+            request.nodes,
             "pve_probe.links",
             {"txn": ports.jid, "links": preflight.asked(links)},
             settings["phase_timeout"],
             heard=lambda name, _event: heard.setdefault(name, ports.passed()),
         )
-        results = preflight.results(links, order.nodes, good, bad)
+        results = preflight.results(links, request.nodes, good, bad)
         verdict = probe_links.judge(links, observed, results, heard)
         phase.report["findings"] += verdict["findings"]
         phase.report |= {"ways": verdict["ways"], "untested": verdict["untested"]}
-        failed = verdict["untested"] or errors(phase.report["findings"], order.force)
+        failed = verdict["untested"] or errors(phase.report["findings"], request.force)
         return "failed" if failed else "done", verdict["summary"]
 
     return phase.run(work)

@@ -80,36 +80,40 @@ def _quorate(observed, nodes):
     return bool(states) and all(states)
 
 
-class Guard:
+class HaGuard:
     """HA around one run.
 
-    :param order, ports, settings: as for ``run.change.Run``.
+    :param request, ports, settings: as for ``run.change.Change``.
     :param report: the report of the run; ``ha`` in it tells what was done.
     """
 
-    def __init__(self, order, ports, settings, report):
-        self.order, self.ports, self.settings, self.report = order, ports, settings, report
+    def __init__(self, request, ports, settings, report):
+        self.request, self.ports, self.settings, self.report = request, ports, settings, report
         self.answer = None
         self.begun = False
 
     def before(self, expected_loss_s: float, observed: dict) -> list[dict]:
         """Release HA if the plan needs it; return the findings that stop the run."""
         if expected_loss_s <= 0:
-            self.report["ha"] = {"action": "none", "text": words(0, observed, self.order.nodes)}
+            self.report["ha"] = {"action": "none", "text": words(0, observed, self.request.nodes)}
             return []
         self.answer = cluster_ha.guard(
             expected_loss_s,
             self._facts(),
-            _quorate(observed, self.order.nodes),
-            seen=_armed(observed, self.order.nodes),
-            cut=_cut(observed, self.order.nodes),
+            _quorate(observed, self.request.nodes),
+            seen=_armed(observed, self.request.nodes),
+            cut=_cut(observed, self.request.nodes),
         )
         self.report["ha"] = {"action": self.answer["action"], "text": self.answer["text"]}
         self.ports.note("HA", **self.report["ha"])
         self.ports.say(f"HA: {self.answer['text']}")
         if self.answer["action"] == "refuse":
             self.report["summary"] = "HA is in the way, nothing was changed"
-            return [finding("ha-guard", self.answer["text"], remedy=f"first: {self.order.again('status')}")]
+            return [
+                finding(
+                    "ha-guard", self.answer["text"], remedy=f"first: {self.request.command_again('status')}"
+                )
+            ]
         found = self._release()
         if found:
             self.report["summary"] = "HA could not be released, nothing was changed"
@@ -148,9 +152,9 @@ class Guard:
 
     def _facts(self):
         """Ask every node; None for one that gave no facts."""
-        nodes = self.order.nodes
+        nodes = self.request.nodes
         answers = self.ports.ask(nodes, "ha_manager.facts", {}, self.settings["phase_timeout"])
-        good, bad = phases.values(self.order.minions, nodes, answers)
+        good, bad = phases.values(self.request.minions, nodes, answers)
         # Only a node that says so has no HA. "is not available" is what Salt says of a module that was never
         # synced there, and tells nothing about HA.
         return good | {name: dict(NO_HA) if NOT_INSTALLED in text else None for name, text in bad.items()}
@@ -166,7 +170,7 @@ class Guard:
                         "ha-guard",
                         f"{entry['text']}: {name}: {text}",
                         data={"node": name, "function": entry["function"]},
-                        remedy=f"salt {self.order.minions[name]} {entry['function']}",
+                        remedy=f"salt {self.request.minions[name]} {entry['function']}",
                     )
                     for name, text in sorted(bad.items())
                 ]
@@ -200,7 +204,7 @@ class Guard:
         limit = self.settings["ha_timeout"]
         call = entry["kwargs"] | {"timeout": max(limit / 2, limit - NODE_MARGIN_S)}
         answers = self.ports.ask(entry["nodes"], entry["function"], call, limit)
-        bad = phases.values(self.order.minions, entry["nodes"], answers)[1]
+        bad = phases.values(self.request.minions, entry["nodes"], answers)[1]
         self.report["done"].append(
             {
                 "number": "HA",
@@ -227,9 +231,11 @@ class Guard:
             self.ports.sleep(1)
 
     def _not_back(self, state):
-        ids = {row["nodeid"] for name, row in self.order.layout["nodes"].items() if name in self.order.nodes}
+        ids = {
+            row["nodeid"] for name, row in self.request.layout["nodes"].items() if name in self.request.nodes
+        }
         away = []
-        for name in self.order.nodes:
+        for name in self.request.nodes:
             facts = state.get(name) or {}
             members = (facts.get("quorum") or {}).get("members") or ()
             if not ids <= set(members):
@@ -245,7 +251,7 @@ class Guard:
         return [self._command(entry, entry["nodes"]) for entry in self._entries("after")]
 
     def _command(self, entry, nodes):
-        return f"salt -L {','.join(self.order.minions[name] for name in nodes)} {entry['function']}"
+        return f"salt -L {','.join(self.request.minions[name] for name in nodes)} {entry['function']}"
 
     @staticmethod
     def _not_in_service(text, commands, **data):

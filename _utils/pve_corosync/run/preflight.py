@@ -37,25 +37,25 @@ def results(links: dict, nodes: list[str], good: dict, bad: dict) -> dict:
     }
 
 
-def measure(order, ports, settings, links: dict, jid: str) -> tuple[dict, dict]:
+def measure(request, ports, settings, links: dict, jid: str) -> tuple[dict, dict]:
     """Have all nodes test links at once, and return ``results`` and ``heard`` of ``run.probe_links.judge``.
 
-    :param order: a ``run.change.Order``; :param ports: see there. :param settings: the master's.
+    :param request: a ``run.change.Request``; :param ports: see there. :param settings: the master's.
     :param links: what ``run.probe_links.fresh`` returned. :param jid: the name of the run.
     """
     heard: dict[str, float] = {}
     answers = ports.ask(
-        order.nodes,
+        request.nodes,
         "pve_probe.links",
         {"txn": jid, "links": asked(links)},
         probe.WINDOW + settings["gather_timeout"],
         heard=lambda name, _event: heard.setdefault(name, ports.passed()),
     )
-    good, bad = phases.values(order.minions, order.nodes, answers)
-    return results(links, order.nodes, good, bad), heard
+    good, bad = phases.values(request.minions, request.nodes, answers)
+    return results(links, request.nodes, good, bad), heard
 
 
-def before(order, ports, settings, made: dict, observed: dict, jid: str) -> tuple[list[dict], dict | None]:
+def before(request, ports, settings, made: dict, observed: dict, jid: str) -> tuple[list[dict], dict | None]:
     """Test the links that a plan adds, if all nodes see each other.
 
     Returns the findings, and the facts gathered afterwards if something did not arrive: a network that has
@@ -65,19 +65,19 @@ def before(order, ports, settings, made: dict, observed: dict, jid: str) -> tupl
     """
     if made["path"] != "planned":
         return [], None
-    links = probe_links.fresh(order.layout, observed, made["steps"], order.skip)
+    links = probe_links.fresh(request.layout, observed, made["steps"], request.skip)
     if not links:
         return [], None
     ports.say(f"testing the ports of {len(links)} new links: {', '.join(links)}")
-    told, later = measure(order, ports, settings, links, jid), None
+    told, later = measure(request, ports, settings, links, jid), None
     verdict = probe_links.judge(links, observed, *told)
-    if errors(verdict["findings"], order.force):
-        later = _after_silence(order, ports)
+    if errors(verdict["findings"], request.force):
+        later = _after_silence(request, ports)
         verdict = probe_links.judge(links, later, *told)
     ports.note("probed", summary=verdict["summary"], ways=verdict["ways"])
     ports.say(verdict["summary"])
     for item in verdict["findings"]:
-        if item["severity"] == "error" and not errors([item], order.force):
+        if item["severity"] == "error" and not errors([item], request.force):
             item["data"]["forced"] = True
     return [
         *verdict["findings"],
@@ -85,7 +85,7 @@ def before(order, ports, settings, made: dict, observed: dict, jid: str) -> tupl
     ], later
 
 
-def _after_silence(order, ports):
+def _after_silence(request, ports):
     """
     Return the facts after packets did not arrive; while a running link is down, wait for what becomes of the
     membership.
@@ -99,12 +99,12 @@ def _after_silence(order, ports):
             for rows in (facts.get("links") or {}).values()
             for link in rows.values()
         ]
-        if all(connected) or order.plan(observed, [])[0]["path"] == "degraded" or ports.passed() >= end:
+        if all(connected) or request.plan(observed, [])[0]["path"] == "degraded" or ports.passed() >= end:
             return observed
         ports.sleep(0.5)
 
 
-def after(order, ports, settings, failed: list[dict], observed: dict, jid: str) -> list[dict]:
+def after(request, ports, settings, failed: list[dict], observed: dict, jid: str) -> list[dict]:
     """Explain a link that did not connect in a step, with a test of its port where that is possible.
 
     :param failed: the findings on the step. :param observed: facts gathered after it. The other parameters as
@@ -114,15 +114,15 @@ def after(order, ports, settings, failed: list[dict], observed: dict, jid: str) 
     numbers = {int(number) for text in texts for number in _LINK.findall(text)}
     if not numbers:
         return []
-    links = probe_links.fresh(order.layout, observed, (), order.skip)
+    links = probe_links.fresh(request.layout, observed, (), request.skip)
     links = {key: link for key, link in links.items() if link["link"] in numbers}
     found = []
     if links:
         ports.say(f"testing the ports of {', '.join(links)}")
-        told = measure(order, ports, settings, links, jid)
+        told = measure(request, ports, settings, links, jid)
         found += probe_links.judge(links, observed, *told)["findings"]
     tested = {link["link"] for link in links.values()}
-    for key, link in probe_links.of_layout(order.layout, order.skip).items():
+    for key, link in probe_links.of_layout(request.layout, request.skip).items():
         if link["link"] in numbers - tested:
             found += _suspects(key, link, observed)
     return found

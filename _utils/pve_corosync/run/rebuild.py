@@ -20,24 +20,24 @@ class _Failed(Exception):
     """A step of the rebuild failed; the text says where and why."""
 
 
-class Rejoin:
+class Rebuild:
     """One rebuild: what is known, and what was done.
 
-    :param order: a ``run.change.Order``. :param ports: see ``run.change``.
+    :param request: a ``run.change.Request``. :param ports: see ``run.change``.
     :param settings: what ``run.outcomes.settings`` returns. :param node: the node to rebuild.
     """
 
-    def __init__(self, order, ports, settings, node):
-        self.order, self.ports, self.settings, self.node = order, ports, settings, str(node)
-        self.others = [name for name in order.nodes if name != self.node]
-        self.report = order.head() | {"node": self.node, "jid": ports.jid, "done": [], "findings": []}
+    def __init__(self, request, ports, settings, node):
+        self.request, self.ports, self.settings, self.node = request, ports, settings, str(node)
+        self.others = [name for name in request.nodes if name != self.node]
+        self.report = request.head() | {"node": self.node, "jid": ports.jid, "done": [], "findings": []}
 
     def carry_out(self, test=False) -> dict:
         """Bring the node back and return the report; the journal is closed whatever happens.
 
         :param test: only tell what would be done.
         """
-        self.ports.note("begun", layout=self.order.layout["name"], rebuild=self.node)
+        self.ports.note("begun", layout=self.request.layout["name"], rebuild=self.node)
         result = "interrupted"
         try:
             result = self._work(test)
@@ -63,23 +63,23 @@ class Rejoin:
         return self.report | {"result": result, "retcode": step_outcomes.OK if good else step_outcomes.FAILED}
 
     def _work(self, test):
-        observed, order = self.ports.gather()[0], self.order
+        observed, request = self.ports.gather()[0], self.request
         if self._is_member(observed):
-            order.take(step_outcomes.in_force(order.layouts(), observed))
+            request.take(step_outcomes.in_force(request.layouts(), observed))
             return self._told_only() if test else self._settle("already")
-        known = self.node in order.layout["nodes"]
+        known = self.node in request.layout["nodes"]
         empty = self._ask(self.node, "pvecm.joinable", quiet=True) if known else None
-        found = join.check(order.layout, self.node, observed, empty)
+        found = join.check(request.layout, self.node, observed, empty)
         if found:
             self._found(*found)
             self.report["summary"] = "refused, nothing was changed"
             return "refused"
-        links = join.links(order.layout, self.node, observed)[0]
-        order.take(join.same_layouts(order.layouts(), self.node, links))
+        links = join.links(request.layout, self.node, observed)[0]
+        request.take(join.same_layouts(request.layouts(), self.node, links))
         member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
-        host = order.layout["networks"][self._network(links)][member]
-        way = join.way(order.layout, self.node, observed, links)
-        self.report |= self.order.head() | {"links": links}
+        host = request.layout["networks"][self._network(links)][member]
+        way = join.way(request.layout, self.node, observed, links)
+        self.report |= self.request.head() | {"links": links}
         if test:
             self.report["summary"] = (
                 f"{self.node} would join by {member} ({host}), links {_told(links)}; {join.WAYS[way]}"
@@ -115,15 +115,15 @@ class Rejoin:
     def _network(self, links):
         first = links[min(links)]
         return next(
-            name for name, row in self.order.layout["networks"].items() if row.get(self.node) == first
+            name for name, row in self.request.layout["networks"].items() if row.get(self.node) == first
         )
 
     def _names(self):
         """
         Set the names before pmxcfs and the certificate take them; nothing happens where they are right.
         """
-        wanted = phases.wanted_primary(self.order.layout)
-        network = self.order.layout["primary"]["network"]
+        wanted = phases.wanted_primary(self.request.layout)
+        network = self.request.layout["primary"]["network"]
         self._do(f"names to {network}", self.node, "pve_node.names", {"addresses": wanted}, WAIT)
 
     def _resume(self, observed, member):
@@ -145,12 +145,12 @@ class Rejoin:
         elif way in ("local", "publish"):
             self._remove_by_steps(
                 member,
-                join.removal(self.order.layout, self.node, observed, only_publish=way == "publish"),
+                join.removal(self.request.layout, self.node, observed, only_publish=way == "publish"),
             )
 
     def _remove_by_steps(self, member, steps):
         call = {"txn": self.ports.jid, "steps": steps, "by": f"corosync.rebuild, job {self.ports.jid}"}
-        nodes = {name: self.order.minions[name] for name in self.others}
+        nodes = {name: self.request.minions[name] for name in self.others}
         try:
             answers = self.ports.ask(self.others, "corosync.stage", call, self.settings["stage_timeout"])
             failed = step_outcomes.stage_problems(answers, nodes)
@@ -193,7 +193,7 @@ class Rejoin:
     def _add(self, way, member, host, links, votes):
         call = {"host": host, "links": {str(number): address for number, address in links.items()}}
         if way != "keep":  # addnode takes both from an entry that is there
-            call |= {"nodeid": self.order.layout["nodes"][self.node]["nodeid"], "votes": votes}
+            call |= {"nodeid": self.request.layout["nodes"][self.node]["nodeid"], "votes": votes}
         text = f"{self.node} joins by {member} ({host}), links {_told(links)}"
         told = self._do(text, self.node, "pvecm.add", call, JOIN_WAIT)
         self.ports.say(f"joined in version {told['version']} after {told['seconds']} s")
@@ -205,7 +205,7 @@ class Rejoin:
         """
         if result == "already":
             self._names()
-        wanted = phases.wanted_primary(self.order.layout)[self.node]
+        wanted = phases.wanted_primary(self.request.layout)[self.node]
         text = f".members has {wanted} for {self.node}"
         self._do(text, self.node, "pve_node.restart_pve_cluster", {"address": wanted}, WAIT)
         told = self._do(
@@ -216,7 +216,7 @@ class Rejoin:
             self.settings["certs_timeout"] + 5,
         )
         wait = self.settings["services_timeout"]
-        for name in self.order.nodes:
+        for name in self.request.nodes:
             always = name == self.node and (result == "rebuilt" or told["changed"])
             call = {"always": always}
             self._do(f"the services of {name} look again", name, "corosync.refresh_services", call, wait)
@@ -234,7 +234,7 @@ class Rejoin:
                 break
             self.ports.sleep(1.0)
         self._found(*borne, *left)
-        self.report |= self.order.head() | {"checklist": items, "seconds": {"total": self.ports.passed()}}
+        self.report |= self.request.head() | {"checklist": items, "seconds": {"total": self.ports.passed()}}
         if checklist.passed(items) or left:
             but = " but for replication to it" if left else ""
             self.report["summary"] = f"{self.node} is a member, the exit checklist is true{but}"
@@ -245,7 +245,7 @@ class Rejoin:
             "matrix": step_outcomes.matrix(observed),
             "next": [
                 f"go on:   salt-run corosync.rebuild {self.node}",
-                f"look:    {self.order.again('verify')}",
+                f"look:    {self.request.command_again('verify')}",
             ],
         }
         return "failed"
@@ -254,16 +254,16 @@ class Rejoin:
         """
         Return facts, checklist, and warnings; what costs ssh is only asked where the links are in order.
         """
-        order = self.order
+        request = self.request
         observed = self.ports.gather()[0]
-        order.take(step_outcomes.in_force(order.layouts(), observed))
-        items, borne = order.checklist(observed)
+        request.take(step_outcomes.in_force(request.layouts(), observed))
+        items, borne = request.checklist(observed)
         if not checklist.passed(items):
             return observed, items, borne
-        call = {"primary": phases.wanted_primary(order.layout, order.skip)}
-        answers = self.ports.ask(order.nodes, "corosync.exit_facts", call, self.settings["exit_timeout"])
-        checklist_exit.attach(observed, *phases.values(order.minions, order.nodes, answers))
-        return observed, *order.checklist(observed, full=True)
+        call = {"primary": phases.wanted_primary(request.layout, request.skip)}
+        answers = self.ports.ask(request.nodes, "corosync.exit_facts", call, self.settings["exit_timeout"])
+        checklist_exit.attach(observed, *phases.values(request.minions, request.nodes, answers))
+        return observed, *request.checklist(observed, full=True)
 
     def _replication_left(self, observed, items):
         jobs, bare = {}, {"nodes": {}, "silent": observed["silent"]}
@@ -272,7 +272,7 @@ class Rejoin:
             jobs[name] = told.get("jobs") or {}
             kept = {job: row for job, row in jobs[name].items() if row["target"] != self.node}
             bare["nodes"][name] = facts | ({"exit": told | {"jobs": kept}} if told.get("jobs") else {})
-        without = self.order.checklist(bare, full=True)[0] if any(jobs.values()) else items
+        without = self.request.checklist(bare, full=True)[0] if any(jobs.values()) else items
         return join.replication_left(items, without, jobs, self.node)
 
     def _found(self, *more):
@@ -293,7 +293,7 @@ class Rejoin:
         return told
 
     def _ask(self, name, function, kwarg=None, wait=WAIT, quiet=False):  # pylint: disable=too-many-arguments
-        minion = self.order.minions[name]
+        minion = self.request.minions[name]
         event = self.ports.ask([name], function, kwarg or {}, wait).get(minion)
         if event is None:
             error = f"no answer to {function} within {wait} s"

@@ -33,35 +33,35 @@ def unreadable(node: str, facts: dict) -> dict:
     )
 
 
-def revival(order, observed: dict) -> tuple[dict | None, list[str]]:
+def revival(request, observed: dict) -> tuple[dict | None, list[str]]:
     """Return ``(the step that starts this node's stopped corosync, [])``, or ``(None, why it is not safe)``.
 
     Safe is: all daemons that run have one file and its version, and this node has that file, or an older one
     that is replaced before the start. Every other node of the nodelist must have answered, unless those that
     run are quorate; where none runs, the newest file of all is the one. No stopped node has a newer file.
 
-    :param order: a ``run.alone.Order``.
+    :param request: a ``run.alone.Request``.
     :param observed: facts of this node, and of those that could be asked.
     """
-    own = observed["nodes"][order.own]
-    others = {name: facts for name, facts in observed["nodes"].items() if name != order.own}
-    why = [f"{name} does not answer" for name in order.peers if name not in others]
+    own = observed["nodes"][request.own]
+    others = {name: facts for name, facts in observed["nodes"].items() if name != request.own}
+    why = [f"{name} does not answer" for name in request.peers if name not in others]
     why += [
         f"{name}: corosync is {(facts.get('corosync') or {}).get('state')}, but could not be asked"
         for name, facts in others.items()
         if not facts.get("runtime") and not is_stopped(facts)
     ]
     running = {name: facts for name, facts in others.items() if facts.get("runtime")}
-    copy, problems = _file(running, others, order.own, own)
+    copy, problems = _file(running, others, request.own, own)
     if copy is None:
         return None, why + problems
     doc = conf.parse(copy["text"])
-    if order.own not in doc.nodes():
-        why.append(f"{order.own} is not in the nodelist that the others have")
-    if doc.cluster_name != order.layout["cluster_name"]:
+    if request.own not in doc.nodes():
+        why.append(f"{request.own} is not in the nodelist that the others have")
+    if doc.cluster_name != request.layout["cluster_name"]:
         why.append(f"the others are of the cluster {doc.cluster_name!r}")
     if not (running and all((facts.get("quorum") or {}).get("quorate") for facts in running.values())):
-        unseen = set(doc.nodes()) - {order.own, *others} - set(order.peers)
+        unseen = set(doc.nodes()) - {request.own, *others} - set(request.peers)
         why += [f"{name} was not asked, and those that run have no quorum" for name in sorted(unseen)]
     mine = own.get("local") or {}
     if mine.get("text") != copy["text"] and (mine.get("version") or 0) >= copy["version"]:
@@ -110,16 +110,16 @@ def _step(copy, doc, running):
     }
 
 
-def expected(order, observed: dict, step: dict) -> dict | None:
+def expected(request, observed: dict, step: dict) -> dict | None:
     """Return what will be seen once this node's daemon runs, None if no quorum is to be expected then.
 
     :param step: what :func:`revival` returned.
     """
-    own = observed["nodes"][order.own]
+    own = observed["nodes"][request.own]
     doc = conf.parse(step["conf"])
     nodes = doc.nodes()
     running = [n for n, facts in observed["nodes"].items() if facts.get("runtime")]
-    there = [n for n in nodes if n in {order.own, *running}]
+    there = [n for n in nodes if n in {request.own, *running}]
     votes = {name: row["votes"] for name, row in nodes.items()}
     if not running or 2 * sum(votes[n] for n in there) <= sum(votes.values()):
         return None
@@ -134,33 +134,33 @@ def expected(order, observed: dict, step: dict) -> dict | None:
     linked = {number: {"connected": True} for number in doc.links()}
     digest = hashlib.sha256(step["conf"].encode("latin-1")).hexdigest()
     seen = {name: dict(facts) for name, facts in observed["nodes"].items()}
-    seen[order.own] |= {
+    seen[request.own] |= {
         "corosync": dict(own["corosync"], state="active"),
         "local": {"version": step["version"], "sha256": digest, "text": step["conf"]},
-        "runtime": dict(peer["runtime"], nodeid=nodes[order.own]["nodeid"]),
+        "runtime": dict(peer["runtime"], nodeid=nodes[request.own]["nodeid"]),
         "links": {name: linked for name in running},
     }
     for name in there:
         facts = seen[name]
         facts["quorum"] = quorum
         facts["pmxcfs"] = dict(facts["pmxcfs"], writable=facts["pmxcfs"]["mounted"])
-        if name != order.own:
-            facts["links"] = {**(facts.get("links") or {}), order.own: linked}
+        if name != request.own:
+            facts["links"] = {**(facts.get("links") or {}), request.own: linked}
     return {"nodes": seen, "silent": list(observed["silent"])}
 
 
-def diffs(order, observed: dict, step: dict, then: list[dict]) -> dict:
+def diffs(request, observed: dict, step: dict, then: list[dict]) -> dict:
     """Return ``{node or "cluster": unified diff}`` of a start and the steps planned after it.
 
     :param observed: facts before the start.
     """
     if then:
-        return planner.diffs({"steps": [step, *then], "skip": order.skip}, observed)
-    alone = {"nodes": {order.own: dict(observed["nodes"][order.own], cluster_file=None)}}
+        return planner.diffs({"steps": [step, *then], "skip": request.skip}, observed)
+    alone = {"nodes": {request.own: dict(observed["nodes"][request.own], cluster_file=None)}}
     return planner.diffs({"steps": [step], "skip": []}, alone)
 
 
-def advice(order, observed: dict, why: list[str]) -> tuple[dict, list[str]]:
+def advice(request, observed: dict, why: list[str]) -> tuple[dict, list[str]]:
     """Return the finding on a start that is not safe, and the commands that get out of it.
 
     :param why: what :func:`revival` returned.
@@ -172,9 +172,13 @@ def advice(order, observed: dict, why: list[str]) -> tuple[dict, list[str]]:
         for key in ("local", "cluster_file", "runtime")
     )
     running = any(facts.get("runtime") for facts in nodes.values())
-    silent = [name for name in order.peers if name not in nodes]
-    master = outcomes.command("apply", order.layout["name"], order.skip, order.force, strategy="restart")
-    commands = [f"once {', '.join(silent)} answers by ssh: {order.again('apply')}"] if silent else []
+    silent = [name for name in request.peers if name not in nodes]
+    master = outcomes.command(
+        "apply", request.layout["name"], request.skip, request.force, strategy="restart"
+    )
+    commands = (
+        [f"once {', '.join(silent)} answers by ssh: {request.command_again('apply')}"] if silent else []
+    )
     commands += [f"on the master: {master}"] if running else []
     commands.append(
         f"by hand: put one and the same /etc/corosync/corosync.conf, with config_version {highest + 1}, on "
@@ -182,8 +186,8 @@ def advice(order, observed: dict, why: list[str]) -> tuple[dict, list[str]]:
     )
     item = finding(
         "alone-not-started",
-        f"{order.own}: corosync is stopped and is not started, since {'; '.join(why)}",
-        data={"node": order.own, "why": why},
+        f"{request.own}: corosync is stopped and is not started, since {'; '.join(why)}",
+        data={"node": request.own, "why": why},
         remedy=commands[0].partition(":")[2].strip(),
     )
     return item, commands
