@@ -27,17 +27,12 @@ import logging
 import os
 import time
 
-import salt.client
-import salt.utils.event
 import salt.utils.files
-import salt.utils.jid
-import salt.utils.minions
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
-from pve_corosync.ports import master
+from pve_corosync.ports import master, salt_master
 from pve_corosync.rules import every
 from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases
-from salt.exceptions import CommandExecutionError, SaltClientError
 
 log = logging.getLogger(__name__)
 
@@ -201,12 +196,7 @@ def _guarded(do, unknown, brief, work):
     """
     Run a public function: expected errors become a report, and the exit code is right on both of Salt's ways.
     """
-    try:
-        return master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
-    except SaltClientError as exc:
-        raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
-    except TypeError as exc:
-        raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc
+    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
 
 
 #: what each public function takes, for the error on an unknown argument.
@@ -220,7 +210,7 @@ FUNCTIONS = {
 
 
 def _status(cluster, skip):
-    site = master.Site(_master(), cluster, skip)
+    site = master.Site(salt_master.of(globals()), cluster, skip)
     try:
         loaded, broken = layouts_of_pillar.load(site.pillar), []
     except layouts_of_pillar.LayoutError as exc:
@@ -256,23 +246,23 @@ def _status(cluster, skip):
 
 
 def _plan(layout, strategy, skip, force, cluster, diff):
-    site, order = _order(layout, strategy, skip, force, cluster)
+    site, request = _request(layout, strategy, skip, force, cluster)
     observed, findings = site.see()
-    made, findings = order.plan(observed, findings)
-    return order.planned(made, findings, observed, bool(diff))
+    made, findings = request.plan(observed, findings)
+    return request.planned(made, findings, observed, bool(diff))
 
 
 def _verify(layout, cluster, skip):
-    site, order = _order(layout, "live", skip, None, cluster)
+    site, request = _request(layout, "live", skip, None, cluster)
     observed, findings = site.see()
-    call = {"primary": phases.wanted_primary(order.layout, order.skip)}
-    answers = site.ask(order.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
-    checklist_exit.attach(observed, *phases.values(order.minions, order.nodes, answers))
-    items, borne = order.checklist(observed, full=True)
+    call = {"primary": phases.wanted_primary(request.layout, request.skip)}
+    answers = site.ask(request.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
+    checklist_exit.attach(observed, *phases.values(request.minions, request.nodes, answers))
+    items, borne = request.checklist(observed, full=True)
     findings = ordered(findings + borne)
     ok = checklist.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
-    return order.head() | {
+    return request.head() | {
         "checklist": items,
         "findings": findings,
         "result": "true" if ok else "not true",
@@ -286,15 +276,15 @@ def _apply(layout, test, strategy, skip, force, cluster, progress):
     if test:
         report = _plan(layout, strategy, skip, force, cluster, True)
         return report | {"result": "refused" if report["retcode"] else "test"}
-    site, order = _order(layout, strategy, skip, force, cluster)
+    site, request = _request(layout, strategy, skip, force, cluster)
     with site.lock():
         ports = master.Ports(site, bool(progress))
-        run = change.Run(order, ports, site.settings, ports.jid)
+        run = change.Change(request, ports, site.settings, ports.jid)
         return run.carry_out(by=site.master.user, pid=os.getpid())
 
 
-def _order(layout, strategy, skip, force, cluster):
-    return master.order(_master(), layout, strategy, skip, force, cluster)
+def _request(layout, strategy, skip, force, cluster):
+    return master.request(salt_master.of(globals()), layout, strategy, skip, force, cluster)
 
 
 def _journal(jid, last):
@@ -343,28 +333,3 @@ def _journals():
 
 def _state_dir():
     return os.path.join(__opts__["cachedir"], "pve-corosync")
-
-
-def _master():
-    """
-    Return what this master offers, for ``ports.master``; the files of this runner have the same.
-    """
-    return master.Master(
-        __opts__,
-        client=lambda: salt.client.get_local_client(mopts=__opts__),
-        bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
-        ),
-        accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
-        ),
-        pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
-        fire=_fire,
-        jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),
-        user=globals().get("__user__") or "",
-    )
-
-
-def _fire(data, tag):
-    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-        bus.fire_event(data, tag)

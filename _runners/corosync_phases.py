@@ -23,13 +23,8 @@ replication need quorum, and are refused at once without.
 
 import os
 
-import salt.client
-import salt.utils.event
-import salt.utils.jid
-import salt.utils.minions
-from pve_corosync.ports import master
+from pve_corosync.ports import master, salt_master
 from pve_corosync.run import change, follow, outcomes
-from salt.exceptions import CommandExecutionError, SaltClientError
 
 __virtualname__ = "corosync"
 
@@ -210,17 +205,17 @@ def restart(
 
     def work():
         outcomes.choice(test, "test", (False, True))
-        site, order = master.order(_master(), layout, "restart", skip, force, cluster)
+        site, request = master.request(salt_master.of(globals()), layout, "restart", skip, force, cluster)
         observed, findings = site.see()
         if layout is None:
-            order.take(outcomes.in_force(order.layouts(), observed))
-        order.again_all = True
+            request.take(outcomes.in_force(request.layouts(), observed))
+        request.again_all = True
         if test:
-            report = order.planned(*order.plan(observed, findings), observed)
+            report = request.planned(*request.plan(observed, findings), observed)
             return report | {"result": "refused" if report["retcode"] else "test"}
         with site.lock():
             ports = master.Ports(site, bool(progress))
-            run = change.Run(order, ports, site.settings, ports.jid)
+            run = change.Change(request, ports, site.settings, ports.jid)
             return run.carry_out(by=site.master.user, pid=os.getpid())
 
     return _guarded("restart", kwargs, brief, work)
@@ -249,43 +244,13 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  #
                 outcomes.choice(ours[name], name, (False, True))
         if ours.get("timeout") is not None:
             ours["timeout"] = outcomes.seconds(ours["timeout"], "timeout", 3600)
-        site, order = master.order(_master(), layout, "live", skip, force, cluster)
+        site, request = master.request(salt_master.of(globals()), layout, "live", skip, force, cluster)
         with site.lock():
             ports = master.Ports(site, bool(progress))
-            return getattr(follow, do)(order, ports, site.settings, **ours)
+            return getattr(follow, do)(request, ports, site.settings, **ours)
 
     return _guarded(do, unknown, brief, work)
 
 
 def _guarded(do, unknown, brief, work):
-    try:
-        return master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
-    except SaltClientError as exc:
-        raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
-    except TypeError as exc:
-        raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc
-
-
-def _master():
-    """
-    Return what this master offers, for ``ports.master``; the files of this runner have the same.
-    """
-    return master.Master(
-        __opts__,
-        client=lambda: salt.client.get_local_client(mopts=__opts__),
-        bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
-        ),
-        accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
-        ),
-        pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
-        fire=_fire,
-        jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),
-        user=globals().get("__user__") or "",
-    )
-
-
-def _fire(data, tag):
-    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-        bus.fire_event(data, tag)
+    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)

@@ -61,16 +61,16 @@ def _allowed(minion, node):
     """
     try:
         pillar = layouts.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
-        order = change.Order(pillar or {})
+        request = change.Request(pillar or {})
     except layouts.LayoutError as exc:
         raise SaltInvocationError(f"minion {minion!r}: {exc}; nothing was done") from exc
-    mine = [name for name, owner in order.minions.items() if owner == minion]
+    mine = [name for name, owner in request.minions.items() if owner == minion]
     if node not in mine:
         raise SaltInvocationError(
             f"minion {minion!r} asked to rebuild node {node!r}; its pillar allows"
             f" {', '.join(mine) or 'none'}: nothing was done"
         )
-    return order.layout["cluster_name"]
+    return request.layout["cluster_name"]
 
 
 def _tell(minion, result, text=""):

@@ -6,11 +6,7 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 .. versionadded:: 0.1.0
 """
 
-import salt.client
-import salt.utils.event
-import salt.utils.jid
-import salt.utils.minions
-from pve_corosync.ports import master
+from pve_corosync.ports import master, salt_master
 from pve_corosync.run import change, outcomes
 from pve_corosync.run import rebuild as rebuild_run
 
@@ -51,7 +47,7 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
         salt-run corosync.rebuild pve2
         salt-run state.orchestrate orch.rebuild pillar='{"node": "pve2"}'
     """
-    return master.guarded(
+    return salt_master.guarded(
         "rebuild",
         kwargs,
         ("node", "test", "cluster", "progress", "brief"),
@@ -63,33 +59,8 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
 
 def _rebuild(node, test, cluster, progress):
     outcomes.choice(test, "test", (False, True))
-    site = master.Site(_master(), cluster, None)
-    order = change.Order(site.pillar, cluster=cluster)
+    site = master.Site(salt_master.of(globals()), cluster, None)
+    request = change.Request(site.pillar, cluster=cluster)
     with site.lock():
         ports = master.Ports(site, bool(progress))
-        return rebuild_run.Rejoin(order, ports, site.settings, node).carry_out(bool(test))
-
-
-def _master():
-    """
-    Return what this master offers, for ``ports.master``; the files of this runner have the same.
-    """
-    return master.Master(
-        __opts__,
-        client=lambda: salt.client.get_local_client(mopts=__opts__),
-        bus=lambda: salt.utils.event.get_event(
-            "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
-        ),
-        accepted=lambda target, kind: set(
-            salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type=kind)["minions"]
-        ),
-        pillar=lambda minion: __salt__["pillar.show_pillar"](minion),  # pylint: disable=unnecessary-lambda
-        fire=_fire,
-        jid=globals().get("__jid__") or salt.utils.jid.gen_jid(__opts__),
-        user=globals().get("__user__") or "",
-    )
-
-
-def _fire(data, tag):
-    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-        bus.fire_event(data, tag)
+        return rebuild_run.Rebuild(request, ports, site.settings, node).carry_out(bool(test))

@@ -1,0 +1,52 @@
+"""What a Salt master offers to the files of the runner ``corosync``: client, event bus, keys, pillar.
+
+The part of ``ports`` that needs Salt's own code; only a runner imports it.
+"""
+
+from __future__ import annotations
+
+import salt.client
+import salt.utils.event
+import salt.utils.jid
+import salt.utils.minions
+from pve_corosync.ports import master
+from salt.exceptions import CommandExecutionError, SaltClientError
+
+
+def of(runner: dict) -> master.Master:
+    """Return what the master of a runner's file offers.
+
+    :param runner: ``globals()`` of the file, in which Salt's loader has put ``__opts__``, ``__salt__`` and,
+        for a job, ``__jid__`` and ``__user__``.
+    """
+    opts = runner["__opts__"]
+
+    def fire(data, tag):
+        with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
+            bus.fire_event(data, tag)
+
+    return master.Master(
+        opts,
+        client=lambda: salt.client.get_local_client(mopts=opts),
+        bus=lambda: salt.utils.event.get_event("master", sock_dir=opts["sock_dir"], opts=opts, listen=True),
+        accepted=lambda target, kind: set(
+            salt.utils.minions.CkMinions(opts).check_minions(target, tgt_type=kind)["minions"]
+        ),
+        pillar=lambda minion: runner["__salt__"]["pillar.show_pillar"](minion),
+        fire=fire,
+        jid=runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
+        user=runner.get("__user__") or "",
+    )
+
+
+def guarded(do, unknown, allowed, brief, work, context) -> dict:  # pylint: disable=too-many-arguments
+    """Run a public function of the runner: see ``ports.master.guarded``, which this wraps.
+
+    :raises CommandExecutionError: Salt's master takes no jobs, or the function has a defect.
+    """
+    try:
+        return master.guarded(do, unknown, allowed, brief, work, context)
+    except SaltClientError as exc:
+        raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
+    except TypeError as exc:  # Salt turns it into success
+        raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc
