@@ -13,7 +13,7 @@ for this node only.
 import time
 
 import salt.utils.path
-from pve_corosync.node import children, etc_pve, files, runs
+from pve_corosync.node import children, etc_pve, etc_pve_client, files, runs
 from pve_corosync.tools import corosync
 from salt.exceptions import SaltInvocationError
 
@@ -94,7 +94,7 @@ def wait(
         Whether this partition is to be quorate.
 
     writable
-        Whether ``/etc/pve`` is to be writable.
+        Whether ``/etc/pve`` is to be writable; a write of its own proves it, once all else is there.
 
     deadline
         Seconds from the call, at most 600.
@@ -122,9 +122,13 @@ def wait(
             versioned, seen = True, _look(everything=True, writable=wanted["writable"])
         passed = time.monotonic() - start
         missing = _missing(wanted, seen, first, passed)
+        if wanted["writable"] and not missing:
+            # asked for last: a write that is under way while quorum is lost makes the outage longer
+            missing = _prove(seen, first, max(LOOK_TIMEOUT, end - time.monotonic()))
         if not missing or last:
             if seen["writable"] is None:
-                seen["writable"] = _writable(children.run(_local_link(), timeout=EVIDENCE_TIMEOUT))
+                seen["writable"] = etc_pve_client.look(_path(etc_pve.BASE), EVIDENCE_TIMEOUT)["writable"]
+            seen.pop("pve", None)
             return {
                 "ok": not missing,
                 "seen": seen,
@@ -170,7 +174,7 @@ def _look(everything, writable):
         commands["stats"] = ["corosync-cmapctl", "-m", "stats", "stats.knet."]
         commands["quorum"] = ["corosync-quorumtool", "-siH"]
         if writable:
-            commands["pve"] = _local_link()
+            commands["pve"] = etc_pve_client.look_command(_path(etc_pve.BASE))
     results = children.run_all(commands, timeout=LOOK_TIMEOUT)
     said = {key: children.text(result) for key, result in results.items()}
     cmap = _parsed(corosync.cmap, said["cmap"]) or {}
@@ -185,20 +189,27 @@ def _look(everything, writable):
     quorum = _parsed(corosync.quorum, said["quorum"]) or {}
     seen.update(quorate=quorum.get("quorate"), ring_id=quorum.get("ring_id"))
     if writable:
-        seen["writable"] = _writable(results["pve"])
+        seen["pve"] = etc_pve_client.looked(results["pve"])
+        seen["writable"] = seen["pve"]["writable"]
     return seen
 
 
-def _local_link():
+def _prove(seen, first, timeout):
     """
-    Return the command that reads the link whose mode tells whether ``/etc/pve`` is writable, past the cache.
+    Return what is missing for ``/etc/pve`` to take a write, as texts; none if one went through.
     """
-    root = (__opts__.get("pve_corosync") or {}).get("root")
-    return ["stat", "--cached=never", "-c", "%f", files.under(root, f"{etc_pve.BASE}/local")]
+    start = time.monotonic()
+    why = etc_pve_client.why_no_write(_path(etc_pve.BASE), timeout)
+    seen["writable"] = not why
+    if why:
+        first.pop("writable", None)
+        return [why]
+    first["writable"] = first.get("writable", 0.0) + time.monotonic() - start
+    return []
 
 
-def _writable(result):
-    return result["rc"] == 0 and etc_pve.is_writable(int(result["out"], 16))
+def _path(path):
+    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
 
 
 def _parsed(parse, text):
@@ -232,7 +243,8 @@ def _missing(wanted, seen, first, passed):
     if wanted["quorate"] and not seen["quorate"]:
         missing["quorate"].append("not quorate")
     if wanted["writable"] and not seen["writable"]:
-        missing["writable"].append("/etc/pve is not mounted or not writable")
+        why = etc_pve_client.why_not(seen["pve"]) if "pve" in seen else "/etc/pve was not asked"
+        missing["writable"].append(why)
     for part, texts in missing.items():
         if wanted[part] not in (None, {}, [], False) and not texts:
             first.setdefault(part, passed)

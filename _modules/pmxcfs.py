@@ -13,14 +13,13 @@ good while a resync is incomplete; a hung child is left behind and reported.
 """
 
 import base64
-import json
 import logging
 import re
 import time
 
 import salt.utils.path
 from pve_corosync import conf as corosync_conf
-from pve_corosync.node import children, etc_pve, runs
+from pve_corosync.node import etc_pve, etc_pve_client, runs
 from pve_corosync.node import files as node_files
 from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -34,6 +33,8 @@ READ_TIMEOUT = 3.0
 #: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the
 #: partition.
 WRITE_TIMEOUT = 60.0
+#: how long before the end of a write its child stops to begin again: a rename and the reload take 1 to 2 s.
+WRITE_MARGIN = 2.0
 
 
 def __virtual__():
@@ -48,7 +49,7 @@ def state():
 
     Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer
     within 3 s. The write test is PVE's own: the owner write bit of the link ``/etc/pve/local``
-    (PVE/Cluster.pm).
+    (PVE/Cluster.pm). It follows quorum alone; :func:`wait_writable` proves it by a write.
 
     CLI Example:
 
@@ -56,10 +57,7 @@ def state():
 
         salt 'pve*' pmxcfs.state
     """
-    answer = _state()
-    if answer is None:
-        return {"mounted": True, "writable": False, "hung": True}
-    return dict(answer, hung=False)
+    return etc_pve_client.look(_path(etc_pve.BASE))
 
 
 def files(*names):
@@ -129,10 +127,13 @@ def members():
 
 def wait_writable(timeout=10.0):
     """
-    Wait until ``/etc/pve`` is mounted and writable, and return the seconds that it took.
+    Wait until ``/etc/pve`` is mounted and takes a write, and return the seconds that it took.
 
     timeout
         Seconds, at most 600.
+
+    A folder of its own below ``priv/lock`` is made and removed: the mode bits follow quorum alone, and for
+    more than 5 s after a loss of quorum every write may be answered with EBUSY.
 
     Raises CommandExecutionError when the time is over.
 
@@ -145,11 +146,12 @@ def wait_writable(timeout=10.0):
     start = time.monotonic()
     end = start + min(_seconds(timeout, "timeout"), 600.0)
     while True:
-        now = _state()
-        if now and now["writable"]:
+        base, left = _path(etc_pve.BASE), max(etc_pve_client.LOOK_TIMEOUT, end - time.monotonic())
+        why = etc_pve_client.why_not(etc_pve_client.look(base)) or etc_pve_client.why_no_write(base, left)
+        if not why:
             return time.monotonic() - start
         if time.monotonic() >= end:
-            raise CommandExecutionError(_why_not_writable(now))
+            raise CommandExecutionError(why)
         time.sleep(0.1)
 
 
@@ -167,6 +169,8 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
     timeout
         Seconds from the call until the write has to be done, the waiting and both locks in it; default 60 for
         the write itself. It may still happen when they are over, which the error says.
+
+    EBUSY is waited out: pmxcfs has then left its group, and joins it again within seconds.
 
     Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the
     old bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and
@@ -216,6 +220,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
             "lock_file": _path(etc_pve.PVECM_LOCK),
             # so that a lock that is held is named before the whole write is late
             "lock_wait": min(10.0, left / 3),
+            "timeout": max(0.0, left - WRITE_MARGIN),
         },
         left,
     )
@@ -283,42 +288,10 @@ def _request(request, timeout):
     """
     Have a child process answer a request; see node.etc_pve.
     """
-    request["base"] = _path(etc_pve.BASE)
-    result = children.run(etc_pve.command(), timeout=timeout, data=json.dumps(request).encode())
-    if result["late"]:
-        text = (
-            f"/etc/pve did not answer within {timeout:g} s: see journalctl -u pve-cluster (a resync may hang)"
-        )
-        if request["do"] == "write":
-            text += "; the write may still happen: read the cluster file before the next step"
-        raise CommandExecutionError(text)
     try:
-        answer = json.loads(result["out"])
-    except ValueError:
-        raise CommandExecutionError(f"reading /etc/pve failed: {children.complaint(result)}") from None
-    if not answer["ok"]:
-        raise CommandExecutionError(answer["error"])
-    return answer
-
-
-def _state():
-    """
-    Return ``{"mounted", "writable"}``, None if it hangs; ``--cached=never`` goes round the attribute cache of
-    1 s.
-    """
-    link = _path(f"{etc_pve.BASE}/local")
-    result = children.run(["stat", "--cached=never", "-c", "%f", link], timeout=READ_TIMEOUT)
-    if result["late"]:
-        return None
-    if result["rc"]:
-        return {"mounted": False, "writable": False}
-    mode = int(result["out"], 16)
-    return {"mounted": etc_pve.is_link(mode), "writable": etc_pve.is_writable(mode)}
-
-
-def _why_not_writable(now):
-    if now is None:
-        return "/etc/pve does not answer: see journalctl -u pve-cluster"
-    if not now["mounted"]:
-        return "/etc/pve is not mounted: systemctl start pve-cluster"
-    return "/etc/pve is read-only: this partition is not quorate"
+        return etc_pve_client.ask(request, _path(etc_pve.BASE), timeout)
+    except etc_pve_client.NoAnswer as exc:
+        text = str(exc)
+        if exc.late and request["do"] == "write":
+            text += "; the write may still happen: read the cluster file before the next step"
+        raise CommandExecutionError(text) from None

@@ -2,6 +2,7 @@
 loader.
 """
 
+import errno
 import os
 import pathlib
 import stat
@@ -10,6 +11,7 @@ import threading
 
 import salt.config
 import salt.loader
+from pve_corosync.node import etc_pve
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -77,6 +79,30 @@ class World:
                 "stat",
                 'case "$*" in *etc/pve/local) cat "$WORLD/local-mode" ;; *) exec /usr/bin/stat "$@" ;; esac',
             )
+
+    def refuse_writes(self, monkeypatch, number=errno.EBUSY):
+        """
+        Make every write below ``/etc/pve`` fail while the file ``$WORLD/refusing`` exists, which is returned:
+        pmxcfs answers so, with the mode bits unchanged, while it joins its group again (EBUSY).
+        """
+        flag = self.bin.parent / "refusing"
+        wrapper = self.bin.parent / "etc_pve_refusing.py"
+        wrapper.write_text(
+            "import os, runpy, sys\n"
+            "def refusing(real):\n"
+            "    def call(path, *more, **named):\n"
+            f"        if '/etc/pve' in str(path) and os.path.exists({str(flag)!r}):\n"
+            f"            raise OSError({int(number)}, os.strerror({int(number)}), path)\n"
+            "        return real(path, *more, **named)\n"
+            "    return call\n"
+            "for name in ('mkdir', 'rmdir', 'unlink', 'rename', 'utime'):\n"
+            "    setattr(os, name, refusing(getattr(os, name)))\n"
+            f"runpy.run_path({etc_pve.command()[-1]!r}, run_name='__main__')\n"
+        )
+        command = [*etc_pve.command()[:-1], str(wrapper)]
+        monkeypatch.setattr(etc_pve, "command", lambda python=None: command)
+        flag.write_text("")
+        return flag
 
     def file(self, name, text):
         """

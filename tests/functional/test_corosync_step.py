@@ -273,7 +273,7 @@ def test_what_does_not_come_is_named_at_the_deadline(staged):
         "link 2 to pve2 not connected",
         "link 0 is still configured in the running daemon",
         "not quorate",
-        "/etc/pve is not mounted or not writable",
+        "/etc/pve is read-only: this partition is not quorate",
     ]
     assert told["error"].startswith("not seen within 1 s: link 2 to pve2")
     assert 1 <= told["seconds"]["total"] < 6
@@ -489,6 +489,29 @@ def test_a_hung_etc_pve_does_not_hide_quorum(node):
     told = node.salt["corosync.wait"](version=5, quorate=True, deadline=10)
     assert told["ok"] and told["seen"]["writable"] is False
     assert told["seconds"]["quorate"] < 3
+
+
+def test_a_step_waits_until_a_write_goes_through(node, monkeypatch):
+    """Quorum is back, the mode bit says writable, and pmxcfs joins its group again: EBUSY (pve-real.md)."""
+    flag = node.refuse_writes(monkeypatch)
+    told = node.salt["corosync.wait"](writable=True, quorate=True, deadline=0.2)
+    assert not told["ok"] and told["seen"]["writable"] is False and "EBUSY" in told["missing"][0]
+    assert "writable" not in told["seconds"] and "quorate" in told["seconds"]
+    timer = threading.Timer(0.5, flag.unlink)
+    timer.start()
+    told = node.salt["corosync.wait"](writable=True, quorate=True, deadline=20)
+    assert told["ok"] and told["seen"]["writable"] is True and not flag.exists()
+
+
+def test_what_is_wrong_with_etc_pve_is_named(node):
+    node.mount(writable=False)
+    assert node.salt["corosync.wait"](writable=True, deadline=0)["missing"] == [
+        "/etc/pve is read-only: this partition is not quorate"
+    ]
+    node.tool("stat", "exit 1")
+    assert "/etc/pve is not mounted" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]
+    node.tool("stat", "exec sleep 60")
+    assert "pmxcfs hangs" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]
 
 
 def test_wait_and_reload_by_hand(node):

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import threading
 import time
 
 import pytest
@@ -132,8 +133,35 @@ def test_a_hanging_etc_pve_is_left_behind(node):
     assert time.monotonic() - start < 9
 
 
+def test_a_pmxcfs_that_joins_its_group_again_is_waited_for(node, monkeypatch):
+    """The mode bits say writable all the time; every write gets EBUSY (facts/pve-real.md)."""
+    flag = node.refuse_writes(monkeypatch)
+    timer = threading.Timer(1.0, flag.unlink)
+    timer.start()
+    told = node.salt["pmxcfs.write_conf"](conf(6), timeout=20)
+    assert told["changed"] and node.cluster.read_text() == conf(6) and not flag.exists()
+
+
+def test_busy_to_the_end_leaves_the_old_file_and_says_what_it_is(node, monkeypatch):
+    node.refuse_writes(monkeypatch)
+    with pytest.raises(CommandExecutionError, match="EBUSY: pmxcfs has left its group and joins it again"):
+        node.salt["pmxcfs.write_conf"](conf(6), timeout=3)
+    assert untouched(node)
+
+
+def test_writable_means_that_a_write_went_through(node, monkeypatch):
+    flag = node.refuse_writes(monkeypatch)
+    assert node.salt["pmxcfs.state"]()["writable"] is True, "the mode bit"
+    with pytest.raises(CommandExecutionError, match="EBUSY"):
+        node.salt["pmxcfs.wait_writable"](0)
+    timer = threading.Timer(0.5, flag.unlink)
+    timer.start()
+    assert node.salt["pmxcfs.wait_writable"](20) < 20 and not flag.exists()
+    assert not list((node.pve / "priv/lock").iterdir()), "nothing of the proof stays"
+
+
 def test_wait_writable(node):
-    assert node.salt["pmxcfs.wait_writable"](1) < 1
+    assert node.salt["pmxcfs.wait_writable"](1) < 20
     node.tool("stat", "exit 1")
     with pytest.raises(CommandExecutionError, match="not mounted"):
         node.salt["pmxcfs.wait_writable"](0)

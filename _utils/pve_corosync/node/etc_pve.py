@@ -25,12 +25,14 @@ CONF = "corosync.conf"
 #: what PVE's own tools hold while they edit the cluster file (PVE/API2/ClusterConfig.pm).
 PVECM_LOCK = "/var/lock/pvecm.lock"
 CFS_LOCK = "priv/lock/file-corosync_conf"
+#: between two writes while pmxcfs answers with EBUSY.
+BUSY_PAUSE_S = 0.25
 
 #: errno of a failed write -> what it means on pmxcfs (dcdb.c, memdb.c, measured).
 MEANING = {
     errno.EACCES: "the partition is not quorate",
     errno.EPERM: "quorum was lost during the write",
-    errno.EBUSY: "corosync was restarted during the write",
+    errno.EBUSY: "pmxcfs has left its group and joins it again, which takes more than 5 s: try again",
     errno.EIO: "the pmxcfs database is in error mode: see journalctl -u pve-cluster",
     errno.ENOTCONN: "pmxcfs died: see systemctl status pve-cluster",
     errno.EFBIG: "more than 1 MiB",
@@ -77,6 +79,39 @@ def state(base=BASE):
     return {"mounted": is_link(mode), "writable": is_writable(mode)}
 
 
+def prove(base=BASE):
+    """
+    Prove that ``/etc/pve`` takes writes: make a folder of our own below ``priv/lock`` and remove it.
+
+    The mode bit of :func:`state` follows quorum alone. A pmxcfs that has left its group after a write was in
+    flight when quorum was lost refuses every write with EBUSY for more than 5 s, while the bit says writable.
+
+    Returns ``{"writable": bool, "why": text}``.
+    """
+    try:
+        _require_mounted(base)
+        folder = os.path.join(base, "priv/lock", f"pve-corosync-probe-{os.uname().nodename.split('.')[0]}")
+        _make_parents(folder)
+        proven = _mkdir(folder)
+        try:
+            os.rmdir(folder)  # one that an earlier proof left behind proves as much by going
+            proven = True
+        except FileNotFoundError:
+            pass  # another proof of this node removed it
+    except Refused as exc:
+        return {"writable": False, "why": str(exc)}
+    except OSError as exc:
+        return {"writable": False, "why": f"{base}: {told(exc)}"}
+    return {"writable": proven, "why": "" if proven else f"{base}: another proof was at work"}
+
+
+def told(exc):
+    """
+    Return what an error of the operating system means under ``/etc/pve``: its name and a text.
+    """
+    return f"{errno.errorcode.get(exc.errno, 'OSError')}: {MEANING.get(exc.errno, exc.strerror or str(exc))}"
+
+
 def read_files(names, base=BASE):
     """
     Return :func:`state` with ``files``: ``{name: text|None}``, and ``errors``: ``{name: text}``.
@@ -98,30 +133,48 @@ def read_files(names, base=BASE):
     return answer
 
 
-def replace_conf(data, expected, base=BASE, lock_file=PVECM_LOCK, lock_wait=10.0):
+def replace_conf(data, expected, base=BASE, lock_file=PVECM_LOCK, lock_wait=10.0, timeout=0.0):  # pylint: disable=too-many-arguments
     """
     Replace the cluster file by ``data`` (bytes) under both of PVE's locks and return what was done.
 
-    expected : bytes What the file must hold now; None if it must not exist. Anything else means that somebody
-        edited it since it was read, and the write is refused.
+    expected : bytes
+        What the file must hold now; None if it must not exist. Anything else means that somebody edited it
+        since it was read, and the write is refused.
 
     lock_wait : float
         Seconds to wait for each lock.
 
+    timeout : float
+        Seconds in which EBUSY is waited out: pmxcfs has left its group, and joins it again by itself.
+
     Returns ``{"changed": bool, "seconds": {"locked", "renamed"}}``; raises :class:`Refused` or OSError.
     """
     start = time.monotonic()
-    _require_writable(base)
-    with open(lock_file, "ab") as lock:
-        _flock(lock, lock_file, lock_wait)
-        folder = os.path.join(base, CFS_LOCK)
-        take_lock(folder, lock_wait)
+    changed = False
+    while True:
         try:
-            locked = time.monotonic() - start
-            changed = _swap(data, expected, base)
-        finally:
-            give_lock(folder)
+            _require_writable(base)
+            with open(lock_file, "ab") as lock:
+                _flock(lock, lock_file, lock_wait)
+                folder = os.path.join(base, CFS_LOCK)
+                take_lock(folder, lock_wait)
+                try:
+                    locked = time.monotonic() - start
+                    changed = _swap(data, expected, base) or changed
+                finally:
+                    give_lock(folder)
+            break
+        except OSError as exc:
+            if exc.errno != errno.EBUSY or time.monotonic() - start >= timeout:
+                raise
+            # a rename that was answered with EBUSY may have been carried out all the same
+            changed = changed or _renaming(exc)
+            time.sleep(BUSY_PAUSE_S)
     return {"changed": changed, "seconds": {"locked": locked, "renamed": time.monotonic() - start}}
+
+
+def _renaming(exc):
+    return exc.filename2 is not None
 
 
 def _swap(data, expected, base):
@@ -163,11 +216,15 @@ def _create(path, data):
         os.close(handle)
 
 
-def _require_writable(base):
+def _require_mounted(base):
     now = state(base)
     if not now["mounted"]:
         raise Refused(f"{base} is not mounted: start pve-cluster, and only then write the cluster file")
-    if not now["writable"]:
+    return now
+
+
+def _require_writable(base):
+    if not _require_mounted(base)["writable"]:
         raise Refused(
             f"{base} is read-only: this partition is not quorate; restore quorum with local files first"
         )
@@ -193,8 +250,7 @@ def take_lock(folder, wait):
     Asking for expiry (utime 0) frees one left by a dead owner. pmxcfs answers that with EACCES, and without a
     file name, as long as the lock has not expired (memdb.c, measured); only mkdir tells what is so.
     """
-    for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
-        _mkdir(parent)
+    _make_parents(folder)
     end = time.monotonic() + wait
     while not _mkdir(folder):
         if time.monotonic() >= end:
@@ -216,6 +272,12 @@ def give_lock(folder):
         os.rmdir(folder)
     except OSError as exc:
         sys.stderr.write(f"{folder} could not be removed: {exc.strerror}\n")
+
+
+def _make_parents(folder):
+    for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
+        if not os.path.isdir(parent):  # a message to the cluster less
+            _mkdir(parent)
 
 
 def _mkdir(path):
@@ -249,6 +311,8 @@ def _answer(request):
     base = request.get("base") or BASE
     if request["do"] == "read":
         return read_files(request["names"], base)
+    if request["do"] == "prove":
+        return prove(base)
     expected = request.get("expected")
     return replace_conf(
         base64.b64decode(request["data"]),
@@ -256,6 +320,7 @@ def _answer(request):
         base,
         request.get("lock_file") or PVECM_LOCK,
         request.get("lock_wait") or 10.0,
+        request.get("timeout") or 0.0,
     )
 
 
@@ -269,9 +334,7 @@ def main():
     except Refused as exc:
         answer = {"ok": False, "error": str(exc)}
     except OSError as exc:
-        meaning = MEANING.get(exc.errno, exc.strerror or str(exc))
-        name = errno.errorcode.get(exc.errno, "OSError")
-        answer = {"ok": False, "error": f"{exc.filename or request.get('base') or BASE}: {name}: {meaning}"}
+        answer = {"ok": False, "error": f"{exc.filename or request.get('base') or BASE}: {told(exc)}"}
     json.dump(answer, sys.stdout)
 
 
