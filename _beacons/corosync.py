@@ -1,0 +1,148 @@
+"""
+Tell the master of every change of links, quorum, members and versions, within a second.
+
+Each look costs the node less than a millisecond (``corosync_look.look``). An event goes out on each change,
+again every ``again`` seconds while something is wrong, and every ``alive`` seconds in any case, so that a
+master that was away hears of the cluster soon. An event is a hint to look, and no proof of anything: whoever
+acts asks the nodes. ``docs/watch.md`` has the events.
+
+.. code-block:: yaml
+
+    beacons:
+      corosync:
+        - interval: 1
+        - again: 10      # optional
+        - alive: 60      # optional
+
+The state ``corosync.watch`` brings it to the nodes. It uses ``__salt__`` only: a beacon cannot import what
+was synced before the minion was restarted.
+
+.. versionadded:: 0.2.0
+"""
+
+import time
+
+__virtualname__ = "corosync"
+
+LOOK = "corosync_look.look"
+AGAIN_S, ALIVE_S = 10, 60
+#: what Salt itself takes from the configuration of any beacon.
+SALTS = {"interval", "enabled", "disable_during_state_run", "run_once", "beacon_module", "_beacon_name"}
+OWN = {"again": AGAIN_S, "alive": ALIVE_S}
+#: a version of the local file that is not the daemon's is normal while a change is carried out.
+VERSION_GRACE_S = 30
+
+_SEEN = {}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def validate(config):
+    """
+    Tell whether the configuration can be used: ``(bool, text)``, every problem in the text.
+    """
+    if not isinstance(config, list):
+        return False, "beacons: corosync: must be a list, for example: - interval: 1"
+    problems, seen = [], {}
+    for row in config:
+        if not isinstance(row, dict):
+            problems.append(f"{row!r} is no 'key: value'")
+            continue
+        seen.update(row)
+    for key, value in seen.items():
+        if key in OWN:
+            number = not isinstance(value, bool) and isinstance(value, (int, float))
+            if not number or not 1 <= value <= 86400:
+                problems.append(f"{key}: {value!r} is no number of seconds from 1 to 86400")
+        elif key not in SALTS:
+            problems.append(f"{key}: no such key; allowed: interval, {', '.join(sorted(OWN))}")
+    if problems:
+        return False, "beacons: corosync: " + "; ".join(problems)
+    return True, "Valid beacon configuration"
+
+
+def beacon(config):
+    """
+    Look once and return the events: none or one.
+    """
+    options = dict(OWN)
+    for row in config:
+        options.update({key: value for key, value in row.items() if key in OWN})
+    found, now = __salt__[LOOK](), time.monotonic()
+    if found["state"] == "busy":
+        return []
+    kind, changes = _news(found, now, options)
+    if kind is None:
+        return []
+    return [{"tag": kind, "changes": changes, "wrong": _SEEN["wrong"], "look": found, "time": time.time()}]
+
+
+def _news(found, now, options):
+    """
+    Return the kind of the event and what changed; None for no event. What was seen is kept for the next look.
+    """
+    before, said = _SEEN.get("look"), _SEEN.get("said", now)
+    wrong = _wrong(found, now)
+    had = _SEEN.get("wrong", [])
+    _SEEN.update(look=found, wrong=wrong)
+    if before is None:
+        kind, changes = "begin", []
+    else:
+        changes = _changes(before, found)
+        if changes or bool(wrong) != bool(had):
+            kind = "change"
+        elif wrong and now - said >= options["again"]:
+            kind = "still"
+        elif now - said >= options["alive"]:
+            kind = "alive"
+        else:
+            kind = None
+    if kind:
+        _SEEN["said"] = now
+    return kind, changes
+
+
+def _changes(before, found):
+    """
+    Return what is different between two looks, one text each.
+    """
+    if before["state"] != found["state"]:
+        return [f"corosync is {found['state']}, was {before['state']}"]
+    if found["state"] != "running":
+        return []
+    told = []
+    if before["quorate"] != found["quorate"]:
+        told.append("quorum is back" if found["quorate"] else "quorum is lost")
+    told += [f"{name} joined" for name in found["members"] if name not in before["members"]]
+    told += [f"{name} left" for name in before["members"] if name not in found["members"]]
+    for key, text in (("version", "the running version"), ("local", "the local file's version")):
+        if before[key] != found[key]:
+            told.append(f"{text} is {found[key]}, was {before[key]}")
+    was, now = _links(before), _links(found)
+    for place in sorted(set(was) | set(now)):
+        if was.get(place) != now.get(place):
+            words = {True: "connected", False: "dead", None: "gone"}
+            told.append(f"link {place[1]} to {place[0]} is {words[now.get(place)]}")
+    return told
+
+
+def _links(found):
+    return {(node, link): up for node, links in found["links"].items() for link, up in links.items()}
+
+
+def _wrong(found, now):
+    """
+    Return what is not as it should be, one text each.
+    """
+    if found["state"] != "running":
+        return [f"corosync is {found['state']}"]
+    told = [] if found["quorate"] else ["no quorum"]
+    told += [f"{name} is no member" for name in found["nodes"] if name not in found["members"]]
+    told += [f"link {link} to {node} is dead" for (node, link), up in sorted(_links(found).items()) if not up]
+    if found["local"] == found["version"]:
+        _SEEN.pop("drift", None)
+    elif now - _SEEN.setdefault("drift", now) >= VERSION_GRACE_S:
+        told.append(f"the daemon runs version {found['version']}, the local file has {found['local']}")
+    return told
