@@ -1,0 +1,29 @@
+"""The beacon on a real minion: brought by its state, without a second refresh or a restart, and taken out again."""
+
+import time
+
+import conftest
+
+STATE = "beacon_|-watch of corosync_|-corosync_|-present"
+
+
+def test_the_state_starts_the_beacon_and_takes_it_out(cluster, event_listener):
+    cli = cluster.master.salt_cli(timeout=120)
+    conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"watch": {}})
+    since = time.time()
+    done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
+    assert done.data[STATE]["result"] is True, done
+    tag = "salt/beacon/pve1/corosync/begin"
+    found = event_listener.wait_for_events([(cluster.master.id, tag)], after_time=since, timeout=30)
+    assert not found.missed, found
+    (event,) = [event for event in found if event.tag == tag][:1]
+    # there is no daemon on this machine: the node says so
+    assert event.data["look"]["state"] == "stopped" and event.data["wrong"] == ["corosync is stopped"]
+    assert event.data["id"] == "pve1"
+    done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
+    assert (done.data[STATE]["result"], done.data[STATE]["changes"]) == (True, {}), done
+
+    conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"watch": False})
+    done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
+    assert done.data[STATE.replace("present", "absent")]["result"] is True, done
+    assert "corosync" not in cli.run("beacons.list", "return_yaml=False", minion_tgt="pve1").data
