@@ -1,4 +1,4 @@
-"""The beacon on a real minion: brought by its state, without a second refresh or a restart, and taken out again."""
+"""The beacon on a real minion: its state brings it without a refresh or a restart, and takes it out."""
 
 import time
 
