@@ -22,21 +22,22 @@ to standard output.
 .. versionadded:: 0.1.0
 """
 
-import json
 import logging
 import os
-import time
 
-import salt.utils.files
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
-from pve_corosync.ports import master, salt_master
+from pve_corosync.ports import journals, master, salt_master
 from pve_corosync.rules import every
-from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases
+from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, verdict
+from pve_corosync.run import past as past_runs
 
 log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
+
+#: how many past runs a status looks at.
+PAST = 20
 
 
 def __virtual__():
@@ -219,6 +220,7 @@ def _status(cluster, skip):
         site.skip = list(dict.fromkeys([*site.skip, *(loaded.get("skip") or ())]))
     observed, findings = site.see()
     findings += broken
+    past = [past_runs.row(lines, idle) for lines, idle in _past(site)]
     rows = {
         "cluster": site.name,
         "state": outcomes.state_now(observed),
@@ -237,8 +239,24 @@ def _status(cluster, skip):
         )
         findings += every.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
     findings = ordered(findings)
-    bad = bool(errors(findings)) or outcomes.sick(rows["state"], site.skip)
+    if loaded:
+        told = verdict.verdict(
+            observed,
+            layouts,
+            loaded["layout"],
+            skip=site.skip,
+            findings=findings,
+            in_force=rows["in_force"],
+            past=past,
+            cluster=cluster,
+            fast=loaded.get("fast_ping"),
+        )
+    else:
+        told = verdict.of_pillar(site.name, rows["state"], broken)
+    bad = bool(errors(findings)) or outcomes.sick(rows["state"], site.skip) or not told["ok"]
     return rows | {
+        "verdict": told,
+        "summary": told["text"],
         "findings": findings,
         "result": "errors" if bad else "ok",
         "retcode": outcomes.FAILED if bad else outcomes.OK,
@@ -289,16 +307,15 @@ def _request(layout, strategy, skip, force, cluster):
 
 def _journal(jid, last):
     runs, findings, last = [], [], outcomes.count(last, "last")
-    for path in sorted(_journals(), key=os.path.basename, reverse=True):
+    found = [path for folder in _folders() for path in journals.paths(folder)]
+    for path in sorted(found, key=os.path.basename, reverse=True):
         if jid is not None and os.path.basename(path) != f"{jid}.jsonl":
             continue
         if len(runs) >= last:
             break
-        with salt.utils.files.fopen(path) as file:
-            rows = [json.loads(line) for line in file if line.endswith("\n")]
-        if rows:
+        if rows := journals.read(path):
             idle = master.idle(os.path.dirname(path))
-            runs.append(_journal_row(rows, idle) | ({"notes": rows} if jid is not None else {}))
+            runs.append(past_runs.row(rows, idle) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
         raise outcomes.RunError(
             finding(
@@ -310,25 +327,18 @@ def _journal(jid, last):
     return {"runs": runs, "findings": findings, "result": "ok", "retcode": outcomes.OK}
 
 
-def _journal_row(rows, idle):
-    first, end = rows[0], rows[-1] if rows[-1]["event"] == "ended" else {}
-    return {
-        "jid": str(first["jid"]),
-        "cluster": first["cluster"],
-        "layout": first.get("layout", "?"),
-        "result": end.get("result") or ("broken off" if idle else "under way"),
-        "seconds": (end.get("seconds") or {}).get("total"),
-        "begun": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["time"])),
-    }
+def _past(site):
+    """
+    Return the lines of the cluster's last runs, the newest first, and whether no run is at work.
+    """
+    idle = master.idle(site.folder())
+    return [(lines, idle) for path in journals.paths(site.folder())[:PAST] if (lines := journals.read(path))]
 
 
-def _journals():
+def _folders():
     base = _state_dir()
-    for folder in os.listdir(base) if os.path.isdir(base) else ():
-        if os.path.isdir(os.path.join(base, folder)):
-            for name in os.listdir(os.path.join(base, folder)):
-                if name.endswith(".jsonl"):
-                    yield os.path.join(base, folder, name)
+    found = [os.path.join(base, name) for name in (os.listdir(base) if os.path.isdir(base) else ())]
+    return [folder for folder in found if os.path.isdir(folder)]
 
 
 def _state_dir():

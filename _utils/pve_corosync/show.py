@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 
-WIDTH = 100
+WIDTH = 80
+#: a word of a command line, with what stands in quotes in it.
+QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
 #: one letter a link where the words do not fit.
 LETTERS = {"connected": "+", "down": "-", "disabled": "x"}
 
@@ -38,12 +41,36 @@ def render(report: dict) -> list[str]:
 
 
 def _status(report):
-    lines = [
-        *_head(report, "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")),
-        "",
-    ]
+    lines = verdict_lines(report["verdict"]) if report.get("verdict") else []
+    lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts"), ""]
     lines += state_table(report["state"]) + [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
+
+
+def verdict_lines(told: dict) -> list[str]:
+    """Return the lines of a verdict: the sentence, the command on lines of its own, what there is besides.
+
+    :param told: what ``run.verdict.verdict`` returned.
+    """
+    lines = textwrap.wrap(told["text"], WIDTH, break_long_words=False, break_on_hyphens=False)
+    lines += command_lines(told["command"]) if told["command"] else []
+    for text in told["also"]:
+        lines += textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return lines
+
+
+def command_lines(command: str) -> list[str]:
+    """Return the lines of a command, indented; one that is too long goes on after a backslash.
+
+    :param command: words as a shell reads them; a word in quotes stays whole.
+    """
+    words, lines = QUOTED.findall(command), [" "]
+    for word in words:
+        if len(lines[-1]) + len(word) + 3 > WIDTH and lines[-1].strip():
+            lines[-1] += " \\"
+            lines.append("     ")
+        lines[-1] += f" {word}"
+    return lines
 
 
 def _plan(report):

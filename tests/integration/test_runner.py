@@ -30,7 +30,7 @@ def versions(site):
     """The versions of every file and daemon of the simulated cluster."""
     state = site.state()
     texts = [state["shared"]] + [row[key] for row in state["nodes"].values() for key in ("local", "running")]
-    return {conftest.conf.parse(text).version for text in texts}
+    return {conftest.corosync_conf.parse(text).version for text in texts}
 
 
 def arguments(path, name):

@@ -14,14 +14,14 @@ def pvecm_expected(goal, world):
     world["nodes"]["pve2"]["quorum"] |= {"expected": 1, "total": 1}
 
 
-@breaks("warning cluster-split", "info no-quorum", said="pve1 / pve2")
+@breaks("warning cluster-split", "warning no-quorum", said="pve1 / pve2")
 def split(goal, world):
     for number, row in enumerate(world["nodes"].values(), 1):
         row["quorum"] |= {"quorate": False, "ring_id": f"{number}.2a", "total": 1, "members": [number]}
         row["pmxcfs"]["writable"] = False
 
 
-@breaks("info no-quorum", said="pve2")
+@breaks("warning no-quorum", said="pve2")
 def no_quorum(goal, world):
     world["nodes"]["pve2"]["quorum"]["quorate"] = False
     world["nodes"]["pve2"]["pmxcfs"]["writable"] = False
@@ -114,7 +114,7 @@ def qdevice(goal, world):
         row["quorum"]["expected"] = 3
 
 
-@breaks("warning ha-armed-no-quorum", "info no-quorum", said="6.6 s after the cut")
+@breaks("warning ha-armed-no-quorum", "warning no-quorum", said="6.6 s after the cut")
 def ha_armed_without_quorum(goal, world):
     no_quorum(goal, world)
     everywhere(world, "ha", {"armed": True, "configured": True})
@@ -136,7 +136,7 @@ def ha_and_a_slow_restart(goal, world):
 @breaks(
     "warning ha-restart",
     "warning ha-armed-no-quorum",
-    "info no-quorum",
+    "warning no-quorum",
     strategy="restart",
     said="so the run is refused",
 )

@@ -69,7 +69,7 @@ def test_force_is_checked():
 
 
 def test_ordered_puts_errors_first_and_drops_duplicates():
-    info, error, warning = (finding(code, "x") for code in ("no-quorum", "node-silent", "names-differ"))
+    info, error, warning = (finding(code, "x") for code in ("qdevice", "node-silent", "names-differ"))
     assert findings.ordered([info, warning, error, dict(error)]) == [error, warning, info]
 
 

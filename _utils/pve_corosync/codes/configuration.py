@@ -479,7 +479,7 @@ TABLE = {
             "votequorum.c: `pvecm expected` is undone by a reload",
         ),
         ("cluster-split", WARNING, False, "The nodes do not see each other.", "this project"),
-        ("no-quorum", INFO, False, "There is no quorum on some nodes.", "pmxcfs: EACCES without quorum"),
+        ("no-quorum", WARNING, False, "There is no quorum on some nodes.", "pmxcfs: EACCES without quorum"),
         (
             "two-node-odd",
             WARNING,

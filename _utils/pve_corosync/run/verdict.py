@@ -1,0 +1,448 @@
+"""The verdict: one sentence of plain English that is the truth about the cluster, and what to type.
+
+Pure. Silence proves nothing: what a node did not tell is named as not told, and nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from pve_corosync.cluster import view as cluster_view
+from pve_corosync.findings import errors
+from pve_corosync.run import ways
+
+#: what a minion says that has no ``corosync.facts``.
+LACKS_CODE = "is not available"
+
+
+def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
+    """Return what is true of the cluster, and the command that helps.
+
+    :param observed: what ``run.outcomes.observe`` returned.
+    :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
+    :param more: ``skip``, ``findings`` (of the status), ``in_force`` (names), ``past`` (runs, newest first,
+        as ``run.past.row`` returns them), ``cluster`` (the name as it was typed), ``fast`` (as in
+        ``plan.planner.plan``), ``now`` (seconds since the epoch).
+    :returns: ``{"kind", "ok", "text", "command", "also": [text]}``; ``ok`` is False where the operator must
+        act.
+    """
+    case = _Case(observed, layouts, wanted, more)
+    told = next(filter(None, (look() for look in case.looks())))
+    also = [text for text in case.also if text]
+    return {"kind": told[0], "ok": told[1], "text": told[2], "command": told[3], "also": also}
+
+
+def lines(told: dict) -> list[str]:
+    """Return a verdict as a short text, the sentence first and the command on a line of its own.
+
+    :param told: what :func:`verdict` returned.
+    """
+    return [told["text"], *([f"  {told['command']}"] if told["command"] else []), *told["also"]]
+
+
+class _Case:
+    """One cluster that is judged. Each look returns ``(kind, ok, text, command)``, or None."""
+
+    def __init__(self, observed, layouts, wanted, more):
+        self.observed, self.layouts, self.wanted = observed, layouts, wanted
+        self.skip = list(more.get("skip") or ())
+        self.findings = list(more.get("findings") or ())
+        self.in_force = list(more.get("in_force") or ())
+        self.past = list(more.get("past") or ())
+        self.cluster, self.fast = more.get("cluster"), more.get("fast")
+        self.now = time.time() if more.get("now") is None else more["now"]
+        self.facts = observed["nodes"]
+        self.layout = layouts[
+            ([name for name in (wanted, *self.in_force) if name in self.in_force] or [wanted])[0]
+        ]
+        self.name = self.layout["cluster_name"]
+        self.members = [node for node in self.layout["nodes"] if node not in self.skip]
+        self.silent = [node for node in self.members if node in observed["silent"]]
+        self.view = cluster_view.View(self.layout, observed, self.skip)
+        self.dead = self._dead()
+        self.also: list[str] = []
+
+    def looks(self):
+        """The looks, the worst first."""
+        return (
+            self.nobody,
+            self.other_code,
+            self.busy,
+            self.stopped,
+            self.no_quorum,
+            self.cut_off,
+            self.read_only,
+            self.ha_released,
+            self.qdevice,
+            self.dead_link,
+            self.silence,
+            self.failed_run,
+            self.wrong,
+            self.away,
+            self.healthy,
+        )
+
+    # -- who answers ---------------------------------------------------------------------------------------
+
+    def nobody(self):
+        """Nothing is known where nobody answers."""
+        lacking = self._lacking()
+        minions = [self.layout["nodes"][node]["minion"] for node in lacking]
+        if lacking:
+            answers = _s(lacking, "answers", "answer")
+            text = f"{self.name}: {_and(lacking)} {answers}, but without this project's code"
+            command = f"salt -L {','.join(minions)} saltutil.sync_all"
+            if not self.facts:
+                return "no-code", False, f"{text}: nothing is known of the cluster.", command
+            self.also.append(f"{text}: {command}")
+        if self.facts:
+            return None
+        self.also += [
+            "Nothing is known of the cluster, so change nothing from here. On a node's console:",
+            "  salt-call --local corosync.status",
+        ]
+        text = f"{self.name}: the master reaches none of {_and(self.members)}; is the master cut off itself?"
+        return "unreachable", False, text, f"salt -L {','.join(self._minions(self.members))} test.ping"
+
+    def other_code(self):
+        """A node with other code than the master does not take part in a run."""
+        item = self._found("code-differs")
+        return item and ("other-code", False, f"{self.name}: {item['text']}.", item["remedy"])
+
+    def silence(self):
+        """The quorum is there, and somebody does not answer."""
+        if not self.silent:
+            return None
+        without = json.dumps({"skip": self.silent})
+        self.also.append(f"A run stops before it writes; to go on without: pillar='{without}'")
+        does = _s(self.silent, "does", "do")
+        text = f"{self.name} has quorum, but {_and(self.silent)} {does} not answer the master."
+        return "silent", False, text, f"salt -L {','.join(self._minions(self.silent))} test.ping"
+
+    # -- quorum --------------------------------------------------------------------------------------------
+
+    def busy(self):
+        """A run is at work now."""
+        held = [row["busy"] for row in self.facts.values() if row.get("busy")]
+        if not held:
+            return None
+        state = "has quorum" if any(self._quorate(node) for node in self.facts) else "has NO QUORUM now"
+        since = f" since {self._clock(held[0]['since'])}" if held[0].get("since") else ""
+        text = f"{self.name} {state}, and run {held[0]['txn']} is at work{since}: let it end."
+        return "busy", False, text, "salt-run corosync.journal"
+
+    def stopped(self):
+        """Corosync is stopped on some nodes, and that is all that is wrong."""
+        off = self._stopped()
+        if not off or len(off) == len(self.facts) or self.dead or self.silent:
+            return None
+        lost = "" if any(self._quorate(node) for node in self.facts) else " has NO QUORUM"
+        text = f"{self.name}{lost}: corosync does not run on {_and(off)}. Start it with the newest file:"
+        return "stopped", False, text, f"salt -L {','.join(self._minions(off))} corosync.apply"
+
+    def no_quorum(self):
+        """No node is quorate."""
+        if any(self._quorate(node) for node in self.facts):
+            return None
+        if 2 * len(self.silent) > len(self.layout["nodes"]):
+            here = f"{_and(self.facts)} {_s(self.facts, 'has', 'have')} NO QUORUM"
+            said = f"{self.name}: {here}, and nobody knows whether {_and(self.silent)} have it"
+        else:
+            said = f"{self.name} has NO QUORUM"
+        return self._way("no-quorum", f"{said}: {self._cause()}.")
+
+    def cut_off(self):
+        """Some are quorate, some are not."""
+        lost = [node for node in self.members if node in self.facts and not self._quorate(node)]
+        if not lost:
+            return None
+        have = [node for node in self.facts if self._quorate(node)]
+        here = f"{_and(lost)} {_s(lost, 'has', 'have')} NO QUORUM"
+        said = f"{self.name}: {here}, {_and(have)} {_s(have, 'has', 'have')} it: {self._cause()}."
+        return self._way("cut-off", said)
+
+    def _way(self, kind, said):
+        way = ways.way_out(self.observed, self.layouts, self.wanted, skip=self.skip, fast=self.fast)
+        if not way.get("layout"):
+            return self._no_way(kind, said, way["why"])
+        how = self._orchestration(way["layout"], skip=way["skip"], strategy=way["strategy"])
+        networks = [network for network in way["networks"] if network not in self.dead] or way["networks"]
+        by = f"over {_and(networks)}" if way["strategy"] == "live" else "by a start of corosync"
+        without = [node for node in way["skip"] if node not in self.skip]
+        left = f", without {_and(without)}" if without else ""
+        return kind, False, f"{said} Way out, {by}{left}:", how
+
+    def _no_way(self, kind, said, why):
+        """The master can do nothing: say what has to come back, and what the nodes can do themselves."""
+        part = self._other_layout()
+        if self.silent and part:
+            up = f"{_and(self.silent)} {_s(self.silent, 'is', 'are')}"
+            text = f"{said} If {up} up and only cut off from here, type on every node:"
+            self.also.append(f"Else bring {_and(self.silent)} back: alone there are too few votes.")
+            return kind, False, text, ways.alone(part)
+        repair = f"repair {_and(self.dead)}" if self.dead else "bring the missing nodes back"
+        self.also += [f"Not by {name}: {text}" for name, text in why.items()]
+        return kind, False, f"{said} No layout of the pillar helps now: {repair}.", ""
+
+    def _other_layout(self):
+        """The layout that has a network which was not seen dead and is not in use."""
+        return next(
+            (
+                name
+                for name in sorted(self.layouts, key=lambda name: name != ways.FAILOVER)
+                if any(link["network"] not in self.dead for link in self.layouts[name]["links"].values())
+            ),
+            None,
+        )
+
+    def _stopped(self):
+        return [node for node in self.members if node in self.facts and not self.facts[node].get("runtime")]
+
+    def _cause(self):
+        stopped = self._stopped()
+        said = [f"corosync does not run on {_and(stopped)}"] if stopped else []
+        for network, pairs in self.dead.items():
+            said.append(f"{_pairs(pairs)} over {network}")
+        if self.silent:
+            said.append(f"{_and(self.silent)} {_s(self.silent, 'does', 'do')} not answer the master")
+        return "; ".join(said) or f"{self._votes()}, though all links are connected"
+
+    def _votes(self):
+        told = [row.get("quorum") or {} for row in self.facts.values()]
+        return ", ".join(sorted({f"{row.get('total')} of {row.get('expected')} votes" for row in told}))
+
+    def read_only(self):
+        """Quorum, and no writable /etc/pve."""
+        bad = [
+            node
+            for node in self.members
+            if node in self.facts and not (self.facts[node].get("pmxcfs") or {}).get("writable")
+        ]
+        if not bad:
+            return None
+        hint = "it may take 7 s after a loss"
+        text = f"{self.name} has quorum, but /etc/pve is not writable on {_and(bad)} ({hint})."
+        return "read-only", False, text, f"salt {self._minions(bad)[0]} pve_node.units"
+
+    # -- what weakens it -----------------------------------------------------------------------------------
+
+    def dead_link(self):
+        """A link is dead and the others carry."""
+        if not self.dead:
+            return None
+        single = [pair for pair, links in self.view.connected.items() if len(links) < 2]
+        risk = ": one more failure takes the quorum" if single else ""
+        told = "; ".join(f"{_pairs(pairs)} over {network}" for network, pairs in self.dead.items())
+        text = f"{self.name} has quorum{self._place()}, but {told}{risk}."
+        repair = f"Repair {_and(self.dead)}; the link comes back by itself."
+        primary = self.layout["primary"]["network"]
+        if primary in self.dead and (way := self._other_primary()):
+            self.also.append(repair)
+            text += f" Replication and migration go over {primary}. Move them:"
+            return "dead-link", False, text, self._orchestration(way)
+        if not self.in_force or self.wanted in self.in_force:
+            return "dead-link", False, f"{text} {repair}", ""
+        return "dead-link", False, f"{text} {repair} Then home:", self._orchestration(self.wanted)
+
+    def _other_primary(self):
+        """The layout whose primary network is alive, and that can be reached."""
+        good = {
+            name: layout
+            for name, layout in self.layouts.items()
+            if layout["primary"]["network"] not in self.dead
+        }
+        if not good:
+            return None
+        return ways.way_out(self.observed, good, next(iter(good)), skip=self.skip, fast=self.fast).get(
+            "layout"
+        )
+
+    def qdevice(self):
+        """All nodes vote, and votes are missing: the quorum device gives none."""
+        if not self._found("qdevice") or self.silent:
+            return None
+        poor = [
+            node
+            for node, row in self.facts.items()
+            if len((row.get("quorum") or {}).get("members") or ()) == len(self.layout["nodes"])
+            and (row["quorum"].get("total") or 0) < (row["quorum"].get("expected") or 0)
+        ]
+        if not poor:
+            return None
+        text = f"{self.name} has quorum, but its quorum device gives no vote ({self._votes()})."
+        return (
+            "qdevice",
+            False,
+            text,
+            f"salt {self._minions(poor)[0]} cmd.run 'systemctl status corosync-qdevice'",
+        )
+
+    def ha_released(self):
+        """HA was released and nobody put it in service again."""
+        busy = any(row.get("busy") for row in self.facts.values())
+        off = [node for node, row in self.facts.items() if (row.get("ha") or {}).get("disarm")]
+        last = self.past[0] if self.past else {}
+        if not busy and off:
+            text = f"{self.name} has quorum, but HA is RELEASED: no service is restarted if a node fails."
+            return "ha-released", False, text, f"salt {self._minions(off)[0]} ha_manager.arm"
+        if not busy and "ha-not-in-service" in (last.get("codes") or ()):
+            text = (
+                f"{self.name} has quorum, but the last run ({last['jid']}) could not put HA in service again."
+            )
+            return "ha-released", False, text, f"salt {self._minions(list(self.facts))[0]} ha_manager.status"
+        return None
+
+    # -- what is open --------------------------------------------------------------------------------------
+
+    def failed_run(self):
+        """The last run did not end well, and its layout is not in force."""
+        last = next((row for row in self.past if row["result"] != "under way"), None)
+        if not last or last["result"] not in ("failed", "interrupted", "broken off"):
+            return None
+        when = f"the last run (to {last['layout']}, {self._clock(last['begun_at'])}) {_ended(last['result'])}"
+        show = f"salt-run corosync.journal {last['jid']}"
+        if last["layout"] in self.in_force or last["layout"] not in self.layouts:
+            self.also.append(f"By the way, {when}: {show}")
+            return None
+        self.also.append(f"What it did: {show}")
+        text = f"{self.name} has quorum, but {when}. Go on with it:"
+        return "last-run", False, text, self._orchestration(last["layout"])
+
+    def wrong(self):
+        """Anything else that refuses work."""
+        bad = errors(self.findings)
+        if not bad:
+            return None
+        rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        return "wrong", False, f"{self.name} has quorum, but {bad[0]['text']}{rest}.", bad[0]["remedy"]
+
+    def away(self):
+        """Not on the wanted layout, and the way home."""
+        if self.wanted in self.in_force:
+            return None
+        home = self._orchestration(self.wanted)
+        networks = [link["network"] for _, link in sorted(self.layouts[self.wanted]["links"].items())]
+        seen = [network for network in networks if network in self._alive()]
+        state = (
+            f"{_and(seen)} {_s(seen, 'is', 'are')} healthy on every pair"
+            if len(seen) == len(networks)
+            else f"{_and([n for n in networks if n not in seen])} was not seen; test it first: "
+            f"salt-run corosync.probe {self.wanted}"
+        )
+        place = self._place() or " on none of the pillar's layouts"
+        text = f"{self.name} has quorum{place}; {state}. Home to {self.wanted}:"
+        return "away", True, text, home
+
+    def healthy(self):
+        """All is well."""
+        links = _and(list(self._alive())) or "no link at all"
+        text = f"{self.name} is healthy on {self.wanted}: {len(self.facts)} nodes, quorum, {links} connected."
+        return "healthy", True, text, ""
+
+    # -- parts ---------------------------------------------------------------------------------------------
+
+    def _quorate(self, node):
+        return bool((self.facts[node].get("quorum") or {}).get("quorate"))
+
+    def _found(self, code):
+        return next((item for item in self.findings if item["code"] == code), None)
+
+    def _lacking(self):
+        return [
+            item["data"]["node"]
+            for item in self.findings
+            if item["code"] == "node-error" and LACKS_CODE in str(item["data"].get("error"))
+        ]
+
+    def _minions(self, nodes):
+        return [
+            self.layout["nodes"][node]["minion"] if node in self.layout["nodes"] else node for node in nodes
+        ]
+
+    def _dead(self):
+        """``{network: pairs that it does not connect}`` of the links that run; silent nodes count."""
+        found = self._networks(lambda number, connected: number not in connected)
+        for node in self.view.running:
+            for peer in self.silent:
+                for number, row in sorted((self.facts[node].get("links") or {}).get(peer, {}).items()):
+                    sig = self.view.current[node].get(int(number))
+                    if sig and row.get("connected") is False:
+                        pair = tuple(sorted((node, peer)))
+                        found.setdefault(self.view.network_of(sig[0]), []).append(pair)
+        return found
+
+    def _alive(self):
+        """The networks that connect every pair that runs them."""
+        good = self._networks(lambda number, connected: number in connected)
+        return {network: pairs for network, pairs in good.items() if network not in self.dead}
+
+    def _networks(self, test):
+        found: dict[str, list] = {}
+        for pair in self.view.pairs:
+            for number in sorted(self.view.shared(pair)):
+                if test(number, self.view.connected[pair]):
+                    network = self.view.network_of(self.view.current[pair[0]][number][0])
+                    found.setdefault(network, []).append(pair)
+        return found
+
+    def _place(self):
+        """``" on degraded since 03:12"``, "" on the wanted layout."""
+        if not self.in_force or self.wanted in self.in_force:
+            return ""
+        name = self.in_force[0]
+        run = next((row for row in self.past if row["layout"] == name and row["result"] == "reached"), None)
+        return f" on {name}" + (f" since {self._clock(run['ended_at'])}" if run and run["ended_at"] else "")
+
+    def _clock(self, at):
+        form = "%H:%M" if abs(self.now - at) < 20 * 3600 else "%Y-%m-%d %H:%M"
+        return time.strftime(form, time.localtime(at))
+
+    def _orchestration(self, layout, skip=None, strategy="live"):
+        given = self.skip if skip is None else skip
+        return ways.orchestration(layout, self.wanted, given, (), self.cluster, strategy)
+
+    def _run(self, function):
+        return f"salt-run corosync.{function}" + (f" cluster={self.cluster}" if self.cluster else "")
+
+
+def _ended(result):
+    return {"failed": "failed", "interrupted": "was interrupted"}.get(result, "was broken off")
+
+
+def _and(words):
+    words = list(words)
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
+
+
+def _s(words, one, more):
+    return one if len(list(words)) == 1 else more
+
+
+def _pairs(pairs):
+    """``"pve1 and pve2 do not reach each other"``; one node that all pairs have in common is named first."""
+    shared = set(pairs[0]).intersection(*pairs)
+    nodes = sorted({node for pair in pairs for node in pair})
+    if len(pairs) == 1:
+        return f"{_and(pairs[0])} do not reach each other"
+    if len(shared) == 1:
+        (one,) = shared
+        return f"{one} does not reach {_and([node for node in nodes if node != one])}"
+    if len(pairs) == len(nodes) * (len(nodes) - 1) // 2:
+        return f"{_and(nodes)} do not reach each other"
+    return "no connection " + ", ".join("-".join(pair) for pair in pairs)
+
+
+def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
+    """Return the verdict where the pillar cannot be read, so that nothing can be planned.
+
+    :param name: the cluster. :param state: as ``run.outcomes.state_now`` returns it.
+    :param broken: what is wrong in the pillar, findings.
+    :returns: as :func:`verdict`.
+    """
+    told = [row["quorate"] for row in state if row["answers"]]
+    quorum = "has quorum" if any(told) else "has NO QUORUM" if told else "does not answer"
+    item = broken[0]
+    more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    text = f"{name} {quorum}, and its pillar is wrong, so nothing can be planned: {item['text']}{more}."
+    return {"kind": "pillar", "ok": False, "text": text, "command": item["remedy"], "also": []}

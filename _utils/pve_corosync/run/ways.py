@@ -1,0 +1,114 @@
+"""The way out: which layout of the pillar brings the quorum back from what is seen, and the command for it.
+
+Pure. Every layout is planned, live first, and where a Corosync is stopped as a restart too. So a way that is
+told is one that a run would go now.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from pve_corosync import conf
+from pve_corosync.cluster import base
+from pve_corosync.cluster import view as cluster_view
+from pve_corosync.findings import errors
+from pve_corosync.plan import planner
+
+#: the layout that ``orch.failover`` goes to where its pillar names none.
+FAILOVER = "degraded"
+
+
+def orchestration(  # pylint: disable=too-many-arguments
+    layout: str, wanted: str, skip=(), force=(), cluster=None, strategy: str = "live"
+) -> str:
+    """Return the command line of the orchestration that takes a cluster to a layout.
+
+    :param layout: the layout to go to. :param wanted: the one that the pillar wants.
+    :param skip: nodes to go on without. :param force: codes to go on in spite of.
+    :param cluster: the cluster's name, if the master has several.
+    :param strategy: ``restart`` gives ``orch.restart``, which starts corosync where it is stopped.
+    """
+    given: dict = {}
+    if strategy == "restart":
+        name, given = "restart", {"layout": layout}
+    elif layout == FAILOVER:
+        name = "failover"
+    elif layout == wanted:
+        name = "nominal"
+    else:
+        name, given = "failover", {"layout": layout}
+    for key, value in (("skip", list(skip)), ("force", list(force)), ("cluster", cluster)):
+        given |= {key: value} if value else {}
+    words = f"salt-run state.orchestrate orch.{name}"
+    return words + (f" pillar={shlex.quote(json.dumps(given))}" if given else "")
+
+
+def alone(layout: str) -> str:
+    """Return the command line that does one node's part of a way, without a master.
+
+    :param layout: the layout to go to.
+    """
+    return f"salt-call --local corosync.apply {layout} degraded=True"
+
+
+def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -> dict:
+    """Return how the quorum comes back, and why not by each layout that does not bring it back.
+
+    :param observed: what ``run.outcomes.observe`` returned.
+    :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
+    :param skip: nodes that are gone without already. :param fast: as in ``plan.planner.plan``.
+    :returns: ``{"layout", "strategy", "skip", "networks", "complete"}`` of the best way, or ``{}``; with
+        ``"why"``: ``{layout: text}`` of those that lead nowhere.
+    """
+    silent = [name for name in observed["silent"] if name not in skip]
+    why: dict[str, str] = {}
+    order = [wanted, *(name for name in layouts if name != wanted)]
+    stopped = any(not row.get("runtime") for row in observed["nodes"].values())
+    for strategy in ("live", "restart") if stopped else ("live",):
+        for left_out in [list(skip)] + ([[*skip, *silent]] if silent else []):
+            found = []
+            for name in order:
+                way, text = _try(layouts[name], observed, strategy, left_out, fast)
+                found += [way] if way else []
+                if text and strategy == "live":
+                    why.setdefault(name, text)
+            if found:
+                best = max(found, key=lambda way: way["complete"])  # the first of equals
+                return best | {"why": why}
+    return {"why": why}
+
+
+def _try(layout, observed, strategy, skip, fast):
+    """Return ``(way or None, why not)``."""
+    try:
+        made = planner.plan(layout, observed, strategy, skip=skip, fast=fast)
+    except planner.PlanError as exc:
+        return None, str(exc)
+    bad = errors(made["findings"])
+    if bad:
+        return None, bad[0]["text"]
+    if not made["steps"]:
+        return None, "in force already, and it does not carry"
+    groups = _groups(layout, observed, skip, strategy)
+    if not groups:
+        return None, "its networks do not bring enough votes together"
+    return {
+        "layout": layout["name"],
+        "strategy": strategy,
+        "skip": list(skip),
+        "networks": [link["network"] for _, link in sorted(layout["links"].items())],
+        "complete": made["complete"],
+    }, ""
+
+
+def _groups(layout, observed, skip, strategy):
+    """Return the groups of nodes that see each other with the layout, and will be quorate."""
+    view = cluster_view.View(layout, observed, skip)
+    text = base.choose(view.facts)
+    if text is not None:
+        rows = conf.parse(text).nodes()
+        view.votes.update({name: row["votes"] for name, row in rows.items() if name in view.votes})
+    if strategy == "restart":
+        view.start_stopped()
+    return [group for group in view.together(view.goal) if view.will_be_quorate(group)]

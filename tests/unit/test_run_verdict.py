@@ -1,0 +1,240 @@
+"""run.verdict: the first line says what is true, and the command is one that a run would carry out."""
+
+import itertools
+import json
+import shlex
+
+import pytest
+import simulation
+from _sequence_world import pillar
+from pve_corosync.findings import errors, finding
+from pve_corosync.pillar import layouts
+from pve_corosync.plan import planner
+from pve_corosync.rules import every
+from pve_corosync.run import outcomes, verdict, ways
+
+TWO, THREE = ("pve1", "pve2"), ("pve1", "pve2", "pve3")
+AT = 1763900000.0
+
+
+def all_layouts(nodes, more=None):
+    given = pillar(nodes)
+    given["layouts"] |= more or {}
+    loaded = layouts.load(given)
+    return {name: layouts.resolve(loaded, name) for name in loaded["layouts"]}
+
+
+def judge(sim, nodes=TWO, more_layouts=None, observed=None, **more):
+    known = all_layouts(nodes, more_layouts)
+    observed = sim.observed() if observed is None else observed
+    force = outcomes.in_force(known, observed)
+    given = {"in_force": force, "now": AT} | more
+    return verdict.verdict(observed, known, "nominal", **given)
+
+
+def sim(links=None, nodes=TWO, **more):
+    return simulation.Sim(links or {0: "vrack"}, nodes, **more)
+
+
+def run(layout, result, hour=0.0, **more):
+    end = AT - 3600 * hour
+    row = {"jid": "7", "layout": layout, "result": result, "begun_at": end - 60, "ended_at": end, "codes": []}
+    return row | more
+
+
+def test_a_healthy_cluster_is_said_to_be_so():
+    told = judge(sim())
+    assert (told["kind"], told["ok"], told["command"]) == ("healthy", True, "")
+    assert told["text"] == "prod is healthy on nominal: 2 nodes, quorum, vrack connected."
+
+
+def test_no_quorum_and_the_one_command_that_brings_it_back():
+    told = judge(sim(dead={"vrack"}))
+    assert (told["kind"], told["ok"]) == ("no-quorum", False)
+    assert told["text"] == (
+        "prod has NO QUORUM: pve1 and pve2 do not reach each other over vrack. Way out, over public:"
+    )
+    assert told["command"] == "salt-run state.orchestrate orch.failover"
+
+
+def test_the_way_is_the_orchestration_that_the_layout_maps_to():
+    only = {"spare": {"links": {0: {"network": "third"}}, "primary": "third"}}
+    rows = pillar()
+    for number, row in enumerate(rows["nodes"].values(), 1):
+        row["addresses"]["third"] = simulation.address("third", number)
+    rows["layouts"] = {"nominal": rows["layouts"]["nominal"]} | only
+    loaded = layouts.load(rows)
+    known = {name: layouts.resolve(loaded, name) for name in loaded["layouts"]}
+    told = verdict.verdict(sim(dead={"vrack"}).observed(), known, "nominal", in_force=["nominal"])
+    assert told["command"] == 'salt-run state.orchestrate orch.failover pillar=\'{"layout": "spare"}\''
+
+
+def test_on_the_other_layout_the_way_out_may_be_home():
+    told = judge(sim({0: "public"}, dead={"public"}))
+    assert told["kind"] == "no-quorum"
+    assert told["command"] == "salt-run state.orchestrate orch.nominal"
+
+
+def test_a_node_that_is_cut_off_is_named_first_and_with_whom():
+    dead = {("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")}
+    told = judge(sim(nodes=THREE, dead=dead), THREE)
+    assert told["text"].startswith(
+        "prod: pve3 has NO QUORUM, pve1 and pve2 have it: pve3 does not reach pve1 and pve2 over vrack."
+    )
+    assert told["command"] == "salt-run state.orchestrate orch.failover"
+
+
+def test_no_quorum_and_no_way():
+    told = judge(sim(dead={"vrack", "public"}, links={0: "public", 1: "vrack"}))
+    assert told["kind"] == "no-quorum" and told["command"] == ""
+    assert "No layout of the pillar helps now: repair public and vrack." in told["text"]
+
+
+def test_a_silent_node_is_left_out_where_the_others_are_enough():
+    told = judge(sim(nodes=THREE, dead={"vrack"}, silent=("pve3",)), THREE)
+    assert told["command"] == 'salt-run state.orchestrate orch.failover pillar=\'{"skip": ["pve3"]}\''
+    assert "without pve3" in told["text"]
+
+
+def test_where_the_others_are_not_enough_the_nodes_can_do_it_themselves():
+    told = judge(sim(dead={"vrack"}, silent=("pve2",)))
+    assert told["command"] == "salt-call --local corosync.apply degraded degraded=True"
+    assert "type on every node" in told["text"]
+
+
+def test_of_silent_nodes_nothing_is_concluded():
+    world = sim(nodes=THREE, dead={"vrack"}, silent=("pve2", "pve3"))
+    told = judge(world, THREE)
+    assert "nobody knows whether pve2 and pve3 have it" in told["text"]
+    nobody = {"nodes": {}, "silent": list(TWO)}
+    told = judge(None, observed=nobody)
+    assert (told["kind"], told["ok"]) == ("unreachable", False)
+    assert "reaches none of pve1 and pve2" in told["text"]
+    assert told["command"] == "salt -L pve1,pve2 test.ping"
+    assert "  salt-call --local corosync.status" in told["also"]
+
+
+def test_a_minion_without_the_code_is_not_silent():
+    said = "'corosync.facts' is not available."
+    item = finding("node-error", f"pve2: {said}", data={"node": "pve2", "minion": "pve2", "error": said})
+    told = judge(None, observed={"nodes": {}, "silent": list(TWO)}, findings=[item])
+    assert told["kind"] == "no-code"
+    assert told["command"] == "salt -L pve2 saltutil.sync_all"
+
+
+def test_a_dead_link_with_quorum_is_an_alarm():
+    told = judge(sim({0: "vrack", 1: "public"}, dead={"public"}))
+    assert (told["kind"], told["ok"]) == ("dead-link", False)
+    assert "one more failure takes the quorum" in told["text"] and told["command"] == ""
+    told = judge(sim({0: "public", 1: "vrack"}, dead={"vrack"}), past=[run("degraded", "reached", 2)])
+    assert told["command"] == "salt-run state.orchestrate orch.nominal"
+    assert " on degraded since " in told["text"] and "Repair vrack" in told["text"]
+
+
+def test_a_dead_primary_network_is_left_by_a_failover():
+    both = {"nominal": {"links": {0: {"network": "vrack"}, 1: {"network": "public"}}, "primary": "vrack"}}
+    told = judge(sim({0: "vrack", 1: "public"}, dead={"vrack"}), more_layouts=both)
+    assert told["kind"] == "dead-link" and "Replication and migration go over vrack" in told["text"]
+    assert told["command"] == "salt-run state.orchestrate orch.failover"
+
+
+def test_away_from_the_wanted_layout():
+    told = judge(sim({0: "public", 1: "vrack"}), past=[run("degraded", "reached", 2)])
+    assert (told["kind"], told["ok"]) == ("away", True)
+    assert "vrack is healthy on every pair" in told["text"]
+    assert told["command"] == "salt-run state.orchestrate orch.nominal"
+    told = judge(sim({0: "public"}))
+    assert "on none of the pillar's layouts" in told["text"] and "corosync.probe nominal" in told["text"]
+
+
+@pytest.mark.parametrize("result", ["failed", "interrupted", "broken off"])
+def test_a_last_run_that_did_not_end_well(result):
+    told = judge(sim(), past=[run("degraded", result)])
+    assert (told["kind"], told["ok"]) == ("last-run", False)
+    assert told["command"] == "salt-run state.orchestrate orch.failover"
+    assert told["also"] == ["What it did: salt-run corosync.journal 7"]
+    told = judge(sim(), past=[run("nominal", result)])
+    assert told["kind"] == "healthy" and "salt-run corosync.journal 7" in told["also"][0]
+
+
+def test_released_ha_is_not_forgotten():
+    observed = sim().observed()
+    observed["nodes"]["pve1"]["ha"] = {"armed": False, "disarm": {"mode": "freeze"}}
+    told = judge(None, observed=observed)
+    assert (told["kind"], told["ok"]) == ("ha-released", False)
+    assert told["command"] == "salt pve1 ha_manager.arm"
+    observed["nodes"]["pve2"]["busy"] = {"txn": "7", "since": AT, "by": ""}
+    assert judge(None, observed=observed)["kind"] == "busy"
+    told = judge(sim(), past=[run("nominal", "failed", codes=["ha-not-in-service"])])
+    assert told["command"] == "salt pve1 ha_manager.status"
+
+
+def test_a_quorum_device_that_gives_no_vote():
+    observed = sim().observed()
+    for row in observed["nodes"].values():
+        row["quorum"] |= {"expected": 3, "total": 2}
+    item = finding("qdevice", "a quorum device votes too")
+    told = judge(None, observed=observed, findings=[item])
+    assert (told["kind"], told["ok"]) == ("qdevice", False)
+    assert "2 of 3 votes" in told["text"] and "corosync-qdevice" in told["command"]
+
+
+def test_a_stopped_corosync_is_started_with_the_newest_file():
+    observed = sim(nodes=THREE).observed()
+    observed["nodes"]["pve2"] |= {"runtime": None, "links": {}, "quorum": None}
+    for node in ("pve1", "pve3"):
+        observed["nodes"][node]["links"].pop("pve2", None)
+    told = judge(None, THREE, observed=observed)
+    assert told["kind"] == "stopped" and told["command"] == "salt -L pve2 corosync.apply"
+
+
+def test_all_stopped_is_a_restart():
+    observed = sim().observed()
+    for row in observed["nodes"].values():
+        row |= {"runtime": None, "links": {}, "quorum": None, "corosync": {"state": "inactive"}}
+        row["pmxcfs"] = {"mounted": True, "writable": False}
+    told = judge(None, observed=observed)
+    assert told["kind"] == "no-quorum" and "corosync does not run on pve1 and pve2" in told["text"]
+    assert told["command"] == 'salt-run state.orchestrate orch.restart pillar=\'{"layout": "nominal"}\''
+
+
+def test_no_writable_etc_pve_in_spite_of_quorum():
+    observed = sim().observed()
+    observed["nodes"]["pve2"]["pmxcfs"]["writable"] = False
+    told = judge(None, observed=observed)
+    assert told["kind"] == "read-only" and "on pve2" in told["text"]
+
+
+def test_other_code_and_other_errors():
+    item = finding("node-other-name", "the keys differ", remedy="copy the key")
+    told = judge(sim(), findings=[item])
+    assert (told["kind"], told["command"]) == ("wrong", "copy the key")
+
+
+def test_a_broken_pillar_does_not_hide_the_quorum():
+    item = finding("network-unknown", "no such network", remedy="correct it")
+    told = verdict.of_pillar("prod", [{"node": "pve1", "answers": True, "quorate": False}], [item, item])
+    assert told["text"].startswith("prod has NO QUORUM, and its pillar is wrong") and "1 more" in told["text"]
+
+
+LINKS = ({0: "vrack"}, {0: "public"}, {0: "public", 1: "vrack"}, {0: "vrack", 2: "public"})
+DEAD = [set(), {"vrack"}, {"public"}, {("vrack", "pve1", "pve2")}, {("vrack", "pve1", "pve3"), "public"}]
+
+
+@pytest.mark.parametrize("links, dead, silent", itertools.product(LINKS, DEAD, ((), ("pve3",))))
+def test_what_a_verdict_names_is_what_a_run_would_go(links, dead, silent):
+    """No quorum without a command, and no command that the plan refuses or that ends where it began."""
+    world = sim(links, THREE, dead=dead, silent=silent)
+    observed, known = world.observed(), all_layouts(THREE)
+    findings = every.check(known["nominal"], observed)
+    told = judge(world, THREE, findings=findings)
+    lost = not all(row["quorum"]["quorate"] for row in observed["nodes"].values())
+    assert told["ok"] is False or not lost
+    assert all(ord(letter) < 128 for letter in told["text"]) and "None" not in told["text"]
+    if not lost or "state.orchestrate" not in told["command"]:
+        return
+    words = shlex.split(told["command"])
+    given = json.loads(words[-1].partition("=")[2]) if words[-1].startswith("pillar=") else {}
+    name = given.get("layout") or {"orch.failover": ways.FAILOVER, "orch.nominal": "nominal"}[words[2]]
+    made = planner.plan(known[name], observed, skip=given.get("skip", ()))
+    assert made["steps"] and not errors(made["findings"])
