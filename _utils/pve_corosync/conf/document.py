@@ -37,6 +37,14 @@ def link_number(link) -> int:
     return number
 
 
+def pve_number(block: Section) -> str | None:
+    """Return the link number that PVE gives an interface block (PVE/Corosync.pm parse_conf), None without one.
+
+    :param block: a section ``totem.interface``.
+    """
+    return block.value("linknumber", block.value("ringnumber"))
+
+
 def check_value(key: str, value) -> str:
     """Return a value as text, if every reader would read it back as it is.
 
@@ -273,7 +281,9 @@ class Document:
         self._tree = change._tree
 
     def set_options(self, link, options: dict) -> None:
-        """Give a link's interface block exactly these options; a missing block is added.
+        """Give a link one interface block with exactly these options, for corosync and for PVE.
+
+        A missing block is added. Of several blocks that corosync merges one stays, and sections inside it go.
 
         :param options: as for :meth:`set_link`.
         :raises ConfError: a key or value that cannot be; nothing is changed.
@@ -286,7 +296,8 @@ class Document:
                 problem(None, f"link {link}: 'linknumber' is the link itself, no option"), self.name
             )
         wanted["linknumber"] = str(link)
-        if link not in change.interface_blocks():
+        blocks = change.interface_blocks().get(link, [])
+        if not blocks:
             change._insert_block(
                 "totem",
                 "interface",
@@ -294,17 +305,22 @@ class Document:
                 lambda other: integer(other.value("linknumber", "0"), (0, 255)) > link,
             )
         else:
+            kept = next((block for block in blocks if pve_number(block) == str(link)), blocks[-1])
             change._delete(
-                [
-                    item
-                    for section in change.interface_blocks()[link]
-                    for item in section.items
-                    if item.key not in wanted
-                ]
+                [block for block in blocks if block is not kept]
+                + kept.sections
+                + [item for item in kept.items if item.key not in wanted]
             )
             for key, value in wanted.items():
                 change._put(change.interface_blocks()[link], key, value)
         self._tree = change._tree
+
+    def is_plain(self, link: int) -> bool:
+        """Tell whether corosync and PVE see the same block of a link, one at most, without sections in it."""
+        blocks = self.interface_blocks().get(link, [])
+        return len(blocks) < 2 and all(
+            pve_number(block) == str(link) and not block.sections for block in blocks
+        )
 
     def remove_link(self, link) -> None:
         """Remove a link: its addresses and its interface blocks; one that is not there is no error."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pve_corosync.conf.document import RING, Document
+from pve_corosync.conf.document import RING, Document, pve_number
 from pve_corosync.conf.grammar import MAX_LINK, U64, Item, Tree, content_of, problem
 
 _VERSION = re.compile(rb"config_version\s*:\s*(\d+)")
@@ -120,10 +120,12 @@ def _shape(tree):
                     "PVE",
                 )
             if not is_item and section.path in _CLOSED and child.path != "totem.interface.member":
+                aborts = section.path == "totem.interface" and section.value("knet_transport")
                 yield problem(
                     child.number,
                     f"a section in '{section.path}': corosync 3.1.10 refuses it or "
-                    "reads it differently from versions before",
+                    "reads it differently from versions before"
+                    + (", 3.1.7 aborts on it beside knet_transport" if aborts else ""),
                 )
         queue += section.sections
 
@@ -222,37 +224,40 @@ def _links(document):
 
 
 def _pve_links(document):
-    """Interface blocks as PVE sees them."""
-    blocks, links = document.interface_blocks(), document.links()
+    """Interface blocks as PVE sees them: by linknumber, else by ringnumber (PVE/Corosync.pm)."""
+    blocks, seen, told = document.interface_blocks(), {}, set()
     for link, sections in blocks.items():
-        for section in sections[1:]:
-            yield problem(
-                section.number,
-                f"second interface block for link {link}: corosync merges the two, PVE keeps only the last",
-                "PVE",
-            )
         for section in sections:
-            seen = section.value("linknumber", section.value("ringnumber", "none"))
-            if seen != str(link):
+            number = pve_number(section)
+            seen.setdefault(number, []).append(section)
+            if number != str(link):
+                told |= {str(link), number}
                 yield problem(
                     section.number,
                     f"interface block for link {link} in the eyes of corosync, for "
-                    f"link {seen} in those of PVE: set linknumber",
+                    f"link {number or 'none'} in those of PVE: set linknumber",
                     "PVE",
                 )
-    for link, entry in links.items():
-        if link > MAX_LINK:
-            continue
-        if blocks and entry["addresses"] and not entry["interface"]:
+    for number, sections in seen.items():
+        for section in sorted(sections, key=lambda one: one.number)[1:]:
+            yield problem(
+                section.number,
+                f"second interface block for link {number or 'none'}: PVE keeps only the last",
+                "PVE",
+            )
+    links = {link for link, entry in document.links().items() if entry["addresses"] and link <= MAX_LINK}
+    for link in sorted(links) if blocks else ():
+        if str(link) not in told.union(seen):
             yield problem(
                 None,
                 f"link {link} has addresses but no interface block, other links have: PVE "
                 "refuses to add a node",
                 "PVE",
             )
-        if entry["interface"] and not entry["addresses"]:
+    for link in sorted({*range(MAX_LINK + 1)} - links):
+        if str(link) in seen and str(link) not in told:
             yield problem(
-                blocks[link][-1].number,
+                seen[str(link)][-1].number,
                 f"interface block for link {link}, but no node has an "
                 "address for it: PVE refuses to add a node",
                 "PVE",

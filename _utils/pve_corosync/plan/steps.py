@@ -52,7 +52,8 @@ def document(base, wanted, version):
     for number in sorted(set(have) - set(wanted)):
         result.remove_link(number)
     for number, (addresses, options) in sorted(wanted.items()):
-        if have.get(number) != {"addresses": addresses, "options": options, "interface": True}:
+        same = have.get(number) == {"addresses": addresses, "options": options, "interface": True}
+        if not (same and result.is_plain(number)):
             result.set_link(number, addresses, options)
     result.set_version(version)
     return result

@@ -16,9 +16,10 @@ from pve_corosync.findings import finding
 # One plan raises the version by a handful of steps; strtoull ends at 2^64-1.
 HIGHEST_VERSION = 2**64 - 1 - 64
 _LINE_REMEDY = (
-    "rewrite the line as `key: value`, one section each, comments on lines of their own, with a higher "
-    "config_version"
+    "correct that in /etc/pve/corosync.conf: lines `key: value`, each section once, comments on lines of "
+    "their own, and a higher config_version"
 )
+_ANEW = "nothing, the next change of the links writes it anew"
 LEFTOVERS = ("bindnetaddr", "ringnumber", "mcastaddr", "broadcast", "ttl")
 
 # What the parser lets pass and corosync refuses later or passes over (pcs M1; the rest is in conf.grammar).
@@ -106,7 +107,7 @@ def grammars(context):
                     f"{text.where()}: {_problem(item)}",
                     severity="warning",
                     data={"places": text.places} | dict(item),
-                    remedy="nothing, the plan writes it anew",
+                    remedy=_ANEW,
                 )
 
 
