@@ -3,7 +3,6 @@
 import pathlib
 
 from _rules_world import facts
-from pve_corosync import addresses as ip
 from pve_corosync import conf
 from pve_corosync.pillar import layouts
 
@@ -76,7 +75,3 @@ def cut(seen, *numbers):
 def says(found):
     """Findings as ``severity code: text -> remedy``."""
     return [f"{item['severity']} {item['code']}: {item['text']} -> {item['remedy']}" for item in found]
-
-
-def canonical(row):
-    return ip.canonical(row.split("/")[0])

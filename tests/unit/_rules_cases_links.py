@@ -1,7 +1,7 @@
 """Faults of the links of the goal, each broken once."""
 
-from _rules_cases import all_files, breaks, edit
-from _rules_world import PUBLIC, VRACK, conf
+from _rules_cases import all_files, breaks, edit, two
+from _rules_world import PUBLIC, VRACK, conf, observed
 
 
 @breaks("error link-number-bad", name="degraded", said="link 8")
@@ -46,7 +46,6 @@ def address_loopback(goal, world):
 
 @breaks(
     "error address-duplicate",
-    "error address-in-use",
     "error address-on-other",
     "error no-network-alive",
     said="link 0 of pve1",
@@ -55,7 +54,7 @@ def address_twice(goal, world):
     goal["links"][0]["addresses"]["pve2"] = "::ffff:" + VRACK["pve1"]
 
 
-@breaks("error address-duplicate", "warning same-card", "warning subnet-overlap", name="degraded")
+@breaks("error address-duplicate", name="degraded", said="it is link 0 again")
 def address_on_two_links_of_a_goal(goal, world):
     goal["links"][1] = dict(goal["links"][0], options={})
 
@@ -174,13 +173,48 @@ def prefix(goal, world):
 
 
 @breaks(
-    "error address-in-use",
     "error address-on-other",
     "error no-network-alive",
     name="degraded",
-    said="is to be",
+    said="is on pve",
 )
 def swapped_addresses(goal, world):
     goal["links"] = {
         0: {"network": "vrack", "addresses": {"pve1": VRACK["pve2"], "pve2": VRACK["pve1"]}, "options": {}}
     }
+
+
+@breaks(
+    "error address-in-use", "warning address-on-other", "warning ring-duplicate", "warning runtime-not-file"
+)
+def address_of_two_nodes(goal, world):
+    """Both have it, and both entries name it: nobody can tell whose it is."""
+    all_files(world, edit(conf(), "ring0_addr: 10.66.0.2", "ring0_addr: 10.66.0.1"))
+    goal["links"][0]["addresses"] = {"pve1": VRACK["pve1"], "pve2": VRACK["pve2"]}
+    world["nodes"]["pve2"]["addresses"]["eno2"].append(VRACK["pve1"] + "/24")
+
+
+@breaks(
+    "error address-in-use",
+    "warning facts-incomplete",
+    "warning ring-duplicate",
+    "warning runtime-not-file",
+    said="force=address-in-use",
+)
+def address_in_use_and_no_interface_known(goal, world):
+    all_files(world, edit(conf(), "ring0_addr: 10.66.0.2", "ring0_addr: 10.66.0.1"))
+    for row in world["nodes"].values():
+        row["addresses"], row["problems"] = None, ["ip -j addr: not understood"]
+
+
+@breaks("warning address-shared", name="degraded", said="on pve2 (203.0.113.20)")
+def one_address_for_two_links_of_one_node(goal, world):
+    goal["links"][1]["addresses"]["pve2"] = PUBLIC["pve2"]
+
+
+@breaks("warning redundancy-lost", said="dead between pve1-pve2: one more failure takes the quorum")
+def a_dead_link_beside_a_living_one(goal, world):
+    links = {n: {"addresses": two(a), "options": {}} for n, a in ((0, VRACK), (1, PUBLIC))}
+    world["nodes"] = observed(text=conf(links=links))["nodes"]
+    goal["links"][1] = {"network": "public", "addresses": two(PUBLIC), "options": {}}
+    world["nodes"]["pve2"]["links"]["pve1"][0]["connected"] = False

@@ -62,3 +62,57 @@ def test_a_section_in_an_interface_block_goes():
     document = conf.parse(nested)
     document.set_options(0, {})
     assert document.text == text
+
+
+ONE = {"pve1": {"vrack": "10.66.0.1"}, "pve2": {"vrack": "10.66.0.2"}}
+ONE_CARDS = {"pve1": {"eno2": "10.66.0.1/24"}, "pve2": {"eno2": "10.66.0.2/24"}}
+
+
+def test_one_address_in_two_entries_is_cured_by_the_layout():
+    """`pvecm add` without a link wrote it; the pillar and the interfaces are right."""
+    seen = _cases.cut(_cases.world(_cases.text("one-address-for-both"), ONE_CARDS))
+    found, made = whole(_cases.goal(ONE, {0: "vrack"}), seen)
+    assert [item["severity"] for item in found if item["code"] == "address-in-use"] == ["warning"]
+    assert conf.parse(made["steps"][-1]["conf"]).links()[0]["addresses"] == {
+        "pve1": "10.66.0.1",
+        "pve2": "10.66.0.2",
+    }
+
+
+def test_an_address_that_really_is_the_other_nodes_stays_refused():
+    seen = _cases.cut(_cases.world(_cases.text("one-address-for-both"), ONE_CARDS))
+    seen["nodes"]["pve1"]["addresses"]["eno2"].append("10.66.0.2/24")
+    found = every.check(_cases.goal(ONE, {0: "vrack"}), seen, force=["address-in-use"])
+    assert [item["code"] for item in errors(found, ["address-in-use"])] == ["address-in-use"]
+
+
+SHARED = {
+    "pve1": {"lan": "192.168.100.30", "wan": "100.64.240.43"},
+    "pve2": {"lan": "192.168.100.20", "wan": "100.64.125.0"},
+    "pve3": {"lan": "100.64.202.8", "wan": "100.64.202.8"},
+}
+SHARED_CARDS = {
+    name: {"eno2": rows["lan"] + "/24", "eno1": rows["wan"] + "/16"}
+    if name != "pve3"
+    else {"eno1": "100.64.202.8/16"}
+    for name, rows in SHARED.items()
+}
+
+
+def test_a_node_with_one_address_for_both_links_is_served():
+    seen = _cases.world(_cases.text("same-address-on-both-links"), SHARED_CARDS)
+    found, made = whole(_cases.goal(SHARED, {0: "lan", 1: "wan"}), seen)
+    assert made["steps"] == [] and "address-shared" in {item["code"] for item in found}
+    found, made = whole(_cases.goal(SHARED, {0: "wan", 1: "lan"}), seen)
+    assert made["steps"] and made["complete"]
+
+
+def test_lost_redundancy_is_a_finding():
+    seen = _cases.world(_cases.text("two-rings-of-pve5"), CARDS)
+    wanted = _cases.goal(NODES, {0: "vrack", 1: "public"})
+    assert "redundancy-lost" not in {item["code"] for item in every.check(wanted, seen)}
+    _cases.cut(seen, 0)
+    (item,) = [item for item in every.check(wanted, seen) if item["code"] == "redundancy-lost"]
+    assert item["severity"] == "warning" and item["data"]["pairs"] == ["pve1-pve2"]
+    _cases.cut(seen, 0, 1)
+    assert "redundancy-lost" not in {item["code"] for item in every.check(wanted, seen)}

@@ -82,7 +82,7 @@ TABLE = {
             "address-duplicate",
             ERROR,
             False,
-            "The same address, in whatever spelling, stands twice.",
+            "The same address, in whatever spelling, is that of two nodes, or of two links on every node.",
             "crmsh 8; pcs A10, A11; PVE addnode: can crash the whole cluster",
         ),
         (
@@ -285,15 +285,25 @@ TABLE = {
             "address-on-other",
             ERROR,
             False,
-            "An address of one node is on an interface of another.",
+            "An address of one node is on an interface of another (a warning where it is on both).",
             "crmsh 7",
         ),
         (
             "address-in-use",
             ERROR,
-            False,
-            "An address is in another node's configuration now.",
+            True,
+            (
+                "An address is in another node's configuration now (a warning where that node has it on no"
+                " interface: the layout is the cure; never forceable where it has)."
+            ),
             "PVE addnode: can crash the whole cluster",
+        ),
+        (
+            "address-shared",
+            WARNING,
+            False,
+            "A node has one address for two links: they fail together there.",
+            "corosync: one socket per address and port",
         ),
         (
             "no-network-alive",
@@ -479,6 +489,13 @@ TABLE = {
             "votequorum.c: `pvecm expected` is undone by a reload",
         ),
         ("cluster-split", WARNING, False, "The nodes do not see each other.", "this project"),
+        (
+            "redundancy-lost",
+            WARNING,
+            False,
+            "A link of the layout in force is dead between nodes that another link connects.",
+            "cmap stats.knet; design: one more failure takes the quorum",
+        ),
         ("no-quorum", WARNING, False, "There is no quorum on some nodes.", "pmxcfs: EACCES without quorum"),
         (
             "two-node-odd",

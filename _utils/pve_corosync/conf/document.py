@@ -38,7 +38,7 @@ def link_number(link) -> int:
 
 
 def pve_number(block: Section) -> str | None:
-    """Return the link number that PVE gives an interface block (PVE/Corosync.pm parse_conf), None without one.
+    """Return the link number that PVE gives an interface block (PVE/Corosync.pm parse_conf), or None.
 
     :param block: a section ``totem.interface``.
     """

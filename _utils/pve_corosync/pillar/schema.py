@@ -212,7 +212,17 @@ def _across_nodes(out: Problems, nodes: dict) -> None:
         ]
         for kind, code, here, value in rows:
             first = seen[kind].setdefault(value, here)
-            if value and first != here:
+            if value and first.startswith(f"{place}:addresses:") and first != here:
+                out.add(
+                    "address-shared",
+                    here,
+                    f"{value!r} already stands at {first}",
+                    "an address of its own for each network, where the node has one",
+                    "nothing, if it has no other; the links fail together there",
+                    value=value,
+                    first=first,
+                )
+            elif value and first != here:
                 out.add(
                     code,
                     here,

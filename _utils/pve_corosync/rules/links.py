@@ -77,18 +77,35 @@ def literal(context):
 
 
 def unique(context):
-    """No address twice, over all nodes and links, in whatever spelling."""
-    seen = {}
+    """No address twice, over all nodes and links, in whatever spelling.
+
+    A node with one address for two links is served by corosync: they have ports of their own, and fail
+    together. Where all nodes are like that, the second link is none.
+    """
+    seen, shared = {}, {}
     for number, node, address in _addresses(context):
-        key, here = addresses.canonical(address), f"link {number} of {node}"
-        first = seen.setdefault(key, here)
-        if first != here:
+        key = addresses.canonical(address)
+        first, owner = seen.setdefault(key, (number, node))
+        if owner == node and first != number:
+            shared.setdefault((first, number), []).append((node, key))
+        elif owner != node:
             yield finding(
                 "address-duplicate",
-                f"{here}: {address} already is the address of {first}",
-                data={"link": number, "node": node, "value": key, "first": first},
+                f"link {number} of {node}: {address} already is the address of link {first} of {owner}",
+                data={"link": number, "node": node, "value": key, "first": f"link {first} of {owner}"},
                 remedy="give each node its own address on each network in the pillar",
             )
+    for (first, number), rows in shared.items():
+        every = len(rows) == len(context.layout["nodes"])
+        told = _join(f"{node} ({key})" for node, key in rows)
+        yield finding(
+            "address-duplicate" if every else "address-shared",
+            f"links {first} and {number} have one address on {told}",
+            data={"links": [first, number], "nodes": [node for node, _ in rows]},
+            remedy=f"drop link {number} in the pillar, it is link {first} again"
+            if every
+            else "nothing, if the node has no other; these links fail together there",
+        )
 
 
 def one_family(context):
@@ -178,15 +195,27 @@ def fixed_options(context):
 
 def present(context):
     """Each address is on an interface of its node."""
+    found: dict[str, list[str]] = {}
+    for node in context.nodes:
+        for address in context.interfaces(node):
+            found.setdefault(address, []).append(node)
     for number, link in context.links.items():
         for node, address in link["addresses"].items():
             if not context.addresses_known(node) or addresses.parse(address) is None:
                 continue
             address = addresses.canonical(address)
-            if address in context.interfaces(node):
-                continue
-            elsewhere = [other for other in context.nodes if address in context.interfaces(other)]
+            elsewhere = [other for other in found.get(address, ()) if other != node]
             data = {"link": number, "node": node, "value": address, "network": link["network"]}
+            if address in context.interfaces(node):
+                for other in () if addresses.unusable(address) else elsewhere:
+                    yield finding(
+                        "address-on-other",
+                        f"link {number} ({link['network']}): {address} of {node} is on {other} as well",
+                        severity="warning",
+                        data=data | {"found": elsewhere},
+                        remedy=f"on {other}: ip -br address; take {address} away there",
+                    )
+                continue
             if elsewhere:
                 yield finding(
                     "address-on-other",
@@ -249,6 +278,8 @@ def subnets(context):
             if addresses.canonical(link["addresses"].get(node)) in have
         ]
         for (one, (card1, net1)), (two, (card2, net2)) in combinations(rows, 2):
+            if net1 == net2:
+                continue  # one address: `unique` tells it
             data = {"node": node, "links": [one, two], "interfaces": [card1, card2], "subnets": [net1, net2]}
             if addresses.overlap(net1, net2):
                 yield finding(
@@ -288,17 +319,94 @@ def prefixes(context):
 
 
 def taken(context):
-    """No address of the goal belongs to another node now."""
+    """No address of the goal belongs to another node now.
+
+    Where the pillar is right and the configuration is not (`pvecm add` without a link can write one address
+    into two entries), the goal is the cure: what counts is who has the address on an interface.
+    """
+    known: dict[str, list[str]] = {}
+    for other in context.layout["nodes"]:
+        for address in context.known_addresses(other):
+            known.setdefault(address, []).append(other)
     for number, node, address in _addresses(context):
-        for other in context.layout["nodes"]:
-            if other != node and addresses.canonical(address) in context.known_addresses(other):
+        here = addresses.canonical(address)
+        for other in known.get(here, ()):
+            if other == node:
+                continue
+            data = {"link": number, "node": node, "other": other, "value": address}
+            text = f"link {number}: {address} is to be {node}'s, but {other} has it in its configuration now"
+            if here in context.interfaces(other):
+                if not context.addresses_known(node) or here in context.interfaces(node):
+                    yield finding(
+                        "address-in-use",
+                        f"{text}, and on an interface",
+                        data=data,
+                        forceable=False,
+                        remedy=f"on {other}: ip -br address; take it away there, or correct "
+                        f"corosync:nodes:{node}:addresses in the pillar",
+                    )
+            elif context.addresses_known(other) or here in context.interfaces(node):
                 yield finding(
                     "address-in-use",
-                    f"link {number}: {address} is to be {node}'s, but {other} has it in its "
-                    "configuration now",
-                    data={"link": number, "node": node, "other": other, "value": address},
-                    remedy=f"correct corosync:nodes:{node}:addresses in the pillar",
+                    f"{text}, and not on an interface: the configuration is wrong",
+                    severity="warning",
+                    data=data,
+                    remedy=f"nothing, the layout gives {other} its own address",
                 )
+            else:
+                yield finding(
+                    "address-in-use",
+                    f"{text}; who has it on an interface is not known",
+                    data=data,
+                    forceable=True,
+                    remedy=f"on {node} and {other}: ip -br address; if it is {node}'s: force=address-in-use; "
+                    f"else correct corosync:nodes:{node}:addresses in the pillar",
+                )
+
+
+def redundancy(context):
+    """Every link of the layout that runs is connected on every pair, so that one more failure costs nothing.
+
+    A pair with no link left is no matter of redundancy: `cluster-split` tells that.
+    """
+    running = {node: facts for node, facts in context.nodes.items() if facts.get("runtime")}
+    dead: dict[int, dict[str, int]] = {}
+    for pair in combinations(sorted(set(running) & set(context.layout["nodes"])), 2):
+        seen = _seen(running, pair)
+        left = sum(seen.values())
+        for number in sorted(context.links) if 0 < left < len(seen) else ():
+            if seen.get(number) is False and _runs(context, running, number, pair):
+                dead.setdefault(number, {})["-".join(pair)] = left
+    for number, pairs in sorted(dead.items()):
+        network, left = context.links[number]["network"], min(pairs.values())
+        cost = "one more failure takes the quorum" if left == 1 else f"{left} links carry"
+        yield finding(
+            "redundancy-lost",
+            f"link {number} ({network}) is dead between {_join(pairs)}: {cost}",
+            data={"link": number, "network": network, "pairs": list(pairs), "left": left},
+            remedy=f"repair {network}: on each node `ip -br address`, then ping the peers' addresses; the "
+            "link comes back by itself",
+        )
+
+
+def _seen(running: dict, pair) -> dict[int, bool]:
+    """Return ``{link: connected}`` of two nodes; False where one end says so."""
+    found: dict[int, bool] = {}
+    for node, peer in (pair, pair[::-1]):
+        for number, row in ((running[node].get("links") or {}).get(peer) or {}).items():
+            found[int(number)] = found.get(int(number), True) and bool(row.get("connected"))
+    return found
+
+
+def _runs(context, running: dict, number: int, pair) -> bool:
+    """Tell whether both daemons run a link with the layout's addresses between them."""
+    link = context.links[number]
+    return all(
+        addresses.canonical(context.runtime_addresses(node, running[viewer]["runtime"]).get(number))
+        == addresses.canonical(link["addresses"].get(node))
+        for viewer in pair
+        for node in pair
+    )
 
 
 def _usable(context, link: dict, pair) -> bool:
@@ -330,4 +438,5 @@ RULES = (
     subnets,
     prefixes,
     taken,
+    redundancy,
 )
