@@ -12,7 +12,7 @@ asked over PVE's own ssh, with commands that only read.
 """
 
 import salt.utils.path
-from pve_corosync.findings import errors, ordered
+from pve_corosync.findings import alarms, ordered
 from pve_corosync.node import peers
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.rules import every
@@ -98,7 +98,7 @@ def status():
     report.update(
         state=outcomes.state_now(observed), matrix=outcomes.matrix(observed), findings=ordered(findings)
     )
-    bad = bool(errors(report["findings"])) or outcomes.sick(report["state"])
+    bad = bool(alarms(report["findings"])) or outcomes.sick(report["state"])
     report.update(result="errors" if bad else "ok", retcode=outcomes.FAILED if bad else outcomes.OK)
     if bad:
         __context__["retcode"] = report["retcode"]

@@ -25,7 +25,7 @@ to standard output.
 import logging
 import os
 
-from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.findings import alarms, errors, finding, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import journals, master, salt_master
 from pve_corosync.rules import every
@@ -58,8 +58,8 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
     brief
         Return the text instead of the data, for an orchestration's output.
 
-    Exit code 0 if every node that is not skipped is quorate with a writable ``/etc/pve`` and no finding is an
-    error, 1 if not, 2 if the cluster or an argument is wrong.
+    Exit code 0 if every node that is not skipped is quorate with a writable ``/etc/pve``, no finding is an
+    error and no link of the layout in force is dead, 1 if not, 2 if the cluster or an argument is wrong.
 
     CLI Example:
 
@@ -253,7 +253,7 @@ def _status(cluster, skip):
         )
     else:
         told = verdict.of_pillar(site.name, rows["state"], broken)
-    bad = bool(errors(findings)) or outcomes.sick(rows["state"], site.skip) or not told["ok"]
+    bad = bool(alarms(findings)) or outcomes.sick(rows["state"], site.skip) or not told["ok"]
     return rows | {
         "verdict": told,
         "summary": told["text"],

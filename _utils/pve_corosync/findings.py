@@ -9,6 +9,9 @@ from __future__ import annotations
 from pve_corosync.codes import CODES, TABLE
 from pve_corosync.codes.words import SEVERITIES
 
+#: warnings about a cluster that still works, and must not be left like that.
+ALARMS = ("redundancy-lost",)
+
 
 class UnknownCode(KeyError):
     """A finding was built with a code that no table has."""
@@ -59,6 +62,18 @@ def errors(findings: list[dict], force=()) -> list[dict]:
     """
     force = {force} if isinstance(force, str) else set(force)
     return [f for f in findings if f["severity"] == "error" and not (f["forceable"] and f["code"] in force)]
+
+
+def alarms(findings: list[dict]) -> list[dict]:
+    """Return the findings by which a status is not well: errors, and warnings of :data:`ALARMS`.
+
+    :param findings: findings, any order.
+    """
+    return [
+        item
+        for item in findings
+        if item["severity"] == "error" or (item["severity"] == "warning" and item["code"] in ALARMS)
+    ]
 
 
 def check_force(force) -> list[dict]:

@@ -82,3 +82,10 @@ def test_the_page_is_what_the_code_says():
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
     assert maker.PAGE.read_text(encoding="utf-8") == maker.page(), "run: python3 docs/make_rules.py"
+
+
+def test_lost_redundancy_alarms_and_an_optional_link_does_not():
+    lost = findings.finding("redundancy-lost", "link 0 is dead")
+    odd = findings.finding("cluster-name-odd", "x")
+    assert findings.alarms([odd, lost]) == [lost]
+    assert findings.alarms([odd, lost | {"severity": "info"}]) == []
