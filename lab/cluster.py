@@ -282,12 +282,9 @@ class Lab:
         if name != MASTER:
             self.machine(name).start()
             return
-        binds = [(host.REPO, seed.SOURCE), (seed.pillar(self.record, self.nodes), seed.PILLAR)]
-        # The file server walks all of file_roots; what is no part of the project only costs it time.
-        empty = self.record.folder / "empty"
-        empty.mkdir(exist_ok=True)
-        binds += [(empty, f"{seed.SOURCE}/{path.name}") for path in host.REPO.glob(".*") if path.is_dir()]
-        self.machine(name).start(binds)
+        self.machine(name).start(
+            [(host.REPO, seed.SOURCE), (seed.pillar(self.record, self.nodes), seed.PILLAR)]
+        )
 
     def _join(self):
         """Make a PVE cluster of the nodes: keys, certificates, a replicated guest; remember that state."""

@@ -20,6 +20,8 @@ ADDRESSES = {
     "pve1": {"vrack": "10.66.0.1", "public": "198.51.100.10"},
     "pve2": {"vrack": "10.66.0.2", "public": "203.0.113.20"},
 }
+#: a developer's checkout holds what Python compiled; a user's does not.
+COMPILED = ["*.pyc", "*/__pycache__/*"]
 PILLAR = {
     "cluster_name": "prod",
     "nodes": {
@@ -61,9 +63,9 @@ def site(salt_factories, cluster_path, pillar_path):
     master = salt_factories.salt_master_daemon(
         "ring-master",
         overrides={
-            "file_roots": {"base": [str(SIM), str(REPO / "states"), str(REPO)]},
+            "file_roots": {"base": [str(SIM), str(REPO / "states")]},
+            "file_ignore_glob": COMPILED,
             "pillar_roots": {"base": [str(pillar_path)]},
-            "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
             "pve_corosync": {
                 "minions": "pve*",
                 "gather_timeout": 4,
@@ -144,13 +146,26 @@ class Site:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory):
     """A Python with this Salt and with this project installed by pip: ``(python, site-packages)``."""
-    folder = tmp_path_factory.mktemp("installed")
+    python, site = python_with_salt(tmp_path_factory.mktemp("installed"))
+    _pip("--python", python, "install", "--no-deps", _wheel(tmp_path_factory.mktemp("wheel")))
+    return python, site
+
+
+@pytest.fixture(scope="session")
+def editable(tmp_path_factory):
+    """A Python with this Salt and this project installed by ``pip install -e``: ``(python, checkout)``."""
+    python, _ = python_with_salt(tmp_path_factory.mktemp("editable"))
+    source = _source(tmp_path_factory.mktemp("checkout"))
+    _pip("--python", python, "install", "--no-deps", "-e", source)
+    return python, source
+
+
+def python_with_salt(folder):
+    """Make a Python that has what this one has: ``(python, site-packages)``."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
-    python = folder / "bin/python"
     site = folder / f"lib/python{sysconfig.get_python_version()}/site-packages"
     (site / "salt.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    _pip("--python", python, "install", "--no-deps", _wheel(tmp_path_factory.mktemp("wheel")))
-    return str(python), site
+    return str(folder / "bin/python"), site
 
 
 def _pip(*words):
@@ -160,6 +175,12 @@ def _pip(*words):
 
 def _wheel(folder):
     """Build the wheel of the tree, as pip does, without touching the tree."""
+    _pip("wheel", "--no-deps", "-w", folder / "dist", _source(folder))
+    return next((folder / "dist").glob("*.whl"))
+
+
+def _source(folder):
+    """Copy the tree as git has it, with what is edited and not committed yet."""
     copy = folder / "source"
     subprocess.run(
         ["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60
@@ -169,8 +190,7 @@ def _wheel(folder):
             target = copy / path.relative_to(REPO)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    _pip("wheel", "--no-deps", "-w", folder / "dist", copy)
-    return next((folder / "dist").glob("*.whl"))
+    return copy
 
 
 def write_pillar(path, pillar):

@@ -19,7 +19,15 @@ MODULES = {
     "pve_node": {"hold_primary", "names"},
 }
 STATES = {"corosync.ring_layout", "corosync.authkey_managed", "pve_node.primary", "pve_node.trusted"}
-RUNNERS = {"corosync.status", "corosync.plan", "corosync.apply", "corosync.pillar", "corosync.rebuild"}
+RUNNERS = {
+    "corosync.status",
+    "corosync.plan",
+    "corosync.apply",
+    "corosync.pillar",
+    "corosync.rebuild",
+    "corosync.about",
+}
+SLS = [path for end in ("sls", "jinja") for path in (REPO / "states").glob(f"[a-z]*/*.{end}")]
 #: what the loaders make of one configuration, told as JSON: run in a process of its own, as a daemon would
 #: be.
 PROBE = """
@@ -39,6 +47,7 @@ told = {"modules": [n for n in functions if n.startswith(names)],
         "runners": [n for n in runners if n.startswith(names)]}
 told["output"] = salt.loader.outputters(opts)["corosync_table"](json.loads(sys.argv[2]))
 told["files"] = sorted({sys.modules[functions[n].__module__].__file__ for n in told["modules"]})
+told["about"] = runners["corosync.about"]()
 told["check"] = functions["corosync.check"]("totem {")
 print("TOLD" + json.dumps(told))
 """
@@ -96,6 +105,16 @@ def test_installed_by_pip_everything_loads(installed, tmp_path, tools):
     told = probe(python, tmp_path, tools)
     complete(told)
     assert all(pathlib.Path(path).is_relative_to(site) for path in told["files"]), told["files"]
+    assert told["about"]["states"] == str(site / "saltext/pve_corosync/sls")
+
+
+def test_installed_from_a_checkout_everything_loads(editable, tmp_path, tools):
+    """pip install -e: an edit in the checkout counts at once."""
+    python, source = editable
+    told = probe(python, tmp_path, tools)
+    complete(told)
+    assert all(pathlib.Path(path).is_relative_to(source) for path in told["files"]), told["files"]
+    assert told["about"]["code"] == str(source / "_utils/pve_corosync")
 
 
 def test_the_wheel_has_the_code_and_nothing_else(installed):
@@ -103,29 +122,31 @@ def test_the_wheel_has_the_code_and_nothing_else(installed):
     tops = {path.name.split("-")[0] for path in site.iterdir() if path.suffix != ".pth"}
     assert tops in ({"saltext", name} for name in ("saltext.pve_corosync", "saltext_pve_corosync")), tops
     package = site / "saltext/pve_corosync"
+    sls = {str(path.relative_to(REPO / "states")) for path in SLS}
+    assert {str(path.relative_to(package / "sls")) for path in (package / "sls").rglob("*.*")} == sls
     for kind in ("modules", "states", "runners", "utils", "output", "beacons"):
         here, there = REPO / f"_{kind}", package / kind
         wanted = {str(path.relative_to(here)) for path in here.rglob("*.py")}
         assert {str(path.relative_to(there)) for path in there.rglob("*.py")} == wanted
 
 
-def test_synced_from_file_roots_everything_loads(tmp_path, tools):
-    """saltutil.sync_all on a minion without a master, the tree being its file_roots."""
-    conf = tmp_path / "conf"
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory, tools):
+    """The tree synced to a minion without a master: ``(what saltutil.sync_all says, cache, call)``."""
+    folder = tmp_path_factory.mktemp("synced")
+    conf, cache = folder / "conf", folder / "cache"
     conf.mkdir()
-    cache = tmp_path / "cache"
     (conf / "minion").write_text(
         json.dumps(
             {
                 "file_client": "local",
                 "id": "pve1",
-                "root_dir": str(tmp_path),
+                "root_dir": str(folder),
                 "cachedir": str(cache),
                 "extension_modules": str(cache / "extmods"),
-                "file_roots": {"base": [str(REPO / "states"), str(REPO)]},
+                "file_roots": {"base": [str(REPO / "states")]},
+                "file_ignore_glob": conftest.COMPILED,
                 "enable_fqdns_grains": False,
-                "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|artifacts|\.[^/]*)/"],
-                "file_ignore_glob": ["*.pyc", "*/__pycache__/*"],
             }
         )
     )
@@ -136,18 +157,28 @@ def test_synced_from_file_roots_everything_loads(tmp_path, tools):
         str(conf),
         "--out=json",
     ]
-    env = dict(os.environ, PATH=tools)
-    done = subprocess.run(
-        [*call, "saltutil.sync_all"], capture_output=True, text=True, timeout=180, check=False, env=env
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    synced = json.loads(done.stdout)["local"]
-    assert "modules.corosync_alone" in synced["modules"] and "states.corosync" in synced["states"]
-    assert "utils.pve_corosync.run.alone" in synced["utils"] and "output.corosync_table" in synced["output"]
+
+    def run(*words):
+        done = subprocess.run(
+            [*call, *words],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            env=dict(os.environ, PATH=tools),
+        )
+        assert done.stdout, done.stderr[-3000:]
+        return json.loads(done.stdout)["local"]
+
+    return run("saltutil.sync_all"), cache, run
+
+
+def probe_synced(python, cache, folder, tools):
+    """What the loaders make of the synced code; complete, and from nowhere else."""
     extmods = cache / "extmods"
     told = probe(
-        sys.executable,
-        tmp_path,
+        python,
+        folder,
         tools,
         cachedir=str(cache),
         extension_modules=str(extmods),
@@ -156,21 +187,28 @@ def test_synced_from_file_roots_everything_loads(tmp_path, tools):
     )
     complete(told)
     assert all(pathlib.Path(path).is_relative_to(extmods) for path in told["files"]), told["files"]
-    done = subprocess.run(
-        [*call, "--pillar-root", str(tmp_path), "corosync.plan"],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env=env,
-    )
-    assert json.loads(done.stdout)["local"]["findings"][0]["code"] == "pillar-none", done.stderr[-2000:]
+    assert told["about"]["code"] == str(extmods / "utils/pve_corosync")
+
+
+def test_synced_from_file_roots_everything_loads(synced, tmp_path, tools):
+    told, cache, run = synced
+    assert "modules.corosync_alone" in told["modules"] and "states.corosync" in told["states"]
+    assert "utils.pve_corosync.run.alone" in told["utils"] and "output.corosync_table" in told["output"]
+    assert not any(run("saltutil.sync_all").values())
+    probe_synced(sys.executable, cache, tmp_path, tools)
+    assert run("--pillar-root", str(tmp_path), "corosync.plan")["findings"][0]["code"] == "pillar-none"
+
+
+def test_what_is_synced_wins_over_an_older_package(synced, installed, tmp_path, tools):
+    probe_synced(installed[0], synced[1], tmp_path, tools)
 
 
 def test_the_states_render_for_a_node(tmp_path, tools):
-    """Every SLS that top.sls names compiles with the example pillar, and its functions exist."""
-    conf = tmp_path / "conf"
+    """Every SLS of `corosync` compiles with the example pillar, beside a root of the user's own."""
+    conf, own = tmp_path / "conf", tmp_path / "srv"
     conf.mkdir()
+    own.mkdir()
+    (own / "top.sls").write_text("base: {'*': [corosync]}\n")
     (conf / "minion").write_text(
         json.dumps(
             {
@@ -178,7 +216,7 @@ def test_the_states_render_for_a_node(tmp_path, tools):
                 "id": "pve1",
                 "root_dir": str(tmp_path),
                 "cachedir": str(tmp_path / "cache"),
-                "file_roots": {"base": [str(REPO / "states")]},
+                "file_roots": {"base": [str(own), str(REPO / "states")]},
                 "pillar_roots": {"base": [str(REPO / "pillar")]},
                 "enable_fqdns_grains": False,
                 "module_dirs": [str(REPO / "_modules")],

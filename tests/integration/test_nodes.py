@@ -83,6 +83,10 @@ class Share:
                 node.daemon(version=version, nodes=nodes)
 
 
+#: files of a root of the user's own, in folders that are called like ours.
+TREE = ("tests/one", "states/two", "docs/three", "_modules_of_others/four", "README.md")
+
+
 def pip_factories(salt_factories, folder, python):
     """Return what starts Salt's programs with another Python, without the tree on its path."""
     return attr.evolve(
@@ -95,12 +99,16 @@ def nodes(request, salt_factories, tmp_path_factory):
     """The daemons, started, with the code from file_roots or from the wheel."""
     path, pillar_path = tmp_path_factory.mktemp("pair"), tmp_path_factory.mktemp("pillar")
     (pillar_path / "top.sls").write_text("base: {'*': [corosync]}\n")
-    kind, roots = request.param, [str(conftest.REPO / "states")]
+    kind, own = request.param, tmp_path_factory.mktemp("own")
+    states = conftest.REPO / "states"
     if kind == "pip":
-        python, _ = request.getfixturevalue("installed")
+        python, site = request.getfixturevalue("installed")
         salt_factories = pip_factories(salt_factories, tmp_path_factory.mktemp("pip"), python)
-    else:
-        roots.append(str(conftest.REPO))
+        states = site / "saltext/pve_corosync/sls"
+    # A master that has states of its own: ours are added behind them.
+    roots = [str(own), str(states)]
+    for path in TREE:
+        put(own / "tree" / path, path)
     with pytest.MonkeyPatch.context() as patch:
         pair = Pair(path, patch)
     ssh = (pair.one.bin / "ssh").read_text()
@@ -113,7 +121,7 @@ def nodes(request, salt_factories, tmp_path_factory):
         overrides={
             "file_roots": {"base": roots},
             "pillar_roots": {"base": [str(pillar_path)]},
-            "file_ignore_regex": [r"^(tests|pillar|saltext|states|docs|lab|\.git|\.venv-tests)/", r"\.pyc$"],
+            "file_ignore_glob": conftest.COMPILED,
             "pve_corosync": {"minions": f"{kind}-*"},
         },
     )
@@ -149,6 +157,23 @@ def site(nodes):
         node.daemon(running=True, version=version, nodes=parsed(text)[1])
     nodes.pair.quorum(True)
     return nodes
+
+
+def test_states_of_the_users_own_are_served_as_before(site, tmp_path):
+    """A tree with folders that are called like ours arrives whole."""
+    target = tmp_path / "target"
+    rows = site.cli.run(
+        "state.single", "file.recurse", f"name={target}", "source=salt://tree", minion_tgt=site.minion("pve1")
+    )
+    assert [row["result"] for row in next(iter(rows.data.values())).values()] == [True], rows
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == set(TREE)
+
+
+def test_minions_see_nothing_but_states_and_code(site):
+    listed = site.cli.run("cp.list_master", minion_tgt=site.minion("pve1"))
+    tops = {path.split("/")[0] for path in next(iter(listed.data.values()))}
+    code = {f"_{kind}" for kind in ("modules", "states", "runners", "utils", "output", "beacons")}
+    assert tops == {"tree", "corosync", "orch", "reactor"} | (code if site.kind == "synced" else set())
 
 
 def test_facts_of_both_nodes_and_the_status_with_its_exit_code(site):

@@ -1,4 +1,0 @@
-# What every node of the cluster gets; `salt 'pve*' state.apply` runs it.
-base:
-  'pve*':
-    - corosync
