@@ -14,7 +14,7 @@ import contextlib
 
 import salt.utils.path
 from pve_corosync import arguments
-from pve_corosync.node import files, runs
+from pve_corosync.node import etc_pve_client, files, runs
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"
@@ -57,6 +57,7 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
         salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
     """
     txn = _valid(runs.checked_txn, txn)
+    etc_pve_client.give_back(_root())  # what a dead process of this node holds in /etc/pve is in our way
     ttl = _valid(runs.checked_seconds, ttl, "ttl")
     dead = [_valid(runs.checked_txn, name) for name in _valid(_listed, takes_over, "takes_over")]
     checks = {}

@@ -312,6 +312,7 @@ class _Work:
         self.note_time("write")
         if told["backup"]:
             self.outcome["backups"].append(told["backup"])
+        self.outcome["notes"] += told["notes"]
         if not told["changed"]:
             self.outcome["notes"].append("the cluster file had these bytes already")
 

@@ -12,14 +12,13 @@ good while a resync is incomplete; a hung child is left behind and reported.
 .. versionadded:: 0.1.0
 """
 
-import base64
 import logging
 import re
 import time
 
 import salt.utils.path
 from pve_corosync import conf as corosync_conf
-from pve_corosync.node import etc_pve, etc_pve_client, runs
+from pve_corosync.node import etc_pve, etc_pve_client, etc_pve_lock, pvecm_lock, runs
 from pve_corosync.node import files as node_files
 from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -178,9 +177,9 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
     unless the local file has the same bytes already. The result of that reload is not in the answer: read it
     back.
 
-    Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}}``. Equal
-    bytes are not written again. Raises CommandExecutionError, with the old file in place, if anything is in
-    the way.
+    Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}, "notes":
+    [text]}``. Equal bytes are not written again. Raises CommandExecutionError, with the old file in place, if
+    anything is in the way.
 
     CLI Example:
 
@@ -203,6 +202,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
         "sha256": told["sha256"],
         "backup": None,
         "seconds": {},
+        "notes": [],
     }
     if now == conf:
         return answer
@@ -214,18 +214,21 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
     left = max(1.0, end - time.monotonic())
     done = _request(
         {
-            "do": "write",
-            "data": base64.b64encode(data).decode(),
-            "expected": None if now is None else base64.b64encode(_bytes(now)).decode(),
-            "lock_file": _path(etc_pve.PVECM_LOCK),
+            "do": "replace",
+            "name": etc_pve.CONF,
+            "lock": etc_pve_lock.CONF_LOCK,
+            "data": etc_pve_client.coded(data),
+            "expected": None if now is None else etc_pve_client.coded(_bytes(now)),
+            "notes": _path(etc_pve_lock.NOTES),
+            "lock_file": _path(pvecm_lock.PATH),
             # so that a lock that is held is named before the whole write is late
             "lock_wait": min(10.0, left / 3),
-            "timeout": max(0.0, left - WRITE_MARGIN),
+            "timeout": max(0.1, left - WRITE_MARGIN),
         },
         left,
     )
     log.info("cluster file replaced: version %s, sha256 %s", told["version"], told["sha256"])
-    answer.update(changed=done["changed"], seconds=done["seconds"])
+    answer.update(changed=done["changed"], seconds=done["seconds"], notes=done["notes"])
     return answer
 
 
@@ -292,6 +295,6 @@ def _request(request, timeout):
         return etc_pve_client.ask(request, _path(etc_pve.BASE), timeout)
     except etc_pve_client.NoAnswer as exc:
         text = str(exc)
-        if exc.late and request["do"] == "write":
+        if exc.late and request["do"] == "replace":
             text += "; the write may still happen: read the cluster file before the next step"
         raise CommandExecutionError(text) from None

@@ -12,9 +12,7 @@ off, a table of nftables of our own does it (:mod:`.tools.nft`), kept in
 .. versionadded:: 0.1.0
 """
 
-import base64
 import difflib
-import json
 import logging
 import os
 import socket
@@ -22,7 +20,7 @@ import time
 
 import salt.utils.path
 from pve_corosync import link_options
-from pve_corosync.node import children, etc_pve, etc_pve_file, files
+from pve_corosync.node import children, etc_pve, etc_pve_client, etc_pve_lock, files
 from pve_corosync.pillar import layouts
 from pve_corosync.tools import cluster_fw, nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -36,6 +34,8 @@ LOCK = "firewall-cluster"
 UNIT_FOLDER = "/etc/systemd/system"
 #: pve-firewall looks at its files every 10 s.
 SETTLE = 25.0
+#: for the write of a file in ``/etc/pve``: its lock, and a pmxcfs that joins its group again.
+WRITE_TIMEOUT = 30.0
 
 
 def __virtual__():
@@ -249,21 +249,19 @@ def _apply_cluster_fw(networks, management, ports, closed, test):
 def _write_cluster_fw(old, new):
     if old is not None:
         files.keep_backup(_path(f"{files.STATE_DIR}/backups"), "cluster.fw", old)
-    coded = [None if data is None else base64.b64encode(data).decode() for data in (new, old)]
     request = {
+        "do": "replace",
         "name": CLUSTER_FW,
-        "data": coded[0],
-        "expected": coded[1],
+        "data": etc_pve_client.coded(new),
+        "expected": etc_pve_client.coded(old),
         "lock": LOCK,
-        "base": _path(etc_pve.BASE),
+        "notes": _path(etc_pve_lock.NOTES),
+        "timeout": WRITE_TIMEOUT - 2,
     }
-    result = children.run(etc_pve_file.command(), timeout=30.0, data=json.dumps(request).encode())
     try:
-        answer = json.loads(result["out"])
-    except ValueError:
-        raise CommandExecutionError(f"writing {CLUSTER_FW}: {children.complaint(result)}") from None
-    if not answer["ok"]:
-        raise CommandExecutionError(answer["error"])
+        etc_pve_client.ask(request, _path(etc_pve.BASE), WRITE_TIMEOUT)
+    except etc_pve_client.NoAnswer as exc:
+        raise CommandExecutionError(str(exc)) from None
     log.info("%s replaced", CLUSTER_FW)
 
 

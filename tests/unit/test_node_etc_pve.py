@@ -16,7 +16,8 @@ def base(tmp_path):
 
 
 def replace(base, data=b"new", expected=b"old", wait=0.2):
-    return etc_pve.replace_conf(data, expected, str(base), str(base.parent / "pvecm.lock"), wait)
+    how = {"lock_file": str(base.parent / "pvecm.lock"), "notes": str(base.parent / "notes")}
+    return etc_pve.replace_conf(data, expected, str(base), lock_wait=wait, **how)
 
 
 def names(base):
@@ -116,14 +117,20 @@ def test_as_a_program_it_reads(base):
     assert told["errors"] == {"datacenter.cfg": "Is a directory"}
 
 
+def ask_to_write(base):
+    where = {"lock_file": str(base.parent / "lock"), "notes": str(base.parent / "notes")}
+    what = {"name": "corosync.conf", "lock": "file-corosync_conf"}
+    return ask(base, do="replace", data="bmV3", expected="b2xk", **what, **where)
+
+
 def test_as_a_program_it_tells_what_an_errno_means(base):
     (base / "corosync.conf.new").mkdir()
-    told = ask(base, do="write", data="bmV3", expected="b2xk", lock_file=str(base.parent / "lock"))
+    told = ask_to_write(base)
     assert told["ok"] is False and "corosync.conf.new" in told["error"]
     (base / "local").unlink()
-    told = ask(base, do="write", data="bmV3", expected="b2xk", lock_file=str(base.parent / "lock"))
+    told = ask_to_write(base)
     assert told == {
         "ok": False,
-        "error": f"{base} is not mounted: start pve-cluster, and only then write the cluster file",
+        "error": f"{base} is not mounted: start pve-cluster, and only then write to it",
     }
     assert stat.S_ISDIR((base / "corosync.conf.new").stat().st_mode)

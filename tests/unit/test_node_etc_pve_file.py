@@ -7,7 +7,6 @@ import sys
 
 import pytest
 from pve_corosync.node import etc_pve
-from pve_corosync.node import etc_pve_file as writer
 
 
 @pytest.fixture
@@ -17,7 +16,9 @@ def base(tmp_path):
 
 
 def replace(base, data, expected, **kwargs):
-    return writer.replace("firewall/cluster.fw", data, expected, "firewall-cluster", base=str(base), **kwargs)
+    notes = str(base.parent / f"{base.name}-notes")
+    how = {"base": str(base), "notes": notes} | kwargs
+    return etc_pve.replace("firewall/cluster.fw", data, expected, "firewall-cluster", **how)["changed"]
 
 
 def test_create_replace_and_remove(base):
@@ -71,6 +72,8 @@ def test_not_mounted_writes_nothing(tmp_path):
 def test_the_program_answers_in_json(base):
     def ask(data, expected=None, name="firewall/cluster.fw"):
         request = {
+            "do": "replace",
+            "notes": str(base.parent / f"{base.name}-notes"),
             "name": name,
             "data": base64.b64encode(data).decode(),
             "expected": expected,
@@ -78,7 +81,7 @@ def test_the_program_answers_in_json(base):
             "base": str(base),
         }
         done = subprocess.run(
-            writer.command(sys.executable),
+            etc_pve.command(sys.executable),
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=10,
@@ -86,7 +89,8 @@ def test_the_program_answers_in_json(base):
         )
         return json.loads(done.stdout)
 
-    assert ask(b"one") == {"ok": True, "changed": True}
+    told = ask(b"one")
+    assert told["ok"] and told["changed"]
     assert "somebody else" in ask(b"two")["error"]
     (base / "file").write_text("")
     assert ask(b"two", name="file/x")["ok"] is False

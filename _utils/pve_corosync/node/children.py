@@ -34,17 +34,20 @@ def environment(base=None):
     return env
 
 
-def run(argv, timeout=5.0, data=None):
+def run(argv, timeout=5.0, data=None, kill=True):
     """
     Run one command (a list, no shell) and return its result as :func:`run_all` does.
+
+    kill : bool
+        Whether a late child is killed; else it goes on, and nobody hears from it any more.
 
     data : bytes
         What the child reads on its standard input (at most a pipe buffer full, 64 KiB); default nothing.
     """
-    return run_all({"": argv}, timeout=timeout, data={"": data} if data else None)[""]
+    return run_all({"": argv}, timeout=timeout, data={"": data} if data else None, kill=kill)[""]
 
 
-def run_all(commands, timeout=5.0, data=None):
+def run_all(commands, timeout=5.0, data=None, kill=True):
     """
     Run commands at the same time and return ``{key: result}``.
 
@@ -56,6 +59,9 @@ def run_all(commands, timeout=5.0, data=None):
 
     data : dict
         ``{key: bytes}`` for standard input.
+
+    kill : bool
+        Whether late children are killed.
 
     A result is ``{"rc": int|None, "out": bytes, "err": bytes, "late": bool, "seconds": float}``. ``rc`` is
     127 if the program does not exist, negative for a signal, and None if the child did not end in time
@@ -77,7 +83,7 @@ def run_all(commands, timeout=5.0, data=None):
             pipes.register(child.stderr, selectors.EVENT_READ, (key, "err"))
         _collect(pipes, children, results, start, start + timeout)
     for key, child in children.items():
-        _end(child, results[key], start, start + timeout)
+        _end(child, results[key], start, start + timeout, kill)
     return results
 
 
@@ -156,20 +162,21 @@ def _collect(pipes, children, results, start, end):
                 results[key]["seconds"] = time.monotonic() - start
 
 
-def _end(child, result, start, end):
+def _end(child, result, start, end, kill):
     """
-    Take the exit code, or kill the child and leave it: waiting for it could take for ever.
+    Take the exit code, or leave the child, killed if that is wanted: waiting for it could take for ever.
     """
     try:
         result["rc"] = child.wait(timeout=max(0.05, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         result["late"] = True
         result["seconds"] = time.monotonic() - start
-        child.kill()
-        try:
-            child.wait(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            result["err"] += b" (killed, has not ended)"
+        if kill:
+            child.kill()
+            try:
+                child.wait(timeout=0.05)
+            except subprocess.TimeoutExpired:
+                result["err"] += b" (killed, has not ended)"
     finally:
         for pipe in (child.stdout, child.stderr):
             pipe.close()

@@ -1,10 +1,10 @@
 """
-Read and replace files in ``/etc/pve`` the way PVE does, in a process of its own.
+The one program that touches ``/etc/pve``: read and replace files the way PVE does, and hold its locks.
 
 This file does I/O on purpose. A call into pmxcfs can hang where not even SIGKILL ends it, so the execution
 modules never touch ``/etc/pve`` themselves: they start this file as a program (:func:`command`), give it a
-JSON request on standard input, read the JSON answer, and leave it behind if it is late. It imports the
-standard library only.
+JSON request on standard input, read the JSON answer, and leave it behind if it is late
+(:mod:`.node.etc_pve_client`). It uses the standard library only.
 
 Facts: lstat of ``/etc/pve/local`` tells mounted (it is a symbolic link) and writable (owner write bit of the
 link, pmxcfs cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum); ``os.access`` and opening for write succeed
@@ -12,21 +12,27 @@ for root without quorum. A rename is the one atomic write that pmxcfs replicates
 """
 
 import base64
+import contextlib
 import errno
-import fcntl
 import json
 import os
 import stat
 import sys
 import time
 
-BASE = "/etc/pve"
+if __name__ == "__main__":
+    # isolated (-I): nothing but the standard library is on the path, until this puts the package's root there
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from pve_corosync.node import etc_pve_lock, pvecm_lock
+from pve_corosync.node.etc_pve_lock import BASE, Refused
+
 CONF = "corosync.conf"
-#: what PVE's own tools hold while they edit the cluster file (PVE/API2/ClusterConfig.pm).
-PVECM_LOCK = "/var/lock/pvecm.lock"
-CFS_LOCK = "priv/lock/file-corosync_conf"
 #: between two writes while pmxcfs answers with EBUSY.
 BUSY_PAUSE_S = 0.25
+#: While another process of this node renames a file, an open waits for it, and then finds nothing, once (1 s
+#: for the cluster file; the next one, 20 ms later, succeeds). So what is missing is looked for again.
+RENAME_PAUSES_S = (0.05, 0.2)
 
 #: errno of a failed write -> what it means on pmxcfs (dcdb.c, memdb.c, measured).
 MEANING = {
@@ -38,12 +44,6 @@ MEANING = {
     errno.EFBIG: "more than 1 MiB",
     errno.ENOENT: "/etc/pve went away: see systemctl status pve-cluster",
 }
-
-
-class Refused(Exception):
-    """
-    The write was not done; the text says why and what to do.
-    """
 
 
 def command(python=None):
@@ -79,6 +79,45 @@ def state(base=BASE):
     return {"mounted": is_link(mode), "writable": is_writable(mode)}
 
 
+def told(exc, base=BASE):
+    """
+    Return what an error of the operating system means: its name and a text, of pmxcfs where it is its file.
+    """
+    plain = exc.strerror or str(exc)
+    inside = exc.filename is None or str(exc.filename).startswith(str(base))
+    return (
+        f"{errno.errorcode.get(exc.errno, 'OSError')}: {MEANING.get(exc.errno, plain) if inside else plain}"
+    )
+
+
+# ---- reading -----------------------------------------------------------------------------------------------
+
+
+def read_files(names, base=BASE):
+    """
+    Return :func:`state` with ``files``: ``{name: text|None}``, and ``errors``: ``{name: text}``.
+
+    A file that does not exist is None without an error. Nothing is read while pmxcfs is not mounted: what
+    lies in the directory below the mount point is not the cluster's.
+    """
+    answer = dict(state(base), files=dict.fromkeys(names), errors={})
+    missing = list(names) if answer["mounted"] else []
+    for pause in (0.0, *RENAME_PAUSES_S):
+        time.sleep(pause if missing else 0.0)
+        for name in list(missing):
+            try:
+                answer["files"][name] = _read(os.path.join(base, name)).decode("latin-1")
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                answer["errors"][name] = exc.strerror or str(exc)
+            missing.remove(name)
+    return answer
+
+
+# ---- writing -----------------------------------------------------------------------------------------------
+
+
 def prove(base=BASE):
     """
     Prove that ``/etc/pve`` takes writes: make a folder of our own below ``priv/lock`` and remove it.
@@ -91,8 +130,8 @@ def prove(base=BASE):
     try:
         _require_mounted(base)
         folder = os.path.join(base, "priv/lock", f"pve-corosync-probe-{os.uname().nodename.split('.')[0]}")
-        _make_parents(folder)
-        proven = _mkdir(folder)
+        etc_pve_lock.make_parents(folder)
+        proven = etc_pve_lock.mkdir(folder)
         try:
             os.rmdir(folder)  # one that an earlier proof left behind proves as much by going
             proven = True
@@ -101,84 +140,76 @@ def prove(base=BASE):
     except Refused as exc:
         return {"writable": False, "why": str(exc)}
     except OSError as exc:
-        return {"writable": False, "why": f"{base}: {told(exc)}"}
+        return {"writable": False, "why": f"{base}: {told(exc, base)}"}
     return {"writable": proven, "why": "" if proven else f"{base}: another proof was at work"}
 
 
-def told(exc):
+def replace_conf(data, expected, base=BASE, **how):
     """
-    Return what an error of the operating system means under ``/etc/pve``: its name and a text.
+    Replace the cluster file by ``data`` (bytes) under both of PVE's locks; see :func:`replace`.
+
+    :param how: as of :func:`replace`, and ``lock_file``: the file of PVE's lock on this node.
     """
-    return f"{errno.errorcode.get(exc.errno, 'OSError')}: {MEANING.get(exc.errno, exc.strerror or str(exc))}"
+    how.setdefault("lock_file", pvecm_lock.PATH)
+    return replace(CONF, data, expected, etc_pve_lock.CONF_LOCK, base, **how)
 
 
-def read_files(names, base=BASE):
+def replace(  # pylint: disable=too-many-arguments
+    name,
+    data,
+    expected,
+    lock,
+    base=BASE,
+    lock_file=None,
+    lock_wait=10.0,
+    timeout=0.0,
+    notes=etc_pve_lock.NOTES,
+):
     """
-    Return :func:`state` with ``files``: ``{name: text|None}``, and ``errors``: ``{name: text}``.
+    Replace one file of ``/etc/pve`` under its lock, and return what was done.
 
-    A file that does not exist is None without an error. Nothing is read while pmxcfs is not mounted: what
-    lies in the directory below the mount point is not the cluster's.
-    """
-    answer = dict(state(base), files={}, errors={})
-    for name in names:
-        answer["files"][name] = None
-        if not answer["mounted"]:
-            continue
-        try:
-            answer["files"][name] = _read(os.path.join(base, name)).decode("latin-1")
-        except FileNotFoundError:
-            continue
-        except OSError as exc:
-            answer["errors"][name] = exc.strerror or str(exc)
-    return answer
-
-
-def replace_conf(data, expected, base=BASE, lock_file=PVECM_LOCK, lock_wait=10.0, timeout=0.0):  # pylint: disable=too-many-arguments
-    """
-    Replace the cluster file by ``data`` (bytes) under both of PVE's locks and return what was done.
-
-    expected : bytes
-        What the file must hold now; None if it must not exist. Anything else means that somebody edited it
-        since it was read, and the write is refused.
-
-    lock_wait : float
-        Seconds to wait for each lock.
-
-    timeout : float
-        Seconds in which EBUSY is waited out: pmxcfs has left its group, and joins it again by itself.
-
-    Returns ``{"changed": bool, "seconds": {"locked", "renamed"}}``; raises :class:`Refused` or OSError.
+    :param name: path relative to ``/etc/pve``; its directory is made if it does not exist.
+    :param data: bytes; None removes the file.
+    :param expected: the bytes that it must hold now, None if it must not exist. Anything else means that
+        somebody edited it since it was read, and it stays.
+    :param lock: name of the lock's directory below ``priv/lock``, e.g. ``firewall-cluster``.
+    :param lock_file: of a lock on this node that is held too, None for none.
+    :param lock_wait: seconds to wait for each lock.
+    :param timeout: seconds in which EBUSY is waited out: pmxcfs has left its group, and joins it again. A
+        lock that comes later is given back. 0: nothing is waited out, and a lock cannot come too late.
+    :param notes: the folder of the notes on locks.
+    :returns: ``{"changed": bool, "seconds": {"locked", "renamed"}, "notes": [text]}``.
+    :raises Refused: with the old file in place. OSError likewise.
     """
     start = time.monotonic()
-    changed = False
+    end = start + (timeout or float("inf"))
+    said, sent = [], False
     while True:
         try:
             _require_writable(base)
-            with open(lock_file, "ab") as lock:
-                _flock(lock, lock_file, lock_wait)
-                folder = os.path.join(base, CFS_LOCK)
-                take_lock(folder, lock_wait)
-                try:
-                    locked = time.monotonic() - start
-                    changed = _swap(data, expected, base) or changed
-                finally:
-                    give_lock(folder)
+            with contextlib.ExitStack() as locks:
+                if lock_file:
+                    said = locks.enter_context(pvecm_lock.held(lock_file, lock_wait))
+                locks.enter_context(etc_pve_lock.held(base, lock, lock_wait, notes, end))
+                locked = time.monotonic() - start
+                changed = _swap(name, data, expected, base) or sent
             break
         except OSError as exc:
             if exc.errno != errno.EBUSY or time.monotonic() - start >= timeout:
                 raise
             # a rename that was answered with EBUSY may have been carried out all the same
-            changed = changed or _renaming(exc)
+            sent = sent or exc.filename2 is not None
             time.sleep(BUSY_PAUSE_S)
-    return {"changed": changed, "seconds": {"locked": locked, "renamed": time.monotonic() - start}}
+    seconds = {"locked": locked, "renamed": time.monotonic() - start}
+    return {"changed": changed, "seconds": seconds, "notes": said}
 
 
-def _renaming(exc):
-    return exc.filename2 is not None
-
-
-def _swap(data, expected, base):
-    path, new, bak = (os.path.join(base, CONF + suffix) for suffix in ("", ".new", ".bak"))
+def _swap(name, data, expected, base):
+    """
+    Put the bytes in place with one rename and tell whether that changed anything.
+    """
+    path = os.path.join(base, name)
+    new = f"{path}.new" if name == CONF else f"{path}.pve-corosync.{os.getpid()}"
     now = _read_or_none(path)
     if now == data:
         return False
@@ -186,15 +217,20 @@ def _swap(data, expected, base):
         raise Refused(
             f"{path} was changed by somebody else since it was read: gather the facts and plan again"
         )
+    if data is None:
+        os.unlink(path)
+        return True
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         _create(new, data)
         if _read(new) != data:
             raise Refused(f"{new} does not read back as it was written: see journalctl -u pve-cluster")
-        if now is not None:
-            _create(bak, now)
-        os.rename(new, path)  # about 1 s: pmxcfs waits, then reloads the whole partition, before it answers
+        if now is not None and name == CONF:
+            _create(f"{path}.bak", now)
+        os.rename(new, path)  # the cluster file: about 1 s, then pmxcfs reloads the whole partition
     except BaseException:
-        _unlink(new)
+        with contextlib.suppress(OSError):  # what has just failed is what it needs, and the next run does it
+            _unlink(new)
         raise
     if _read_or_none(path) != data:
         raise Refused(
@@ -219,7 +255,7 @@ def _create(path, data):
 def _require_mounted(base):
     now = state(base)
     if not now["mounted"]:
-        raise Refused(f"{base} is not mounted: start pve-cluster, and only then write the cluster file")
+        raise Refused(f"{base} is not mounted: start pve-cluster, and only then write to it")
     return now
 
 
@@ -230,69 +266,9 @@ def _require_writable(base):
         )
 
 
-def _flock(lock, name, wait):
-    end = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise Refused(f"{name} is held: another pvecm runs on this node; wait for it") from None
-            time.sleep(0.1)
-
-
-def take_lock(folder, wait):
-    """
-    Make the directory that is PVE's cluster-wide lock of one file, or raise :class:`Refused` after ``wait``
-    seconds.
-
-    Asking for expiry (utime 0) frees one left by a dead owner. pmxcfs answers that with EACCES, and without a
-    file name, as long as the lock has not expired (memdb.c, measured); only mkdir tells what is so.
-    """
-    _make_parents(folder)
-    end = time.monotonic() + wait
-    while not _mkdir(folder):
-        if time.monotonic() >= end:
-            raise Refused(f"{folder} is held: the file is being edited on another node; wait for it")
-        try:
-            os.utime(folder, (0, 0))
-        except FileNotFoundError:
-            continue
-        except PermissionError:
-            pass
-        time.sleep(0.5)
-
-
-def give_lock(folder):
-    """
-    Give a lock back; one that cannot be removed expires by itself after 120 s (memdb.c).
-    """
-    try:
-        os.rmdir(folder)
-    except OSError as exc:
-        sys.stderr.write(f"{folder} could not be removed: {exc.strerror}\n")
-
-
-def _make_parents(folder):
-    for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
-        if not os.path.isdir(parent):  # a message to the cluster less
-            _mkdir(parent)
-
-
-def _mkdir(path):
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        return False
-    return True
-
-
 def _unlink(path):
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        return
 
 
 def _read(path):
@@ -301,27 +277,53 @@ def _read(path):
 
 
 def _read_or_none(path):
-    try:
-        return _read(path)
-    except FileNotFoundError:
-        return None
+    for pause in (*RENAME_PAUSES_S, None):
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            if pause is not None:
+                time.sleep(pause)
+    return None
 
 
-def _answer(request):
-    base = request.get("base") or BASE
-    if request["do"] == "read":
-        return read_files(request["names"], base)
-    if request["do"] == "prove":
-        return prove(base)
-    expected = request.get("expected")
-    return replace_conf(
-        base64.b64decode(request["data"]),
-        None if expected is None else base64.b64decode(expected),
-        base,
-        request.get("lock_file") or PVECM_LOCK,
-        request.get("lock_wait") or 10.0,
-        request.get("timeout") or 0.0,
-    )
+# ---- the program -------------------------------------------------------------------------------------------
+
+
+def _bytes(text):
+    return None if text is None else base64.b64decode(text)
+
+
+def _replace(request, base):
+    how = {key: request[key] for key in ("lock_file", "lock_wait", "timeout", "notes") if request.get(key)}
+    data, expected = _bytes(request["data"]), _bytes(request.get("expected"))
+    return replace(request["name"], data, expected, request["lock"], base, **how)
+
+
+def _end(request):
+    return time.monotonic() + (request.get("timeout") or float("inf"))
+
+
+def _lock(work):
+    def answer(request, base):
+        if not state(base)["mounted"]:
+            raise Refused(f"{base} is not mounted: systemctl status pve-cluster")
+        return work(request, base)
+
+    return answer
+
+
+#: what can be asked: ``do`` of the request -> the answer.
+REQUESTS = {
+    "read": lambda request, base: read_files(request["names"], base),
+    "prove": lambda request, base: prove(base),
+    "replace": _replace,
+    "take": _lock(lambda request, base: etc_pve_lock.take(request["holder"], base, _end(request))),
+    "renew": _lock(lambda request, base: etc_pve_lock.renew(request["mtime"], base)),
+    "drop": _lock(lambda request, base: etc_pve_lock.drop(base, request.get("mtime"))),
+    "give_back": lambda request, base: {
+        "later": etc_pve_lock.give_back_later(base, request.get("notes") or etc_pve_lock.NOTES)
+    },
+}
 
 
 def main():
@@ -329,13 +331,16 @@ def main():
     Answer the one request on standard input: ``{"ok": true, …}`` or ``{"ok": false, "error": text}``.
     """
     request = json.load(sys.stdin)
+    base = request.get("base") or BASE
     try:
-        answer = dict(_answer(request), ok=True)
+        answer = dict(REQUESTS[request["do"]](request, base), ok=True)
     except Refused as exc:
         answer = {"ok": False, "error": str(exc)}
     except OSError as exc:
-        answer = {"ok": False, "error": f"{exc.filename or request.get('base') or BASE}: {told(exc)}"}
-    json.dump(answer, sys.stdout)
+        answer = {"ok": False, "error": f"{exc.filename or base}: {told(exc, base)}", "errno": exc.errno}
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        json.dump(answer, sys.stdout)
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

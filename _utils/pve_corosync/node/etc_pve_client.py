@@ -5,9 +5,12 @@ This file does I/O on purpose: it starts child processes. A child that is late i
 into pmxcfs can hang for good.
 """
 
+import base64
+import contextlib
 import json
+import os
 
-from pve_corosync.node import children, etc_pve
+from pve_corosync.node import children, etc_pve, etc_pve_lock, files
 
 #: seconds for one look: it is answered from memory, without the network.
 LOOK_TIMEOUT = 3.0
@@ -15,12 +18,17 @@ LOOK_TIMEOUT = 3.0
 
 class NoAnswer(Exception):
     """
-    The program gave no answer, or refused; the text says why and what to do. ``late`` tells which.
+    The program gave no answer (``late``), or refused (``errno``, if that is what it met); the text says why
+    and what to do.
     """
 
-    def __init__(self, text, late=False):
-        self.late = late
+    def __init__(self, text, late=False, errno=None):
+        self.late, self.errno = late, errno
         super().__init__(text)
+
+
+#: requests that take or give locks: a process that is late gives them back by itself, if it is left alone.
+WITH_LOCKS = ("replace", "take", "renew", "drop", "give_back")
 
 
 def ask(request, base, timeout):
@@ -33,16 +41,59 @@ def ask(request, base, timeout):
     :raises NoAnswer: it is late, broken, or says no.
     """
     data = json.dumps(dict(request, base=str(base))).encode()
-    result = children.run(etc_pve.command(), timeout=timeout, data=data)
+    kill = request["do"] not in WITH_LOCKS
+    result = children.run(etc_pve.command(), timeout=timeout, data=data, kill=kill)
+    return answered(result, timeout)
+
+
+def answered(result, timeout):
+    """
+    Return the answer of the program from the result of its process.
+
+    :param result: of :func:`.node.children.run`.
+    :param timeout: seconds that it had.
+    :raises NoAnswer: it is late, broken, or says no.
+    """
     if result["late"]:
         raise NoAnswer(hung(timeout), late=True)
     try:
         answer = json.loads(result["out"])
     except ValueError:
-        raise NoAnswer(f"reading /etc/pve failed: {children.complaint(result)}") from None
+        raise NoAnswer(f"/etc/pve could not be asked: {children.complaint(result)}") from None
     if not answer["ok"]:
-        raise NoAnswer(answer["error"])
+        raise NoAnswer(answer["error"], errno=answer.get("errno"))
     return answer
+
+
+def coded(data):
+    """
+    Return bytes as the text that a request carries; None stays None.
+    """
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def notes(root):
+    """
+    Return the folder of the notes on locks.
+
+    :param root: for tests.
+    """
+    return files.under(root, etc_pve_lock.NOTES)
+
+
+def give_back(root, timeout=LOOK_TIMEOUT):
+    """
+    Have the locks given back that a dead process of this node left in ``/etc/pve``; nothing is asked where
+    there are no notes of any.
+
+    :param root: for tests.
+    :param timeout: seconds to wait for that; it goes on without the caller.
+    """
+    folder = notes(root)
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return
+    with contextlib.suppress(NoAnswer):
+        ask({"do": "give_back", "notes": folder}, files.under(root, etc_pve.BASE), timeout)
 
 
 def look_command(base):

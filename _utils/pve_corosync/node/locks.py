@@ -1,21 +1,24 @@
-"""Hold the cluster-wide lock of :mod:`.node.etc_pve_lock` while a block of work runs.
+"""
+Hold the cluster-wide lock of :mod:`.node.etc_pve_lock` while a block of work runs.
 
 This file does I/O on purpose: child processes, and a thread that renews. The thread dies with the process, so
 that a holder that is killed stops renewing, and pmxcfs frees the lock 120 s later.
 """
 
-import json
+import errno
 import threading
 import time
 
-from pve_corosync.node import children, etc_pve, etc_pve_lock, files
+from pve_corosync.node import etc_pve, etc_pve_client, etc_pve_lock, files
 
 REQUEST_TIMEOUT = 10.0
 RETRY_S = 1.0
 
 
 class Held(Exception):
-    """Somebody else holds the lock, and the time to wait is over; ``holder`` is what they wrote, or None."""
+    """
+    Somebody else holds the lock, and the time to wait is over; ``holder`` is what they wrote, or None.
+    """
 
     def __init__(self, holder, waited):
         self.holder, self.waited = holder, waited
@@ -23,15 +26,20 @@ class Held(Exception):
 
 
 class LockError(Exception):
-    """The lock can be neither taken nor asked for: ``/etc/pve`` says why."""
+    """
+    The lock can be neither taken nor asked for: ``/etc/pve`` says why. ``errno`` is that of the refusal.
+    """
+
+    def __init__(self, text, errno=None):
+        self.errno = errno
+        super().__init__(text)
 
 
 def told(holder):
     """
     Return who holds the lock, in words.
 
-    holder : dict
-        ``{"node", "run", "what", "since"}``, or None.
+    :param holder: ``{"node", "run", "what", "since"}``, or None.
     """
     if not holder:
         return "nobody says who"
@@ -43,17 +51,10 @@ class Lock:
     """
     The lock, as a context manager.
 
-    holder : dict
-        ``{"node", "run", "what", "since"}``.
-
-    wait : float
-        Seconds to wait for another holder.
-
-    root : str
-        For tests.
-
-    say : callable
-        Gets a text when there is something to wait for.
+    :param holder: ``{"node", "run", "what", "since"}``.
+    :param wait: seconds to wait for another holder.
+    :param root: for tests.
+    :param say: gets a text when there is something to wait for.
 
     ``waited`` says how long it took to get it.
     """
@@ -68,14 +69,14 @@ class Lock:
     def __enter__(self):
         start = due = time.monotonic()
         while True:
-            answer = self._ask({"do": "take", "holder": dict(self.holder, since=time.time())})
-            if answer["taken"]:
+            answer = self._try(start)
+            if answer and answer["taken"]:
                 break
             now = time.monotonic()
-            if now - start >= self.wait:
+            if answer and now - start >= self.wait:
                 raise Held(answer["holder"], now - start)
             if now >= due:
-                self.say(f"waiting for {told(answer['holder'])}")
+                self.say(f"waiting for {told(answer['holder']) if answer else '/etc/pve, which is busy'}")
                 due = now + 10
             time.sleep(min(RETRY_S, max(0.05, start + self.wait - now)))
         self.waited = time.monotonic() - start
@@ -90,11 +91,26 @@ class Lock:
         if self.lost():
             return
         try:
-            self._ask({"do": "drop"})
+            dropped = self._ask({"do": "drop", "mtime": self.mtime})["dropped"]
+            why = "" if dropped else "it is given back once /etc/pve takes that"
         except LockError as exc:
-            self.say(
-                f"the lock of the cluster could not be given back, it ends by itself in 2 minutes: {exc}"
-            )
+            why = f"it ends by itself in 2 minutes: {exc}"
+        if why:
+            self.say(f"the lock of the cluster could not be given back now: {why}")
+
+    def _try(self, start):
+        """
+        Ask once for the lock; return None where ``/etc/pve`` is busy and there is time to ask again.
+
+        Busy is a pmxcfs that has left its group and joins it again, for more than 5 s (facts/pve-real.md).
+        """
+        holder = dict(self.holder, since=time.time(), by=etc_pve_lock.me())
+        try:
+            return self._ask({"do": "take", "holder": holder, "timeout": REQUEST_TIMEOUT - 1})
+        except LockError as exc:
+            if exc.errno != errno.EBUSY or time.monotonic() - start >= self.wait:
+                raise
+        return None
 
     def lost(self):
         """
@@ -115,12 +131,7 @@ class Lock:
             self.renewed = time.monotonic()
 
     def _ask(self, request):
-        data = json.dumps(dict(request, base=self.base)).encode()
-        result = children.run(etc_pve_lock.command(), timeout=REQUEST_TIMEOUT, data=data)
         try:
-            answer = json.loads(result["out"])
-        except ValueError:
-            raise LockError(f"the lock in /etc/pve: {children.complaint(result)}") from None
-        if not answer["ok"]:
-            raise LockError(answer["error"])
-        return answer
+            return etc_pve_client.ask(request, self.base, REQUEST_TIMEOUT)
+        except etc_pve_client.NoAnswer as exc:
+            raise LockError(f"the lock in /etc/pve: {exc}", exc.errno) from None

@@ -7,12 +7,11 @@ and connects with ``HostKeyAlias=<node>`` (PVE/SSHInfo.pm), so any address of a 
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 from pve_corosync import addresses
 from pve_corosync.cluster import facts as node_facts
-from pve_corosync.node import children, etc_pve
+from pve_corosync.node import children, etc_pve, etc_pve_client
 from pve_corosync.node import files as node_files
 from pve_corosync.run import alone, outcomes
 from pve_corosync.tools import corosync
@@ -109,11 +108,11 @@ class Peers:
         if self._known is None:
             files = {peer: f"nodes/{peer}/ssh_known_hosts" for peer in self.minions}
             base = node_files.under(self.root, etc_pve.BASE)
-            request = {"do": "read", "names": list(files.values()), "base": base}
-            result = children.run(etc_pve.command(), timeout=READ_TIMEOUT, data=json.dumps(request).encode())
             try:
-                told = json.loads(result["out"]).get("files") or {}
-            except ValueError:
+                told = etc_pve_client.ask({"do": "read", "names": list(files.values())}, base, READ_TIMEOUT)[
+                    "files"
+                ]
+            except etc_pve_client.NoAnswer:
                 told = {}
             self._known = {peer: told.get(path) is not None for peer, path in files.items()}
         return self._known.get(name, False)
