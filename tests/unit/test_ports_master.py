@@ -113,3 +113,40 @@ def test_the_runs_with_a_journal_here_are_over(tmp_path):
             with open(os.path.join(ours.folder(), name), "w", encoding="utf-8"):
                 pass
         assert ports.over == {"20261123", "20261123-again"}
+
+
+def named(path, name, jid="20261125"):
+    pillar = {"corosync": {"cluster_name": name, "nodes": {"pve1": {}}}}
+    made = site(path, jid).master
+    made.pillar = lambda minion: pillar
+    return port_master.Site(made, None, None)
+
+
+def test_two_clusters_of_like_names_do_not_keep_each_other_out(tmp_path):
+    with named(tmp_path, "a.b").lock(), named(tmp_path, "a_b", "20261126").lock():
+        pass
+
+
+def before_now(path, cluster, jid):
+    """A run of a version that had one folder for `a.b` and `a_b`; returns its lock, held."""
+    (path / "pve-corosync/a_b").mkdir(parents=True, exist_ok=True)
+    (path / f"pve-corosync/a_b/{jid}.jsonl").write_text('{"cluster": "%s"}\n' % cluster)
+    lock = open(path / "pve-corosync/a_b/lock", "w", encoding="utf-8")
+    lock.write('{"jid": "%s", "pid": 1, "start": 1}' % jid)
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def test_a_run_of_the_version_before_keeps_its_cluster_and_no_other(tmp_path):
+    one, other = named(tmp_path, "a.b"), named(tmp_path, "a b")
+    one.gather = lambda: ({"nodes": {"pve1": {"busy": {"txn": "7"}}}}, [])
+    with before_now(tmp_path, "a.b", "7"):
+        with other.lock():
+            pass
+        with pytest.raises(outcomes.RunError, match="another run is under way: job 7"), one.lock():
+            raise AssertionError("two runs at once")
+        assert one.see()[0]["nodes"]["pve1"]["busy"], "a live run's lock is none of a dead one"
+    with one.lock():
+        assert one.earlier_runs() == {"7", "7-again"}, "its journal came along"
+    assert one.see()[0]["nodes"]["pve1"]["busy"] is None

@@ -376,6 +376,13 @@ TABLE = {
     "Run": [
         ("argument-bad", ERROR, False, "An argument with a value that is not allowed.", "this project"),
         ("argument-unknown", ERROR, False, "An argument that the function does not have.", "this project"),
+        (
+            "cluster-claimed",
+            ERROR,
+            False,
+            "Pillars of one cluster name other nodes; a warning where most minions have the same one.",
+            "this project",
+        ),
         ("cluster-none", ERROR, False, "No accepted minion has the pillar `corosync`.", "this project"),
         (
             "cluster-several",

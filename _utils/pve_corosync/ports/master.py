@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -20,6 +19,7 @@ from pve_corosync import show
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
+from pve_corosync.ports import find, index
 from pve_corosync.run import change, outcomes
 
 LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
@@ -90,7 +90,7 @@ class Site:
         self.master = master
         self.settings = outcomes.settings(master.opts.get("pve_corosync"))
         self.skip = outcomes.names(skip, "skip")
-        self.name, self.pillar = self._find(cluster)
+        self.name, self.pillar, self.findings = find.cluster(master, self.settings["minions"], cluster)
         self.minions = outcomes.members(self.pillar)
         wrong = [name for name in self.skip if name not in self.minions]
         if wrong:
@@ -106,41 +106,14 @@ class Site:
             )
         self.accepted = master.accepted(list(self.minions.values()), "list")
 
-    def _find(self, wanted):
-        """Return name and pillar of the cluster; the members of one that was found need no further look."""
-        glob = self.settings["minions"]
-        found, covered, broken = {}, set(), []
-        for minion in sorted(self.master.accepted(glob, "glob")):
-            if minion in covered:
-                continue
-            pillar = layouts.plain(self.master.pillar(minion))
-            own = pillar.get("corosync")
-            if own is not None:
-                name = str(own.get("cluster_name")) if isinstance(own, dict) else "?"
-                found.setdefault(name, own)
-                covered.update(outcomes.members(own).values())
-                if wanted is not None and name == str(wanted):
-                    break
-            elif pillar.get("_errors"):
-                broken.append(
-                    finding(
-                        "pillar-render",
-                        f"pillar of {minion}: {pillar['_errors'][0]}",
-                        remedy=f"correct it; salt-run pillar.show_pillar {minion}",
-                    )
-                )
-        if broken and not found:
-            raise outcomes.RunError(broken)
-        name = outcomes.choose_cluster(found, wanted, f"none of the accepted keys {glob!r}")
-        return name, found[name]
-
     def gather(self):
-        """Return what all nodes report, and the findings on how they answered; skipped nodes are not waited
-        for."""
+        """Return what all nodes report, and the findings on how they answered and on the cluster's pillars;
+        skipped nodes are not waited for."""
         wait = self.settings["gather_timeout"]
         call = {"timeout": outcomes.facts_timeout(wait)}
         answers = self.ask(list(self.minions), "corosync.facts", call, wait)
-        return outcomes.observe(self.minions, answers, self.accepted)
+        observed, findings = outcomes.observe(self.minions, answers, self.accepted)
+        return observed, findings + self.findings
 
     def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
         """Call a function on nodes at once and return ``{minion: return event}``."""
@@ -158,7 +131,7 @@ class Site:
 
     def folder(self) -> str:
         """Return the directory of this cluster on the master: lock and journals."""
-        return os.path.join(self.master.state_dir(), re.sub(r"[^A-Za-z0-9_-]", "_", self.name))
+        return os.path.join(self.master.state_dir(), index.folder_name(self.name))
 
     @contextlib.contextmanager
     def lock(self):
@@ -166,6 +139,8 @@ class Site:
         process."""
         folder = self.folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        if old_run := self._leave_old_folder():
+            raise outcomes.RunError(old_run, outcomes.FAILED)
         with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
             if not _flock(file):
                 file.seek(0)
@@ -177,10 +152,25 @@ class Site:
             with _deaf_to_hangup():
                 yield
 
+    def _leave_old_folder(self):
+        """Take over the journals that a version before this one left in a folder that two clusters could
+        share; return the finding on a run of such a version that is at work on this cluster, else None."""
+        old = os.path.join(self.master.state_dir(), index.old_folder_name(self.name))
+        if old == self.folder():
+            return None
+        if idle(old):
+            index.move_journals(self.master.state_dir(), self.name)
+            return None
+        with open(os.path.join(old, "lock"), encoding="utf-8") as file:
+            text = file.read()
+        under_way = outcomes.under_way(text)
+        journal = os.path.join(old, f"{under_way['data'].get('jid')}.jsonl")
+        return under_way if index.cluster_of(journal) == self.name else None
+
     def see(self):
         """Return what :meth:`gather` does, without the locks of runs that are dead, for who holds no lock:
         none is dead for sure while somebody holds it."""
-        over = self.earlier_runs() if idle(self.folder()) else ()
+        over = self.earlier_runs() if not self._leave_old_folder() and idle(self.folder()) else ()
         observed, findings = self.gather()
         return observed, findings + outcomes.dead_runs(observed, over)[1]
 
@@ -189,10 +179,8 @@ class Site:
 
         For who holds the lock, or knows that nobody does: then none of them is alive any more.
         """
-        if not os.path.isdir(self.folder()):
-            return frozenset()
-        jids = {name[: -len(".jsonl")] for name in os.listdir(self.folder()) if name.endswith(".jsonl")}
-        return frozenset(name for jid in jids - {self.master.jid} for name in (jid, f"{jid}{change.AGAIN}"))
+        jids = set(index.journals(self.folder())) - {self.master.jid}
+        return frozenset(name for jid in jids for name in (jid, f"{jid}{change.AGAIN}"))
 
 
 def idle(folder) -> bool:

@@ -9,7 +9,7 @@ import salt.client
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
-from pve_corosync.ports import master
+from pve_corosync.ports import master, salt_pillar
 from salt.exceptions import CommandExecutionError, SaltClientError
 
 
@@ -32,7 +32,7 @@ def of(runner: dict) -> master.Master:
         accepted=lambda target, kind: set(
             salt.utils.minions.CkMinions(opts).check_minions(target, tgt_type=kind)["minions"]
         ),
-        pillar=lambda minion: runner["__salt__"]["pillar.show_pillar"](minion),
+        pillar=lambda minion: salt_pillar.compiled(opts, minion),
         fire=fire,
         jid=runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
         user=runner.get("__user__") or "",
