@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 
 from pve_corosync.findings import finding
@@ -84,6 +86,23 @@ def names(value, what: str) -> list[str]:
             )
         )
     return list(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
+
+
+#: what both a shell and Salt, which reads an argument as YAML, take for the text that it is.
+_PLAIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9_.-]*|[1-9][0-9]{0,17})")
+_YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n", "none")
+
+
+def typed(text) -> str:
+    """Return a name as it is to stand in a command line that an operator copies.
+
+    :param text: any name: of a layout or a cluster, from a pillar.
+    """
+    text = str(text)
+    if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS:
+        return text
+    # Salt reads nothing as YAML that has a # in it
+    return shlex.quote(json.dumps(text, ensure_ascii=False).replace("#", r"\u0023"))
 
 
 def choice(value, what: str, allowed: tuple):
@@ -245,7 +264,7 @@ def choose_cluster(found: dict, wanted, looked_at: str) -> str:
                 "cluster-unknown",
                 f"cluster {str(wanted)!r} is in no pillar; known: {listed}",
                 data={"value": str(wanted), "allowed": known},
-                remedy=f"add cluster={known[0]}",
+                remedy=f"add cluster={typed(known[0])}",
             )
         )
     if wanted is None and len(known) > 1:
@@ -254,7 +273,7 @@ def choose_cluster(found: dict, wanted, looked_at: str) -> str:
                 "cluster-several",
                 f"more than one cluster: {listed}",
                 data={"allowed": known},
-                remedy=f"name one: cluster={known[0]}",
+                remedy=f"name one: cluster={typed(known[0])}",
             )
         )
     return known[0] if wanted is None else str(wanted)

@@ -1,4 +1,4 @@
-"""ports.salt_pillar: the same pillar as Salt's own pillar.show_pillar, for every kind of line in the top file."""
+"""ports.salt_pillar: the same pillar as pillar.show_pillar, for every kind of line in the top file."""
 
 import json
 

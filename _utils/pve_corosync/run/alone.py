@@ -8,7 +8,7 @@ without quorum does its share, and the others do theirs by their own run.
 
 from __future__ import annotations
 
-from pve_corosync import addresses, conf
+from pve_corosync import addresses, arguments, conf
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import errors, finding, ordered
@@ -65,7 +65,7 @@ class Request(change.Request):
 
     def command_again(self, function: str, **more) -> str:
         """Return the command line of a function on this node."""
-        words = ["salt-call --local", f"corosync.{function}", self.layout["name"]]
+        words = ["salt-call --local", f"corosync.{function}", arguments.typed(self.layout["name"])]
         words += [f"skip={','.join(self.skip)}"] if self.skip else []
         words += [f"force={','.join(self.force)}"] if self.force else []
         return " ".join([*words, *(f"{key}={value}" for key, value in more.items())])

@@ -71,8 +71,8 @@ class Request:
                     "a restart keeps the layout, and no layout is in force on all running nodes; "
                     f"there are: {', '.join(known)}",
                     data={"allowed": known},
-                    remedy=f"name one: salt-run corosync.restart {self.layout['name']}; or live: "
-                    f"salt-run corosync.apply {self.layout['name']}",
+                    remedy=f"name one: {step_outcomes.command('restart', self.layout['name'])}; or live: "
+                    f"{step_outcomes.command('apply', self.layout['name'])}",
                 )
             )
         if names and self.layout["name"] not in names:

@@ -539,11 +539,11 @@ def without_texts(observed: dict) -> dict:
 
 def command(function: str, layout: str, skip=(), force=(), strategy: str = "live", cluster=None) -> str:
     """Return the command line that does the same again."""
-    words = ["salt-run", f"corosync.{function}", *([layout] if layout else [])]
+    words = ["salt-run", f"corosync.{function}", *([arguments.typed(layout)] if layout else [])]
     words += [f"skip={','.join(skip)}"] if skip else []
     words += [f"force={','.join(force)}"] if force else []
     words += [f"strategy={strategy}"] if strategy != "live" else []
-    words += [f"cluster={cluster}"] if cluster else []
+    words += [f"cluster={arguments.typed(cluster)}"] if cluster else []
     return " ".join(words)
 
 
