@@ -22,7 +22,7 @@ from pve_corosync import show
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.run import checklist, ha_guard, preflight
+from pve_corosync.run import checklist, ha_guard, preflight, task
 from pve_corosync.run import outcomes as step_outcomes
 
 #: what the name of a run's second attempt ends in.
@@ -170,19 +170,19 @@ def _summary(made, steps, refused):
     return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
 
 
-class Change:
+class Change(task.Task):
     """One run to a layout.
 
-    :param request: an :class:`Request`.
+    :param request: a :class:`Request`.
     :param ports: see the module.
     :param settings: what ``run.outcomes.settings`` returns.
     :param jid: the name of the run, on the nodes too.
     """
 
     def __init__(self, request, ports, settings, jid):
-        self.request, self.ports, self.settings, self.jid = request, ports, settings, str(jid)
+        super().__init__(request, ports, settings, jid=str(jid))
+        self.jid, self.by = str(jid), f"corosync.apply, job {jid}"
         self.txn, self.path = self.jid, ""
-        self.report = request.head() | {"jid": self.jid, "done": [], "findings": [], "seconds": {}}
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed = False, []
 
@@ -193,42 +193,11 @@ class Change:
 
         :param about: more for the first line of the journal.
         """
-        request = self.request
-        self.ports.note(
-            "begun",
-            layout=request.layout["name"],
-            strategy=request.strategy,
-            skip=request.skip,
-            force=request.force,
-            **about,
-        )
-        self.ports.say(
-            f"{request.layout['cluster_name']} -> {request.layout['name']}: "
-            f"asking {len(request.minions)} nodes"
-        )
-        result = "interrupted"
-        try:
-            result = self._work()
-        except Exception as exc:  # pylint: disable=broad-except
-            if not self.touched:
-                raise
-            raise self._broken_off(exc) from exc
-        finally:
-            self.report["seconds"]["total"] = self.ports.passed()
-            with contextlib.suppress(Exception):  # what ended the run is worth more than its last line
-                self.ports.note(
-                    "ended",
-                    result=result,
-                    seconds=self.report["seconds"],
-                    summary=self.report.get("summary", ""),
-                    codes=[item["code"] for item in self.report["findings"]],
-                )
-            self.ports.say(self.report["summary"] if result != "interrupted" else "interrupted")
-        self.report["result"] = result
-        self.report["retcode"] = (
-            step_outcomes.OK if result in ("reached", "already") else step_outcomes.FAILED
-        )
-        return self.report
+        layout = self.request.layout
+        how = {"strategy": self.request.strategy, "skip": self.request.skip, "force": self.request.force}
+        asked = f"asking {len(self.request.minions)} nodes"
+        self.ports.say(f"{layout['cluster_name']} -> {layout['name']}: {asked}")
+        return self.run(self._work, **how, **about)
 
     def _work(self):
         result = self._attempt()
@@ -242,9 +211,11 @@ class Change:
             result = self._attempt()
         return result
 
-    def _broken_off(self, exc):
+    def broken(self, exc):
         """Return the error for a run that the master itself could not go on with, its report in it: what the
         operator has to do must not be lost behind a traceback."""
+        if not self.touched:
+            return exc
         with contextlib.suppress(Exception):
             self.ports.note("broken off", error=traceback.format_exc())
         broken = finding(
@@ -266,8 +237,11 @@ class Change:
         return made["path"] == "degraded" and bool(made["steps"])
 
     def _attempt(self):
+        return self._planned(self._look())
+
+    def _planned(self, findings):
+        """Plan from what was seen last, and carry the plan out; return the result."""
         request = self.request
-        findings = self._look()
         self.report["seconds"]["gathered"] = self.ports.passed()
         before = step_outcomes.in_force(request.layouts(), self.observed)
         made, findings = request.plan(self.observed, findings)
@@ -281,6 +255,23 @@ class Change:
         self.path = made["path"]
         self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
         self.ports.say(planned["summary"])
+        stopped = self._probe(made)
+        if stopped:
+            return stopped
+        self.touched = True
+        failed = self._guarded_steps(made)
+        if step_outcomes.sick(step_outcomes.state_now(self.observed), request.skip):
+            self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
+        result = "failed" if failed else self._verify()
+        if self.unarmed:
+            result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
+        if result == "failed":
+            self._explain(failed + self.unarmed, before)
+        return result
+
+    def _probe(self, made):
+        """Test the ports of the links that a plan adds; return the result that ends the run here, or ""."""
+        request = self.request
         probed, later = preflight.before(request, self.ports, self.settings, made, self.observed, self.jid)
         self.report["findings"] = ordered(self.report["findings"] + probed)
         self.observed = later or self.observed
@@ -290,10 +281,14 @@ class Change:
         if errors(probed, request.force):
             self.report["summary"] = "a port of a new link is filtered, nothing was changed"
             return "refused"
-        guard = ha_guard.HaGuard(request, self.ports, self.settings, self.report)
-        self.touched = True
+        return ""
+
+    def _guarded_steps(self, made):
+        """Stage the steps and carry them out, HA released around them where that must be; return the
+        findings of what failed."""
+        guard = ha_guard.HaGuard(self.request, self.ports, self.settings, self.report)
         try:
-            failed = (
+            return (
                 self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
             )
         finally:
@@ -301,14 +296,6 @@ class Change:
                 self.unarmed += guard.after()
             finally:
                 self._give_back()
-        if step_outcomes.sick(step_outcomes.state_now(self.observed), self.request.skip):
-            self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
-        result = "failed" if failed else self._verify()
-        if self.unarmed:
-            result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
-        if result == "failed":
-            self._explain(failed + self.unarmed, before)
-        return result
 
     def _look(self):
         """Gather the facts, take over from dead runs, and return the findings.
@@ -333,7 +320,7 @@ class Change:
         """
         runs = sorted(set(held.values()))
         self.ports.say(f"taking over from {', '.join(runs)}")
-        call = {"txn": self.txn, "steps": [], "by": f"corosync.apply, job {self.jid}", "takes_over": runs}
+        call = {"txn": self.txn, "steps": [], "by": self.by, "takes_over": runs}
         wait = self.settings["stage_timeout"] + step_outcomes.TAKE_OVER_S
         answers = self.ports.ask(sorted(held), "corosync.stage", call, wait)
         self._give_back(sorted(held))
@@ -347,10 +334,13 @@ class Change:
         except Exception as exc:  # pylint: disable=broad-except
             self.ports.say(f"the nodes' locks could not be given back: {exc!r}")
 
-    def _stage(self, made):
-        """Have every node check the files of all steps and take its lock; return the findings."""
-        nodes = {name: self.request.minions[name] for name in self.request.nodes}
-        call = {"txn": self.txn, "steps": made["steps"], "by": f"corosync.apply, job {self.jid}"}
+    def _stage(self, made, nodes=None):
+        """Have every node check the files of all steps and take its lock; return the findings.
+
+        :param nodes: those that take part; default all.
+        """
+        nodes = {name: self.request.minions[name] for name in nodes or self.request.nodes}
+        call = {"txn": self.txn, "steps": made["steps"], "by": self.by}
         wait = self.settings["stage_timeout"]
         answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
         failed = step_outcomes.stage_problems(answers, nodes)
@@ -378,7 +368,7 @@ class Change:
         return []
 
     def _step(self, step, writer, phase, nodes, count):
-        """Carry out one round of a step; return ``({node: outcome}, findings)``."""
+        """Carry out one round of a step, and note it; return ``({node: outcome}, findings)``."""
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
         where = "" if nodes == self.request.nodes else f" on {', '.join(nodes)}"
@@ -393,32 +383,28 @@ class Change:
             version=step["version"],
             text=step["text"],
         )
-        outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
-        failed = step_outcomes.judge(step, outcomes, nodes, phase, self.request.layout["name"])
-        bad = {item["data"]["node"]: item["text"] for item in failed}
-        row = {
-            "number": number,
-            "text": step["text"] + (f" ({phase})" if phase else ""),
-            "ok": not failed,
-            "seconds": round(self.ports.passed() - start, 2),
-            "nodes": {name: bad.get(name, "ok") for name in nodes},
-        }
-        self.report["done"].append(row)
+        outcomes, failed = self._round(step, writer, phase, nodes)
+        row = self._step_row(step, phase, nodes, failed, start)
         self.carried.append({"number": number, "outcomes": outcomes})
         self.ports.note(f"step {number} ended", tag=number, outcomes=outcomes, **row)
         return outcomes, failed
 
+    def _round(self, step, writer, phase, nodes):
+        """Have the nodes do one round of a step; return ``({node: outcome}, findings)``."""
+        outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
+        return outcomes, step_outcomes.judge(step, outcomes, nodes, phase, self.request.layout["name"])
+
+    def _step_row(self, step, phase, nodes, failed, start):
+        bad = {item["data"]["node"]: item["text"] for item in failed}
+        text = step["text"] + (f" ({phase})" if phase else "")
+        return self.add_row(text, nodes, bad, start, number=step["number"])
+
     def _verify(self, already=False):
         """Ask the exit checklist until it is true or its time is over; return the result of the run."""
-        end = self.ports.passed() + self.settings["verify_timeout"]
         first = self.observed
         if not already:
             self.observed = self.ports.gather()[0]
-        items, findings = self.request.checklist(self.observed)
-        while not checklist.passed(items) and self.ports.passed() < end:
-            self.ports.sleep(0.5)
-            self.observed = self.ports.gather()[0]
-            items, findings = self.request.checklist(self.observed)
+        items, findings = self._until_true()
         if not already:
             # what was found before the run describes a state that is gone
             self.report["before"], self.report["findings"] = self.report["findings"], []
@@ -452,6 +438,21 @@ class Change:
             ]
         )
         return "failed"
+
+    def _until_true(self):
+        """Ask the exit checklist of what was seen last, and look again until it is true or its time is over;
+        return the items and what they bear."""
+        told = self.request.checklist(self.observed)
+
+        def look():
+            self.observed = self.ports.gather()[0]
+            return self.request.checklist(self.observed)
+
+        if checklist.passed(told[0]):
+            return told
+        self.ports.sleep(0.5)
+        left = self.settings["verify_timeout"] - 0.5
+        return task.until(self.ports, left, look, lambda seen: checklist.passed(seen[0]))
 
     def _explain(self, failed, before):
         """Put what happened, the state that the cluster is in now, and how to go on into the report."""

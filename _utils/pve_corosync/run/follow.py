@@ -6,57 +6,36 @@ returns the report of its phase; each can be run again at any time, and does onl
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, outcomes, phases, preflight, probe_links
+from pve_corosync.findings import errors, finding
+from pve_corosync.run import checklist, outcomes, phases, preflight, probe_links, task
 
 
-class Phase:
+class Phase(task.Task):
     """One phase while it is carried out: its report fills, its journal is written.
 
     :param do: the function of the runner.
     """
 
     def __init__(self, do, request, ports, settings):
-        self.request, self.ports, self.settings, self.do = request, ports, settings, do
-        self.minions = request.minions
-        self.report = request.head() | {
-            "do": do,
-            "phase": dict(phases.PHASES).get(do, do),
-            "done": [],
-            "findings": [],
-            "seconds": {},
-            "jid": ports.jid,
-        }
+        name = dict(phases.PHASES).get(do, do)
+        super().__init__(request, ports, settings, do=do, phase=name, jid=ports.jid)
+        self.do, self.minions, self.title = do, request.minions, f"{name}: "
 
-    def run(self, work, **about) -> dict:
-        """Carry out ``work() -> (result, summary)`` and return the report; the journal is closed whatever
-        happens."""
-        request = self.request
-        self.ports.note(
-            "begun", layout=request.layout["name"], phase=self.report["phase"], skip=request.skip, **about
-        )
-        result = "interrupted"
-        try:
+    def carry_out(self, work) -> dict:
+        """Carry out ``work() -> (result, summary)`` and return the report."""
+
+        def summed_up():
             result, self.report["summary"] = work()
-        finally:
-            self.report["seconds"]["total"] = self.ports.passed()
-            self.ports.note(
-                "ended",
-                result=result,
-                seconds=self.report["seconds"],
-                codes=[item["code"] for item in self.report["findings"]],
-            )
-            self.ports.say(f"{self.report['phase']}: {self.report.get('summary', 'interrupted')}")
-        self.report["findings"] = ordered(self.report["findings"])
-        failed = result not in ("done", "already", "test")
-        self.report |= {"result": result, "retcode": outcomes.FAILED if failed else outcomes.OK}
-        if failed:
-            self.report["open"] = phases.after(self.do)
-            self.report["next"] = [
+            return result
+
+        report = self.run(summed_up, phase=self.report["phase"], skip=self.request.skip)
+        if report["retcode"]:
+            report["open"] = phases.after(self.do)
+            report["next"] = [
                 f"go on:   {self.command_again()}",
-                f"look:    {request.command_again('verify')}",
+                f"look:    {self.request.command_again('verify')}",
             ]
-        return self.report
+        return report
 
     def command_again(self):
         """Return the command that does the rest."""
@@ -71,7 +50,7 @@ class Phase:
         good, bad = phases.values(
             self.minions, nodes, self.ports.ask(nodes, function, kwarg, wait, heard=heard)
         )
-        self.row(text, nodes, bad, begun)
+        self.ports.note(f"{text} ended", **self.add_row(text, nodes, bad, begun))
         for node, said in bad.items():
             self.report["findings"].append(
                 finding(
@@ -82,18 +61,6 @@ class Phase:
                 )
             )
         return good, bad
-
-    def row(self, text, nodes, bad, begun):
-        """Add one line to what was done."""
-        row = {
-            "number": len(self.report["done"]) + 1,
-            "text": text,
-            "ok": not bad,
-            "seconds": round(self.ports.passed() - begun, 2),
-            "nodes": {name: bad.get(name, "ok") for name in nodes},
-        }
-        self.report["done"].append(row)
-        self.ports.note(f"{text} ended", **row)
 
     def refused(self, findings):
         """Tell whether findings, which are added to the report, stop the phase."""
@@ -113,7 +80,7 @@ def move_primary(request, ports, settings, test=False, services=True) -> dict:
     phase = Phase("move_primary", request, ports, settings)
     wanted = phases.wanted_primary(request.layout)
     phase.report["primary"] = {"network": request.layout["primary"]["network"], "addresses": wanted}
-    return phase.run(lambda: _move_primary(phase, wanted, test, services))
+    return phase.carry_out(lambda: _move_primary(phase, wanted, test, services))
 
 
 def _move_primary(phase, wanted, test, services):
@@ -173,13 +140,14 @@ def _move_primary(phase, wanted, test, services):
 
 def _links_ready(request, observed, settings, ports):
     """Return findings on links that are not ready; asks again for as long as the exit checklist may take."""
-    end = ports.passed() + settings["verify_timeout"]
-    while True:
+
+    def look():
         items = request.checklist(observed)[0]
-        if checklist.passed(items) or ports.passed() >= end:
-            break
-        ports.sleep(0.5)
-        observed |= ports.gather()[0]
+        if not checklist.passed(items):
+            observed.update(ports.gather()[0])
+        return items
+
+    items = task.until(ports, settings["verify_timeout"], look, checklist.passed)
     bad = [f"{item['item']} ({item['seen']})" for item in items if not item["ok"]]
     if not bad:
         return []
@@ -291,7 +259,7 @@ def reload_services(request, ports, settings, always=False) -> dict:
             f"; tasks that ended meanwhile: {', '.join(gone)}" if gone else "; running tasks were left alone"
         )
 
-    return phase.run(work)
+    return phase.carry_out(work)
 
 
 def update_certs(request, ports, settings, force=None) -> dict:
@@ -348,7 +316,7 @@ def update_certs(request, ports, settings, force=None) -> dict:
             return "already", "certificates and host keys are right already"
         return "done", f"new certificates on {', '.join(changed)}; fingerprints that others keep have changed"
 
-    return phase.run(work)
+    return phase.carry_out(work)
 
 
 def replicate(request, ports, settings, timeout=None) -> dict:
@@ -357,7 +325,7 @@ def replicate(request, ports, settings, timeout=None) -> dict:
     :param timeout: seconds to wait for one job; default the setting ``replication_timeout``.
     """
     phase = Phase("replicate", request, ports, settings)
-    return phase.run(
+    return phase.carry_out(
         lambda: _replicate(phase, settings["replication_timeout"] if timeout is None else timeout)
     )
 
@@ -502,4 +470,4 @@ def probe(request, ports, settings) -> dict:
         failed = verdict["untested"] or errors(phase.report["findings"], request.force)
         return "failed" if failed else "done", verdict["summary"]
 
-    return phase.run(work)
+    return phase.carry_out(work)

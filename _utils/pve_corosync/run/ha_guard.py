@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pve_corosync.cluster import ha as cluster_ha
 from pve_corosync.findings import finding
-from pve_corosync.run import phases
+from pve_corosync.run import phases, task
 
 #: how long all nodes may take to be members again before HA is given up on.
 MEMBERS_S = 60
@@ -205,30 +205,21 @@ class HaGuard:
         call = entry["kwargs"] | {"timeout": max(limit / 2, limit - NODE_MARGIN_S)}
         answers = self.ports.ask(entry["nodes"], entry["function"], call, limit)
         bad = phases.values(self.request.minions, entry["nodes"], answers)[1]
-        self.report["done"].append(
-            {
-                "number": "HA",
-                "text": entry["text"],
-                "ok": not bad,
-                "seconds": round(self.ports.passed() - begun, 2),
-                "nodes": {name: bad.get(name, "ok") for name in entry["nodes"]},
-            }
-        )
+        task.add_row(self.report, self.ports, entry["text"], entry["nodes"], bad, begun, number="HA")
         note("HA ended", function=entry["function"], bad=bad)
         return bad
 
     def _away(self):
         """Wait until every node that takes part is a member with a writable /etc/pve; return those that are
         not."""
-        end = self.ports.passed() + MEMBERS_S
-        while True:
+
+        def look():
             try:
-                away = self._not_back(self.ports.gather()[0]["nodes"])
+                return self._not_back(self.ports.gather()[0]["nodes"])
             except Exception as exc:  # pylint: disable=broad-except
-                away = [f"the nodes could not be asked: {exc!r}"]
-            if not away or self.ports.passed() >= end:
-                return away
-            self.ports.sleep(1)
+                return [f"the nodes could not be asked: {exc!r}"]
+
+        return task.until(self.ports, MEMBERS_S, look, lambda away: not away, pause=1)
 
     def _not_back(self, state):
         ids = {

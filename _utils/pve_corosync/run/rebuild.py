@@ -6,7 +6,7 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, checklist_exit, join, phases
+from pve_corosync.run import checklist, checklist_exit, join, phases, task
 from pve_corosync.run import outcomes as step_outcomes
 
 #: seconds: pvecm add takes 10 to 12, and waits for quorum itself; an rsa key of 4096 bits is made by the way.
@@ -20,7 +20,7 @@ class _Failed(Exception):
     """A step of the rebuild failed; the text says where and why."""
 
 
-class Rebuild:
+class Rebuild(task.Task):
     """One rebuild: what is known, and what was done.
 
     :param request: a ``run.change.Request``. :param ports: see ``run.change``.
@@ -28,21 +28,21 @@ class Rebuild:
     """
 
     def __init__(self, request, ports, settings, node):
-        self.request, self.ports, self.settings, self.node = request, ports, settings, str(node)
+        self.node = str(node)
+        super().__init__(request, ports, settings, node=self.node, jid=ports.jid)
         self.others = [name for name in request.nodes if name != self.node]
-        self.report = request.head() | {"node": self.node, "jid": ports.jid, "done": [], "findings": []}
 
     def carry_out(self, test=False) -> dict:
         """Bring the node back and return the report; the journal is closed whatever happens.
 
         :param test: only tell what would be done.
         """
-        self.ports.note("begun", layout=self.request.layout["name"], rebuild=self.node)
-        result = "interrupted"
+        return self.run(lambda: self._until_failed(test), rebuild=self.node)
+
+    def _until_failed(self, test):
         try:
-            result = self._work(test)
+            return self._work(test)
         except _Failed as exc:
-            result = "failed"
             self._found(
                 finding(
                     "rebuild-failed",
@@ -52,15 +52,7 @@ class Rebuild:
                 )
             )
             self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
-        finally:
-            self.ports.note(
-                "ended",
-                result=result,
-                summary=self.report.get("summary", ""),
-                seconds={"total": self.ports.passed()},
-            )
-        good = result in ("rebuilt", "already", "test")
-        return self.report | {"result": result, "retcode": step_outcomes.OK if good else step_outcomes.FAILED}
+            return "failed"
 
     def _work(self, test):
         observed, request = self.ports.gather()[0], self.request
@@ -166,6 +158,7 @@ class Rebuild:
             raise _Failed("; ".join(item["text"] for item in failed))
 
     def _step(self, step, member, nodes):
+        start = self.ports.passed()
         self.ports.say(f"{step['act']}: {step['text']}")
         answers = self.ports.ask(
             self.others,
@@ -175,9 +168,8 @@ class Rebuild:
         )
         outcomes = {name: (answers.get(minion) or {}).get("return") for name, minion in nodes.items()}
         failed = step_outcomes.judge(step, {n: o for n, o in outcomes.items() if o is not None}, self.others)
-        self.report["done"].append(
-            {"number": len(self.report["done"]) + 1, "text": step["text"], "ok": not failed}
-        )
+        bad = {item["data"]["node"]: item["text"] for item in failed}
+        self.add_row(step["text"], self.others, bad, start)
         return failed
 
     def _trust(self, member, host):
@@ -226,15 +218,17 @@ class Rebuild:
         """
         Ask the exit checklist until it is true, for the layout that is in force.
         """
-        end = self.ports.passed() + VERIFY_S
-        while True:
+
+        def look():
             observed, items, borne = self._checklist()
             left = [] if checklist.passed(items) else self._replication_left(observed, items)
-            if left or checklist.passed(items) or self.ports.passed() >= end:
-                break
-            self.ports.sleep(1.0)
+            return observed, items, borne, left
+
+        observed, items, borne, left = task.until(
+            self.ports, VERIFY_S, look, lambda seen: seen[3] or checklist.passed(seen[1]), pause=1.0
+        )
         self._found(*borne, *left)
-        self.report |= self.request.head() | {"checklist": items, "seconds": {"total": self.ports.passed()}}
+        self.report |= self.request.head() | {"checklist": items}
         if checklist.passed(items) or left:
             but = " but for replication to it" if left else ""
             self.report["summary"] = f"{self.node} is a member, the exit checklist is true{but}"
@@ -281,14 +275,12 @@ class Rebuild:
     def _do(self, text, name, function, kwarg, wait):  # pylint: disable=too-many-arguments
         start = self.ports.passed()
         self.ports.say(text)
-        row = {"number": len(self.report["done"]) + 1, "text": text, "ok": False, "nodes": {name: "ok"}}
-        self.report["done"].append(row)
         try:
             told = self._ask(name, function, kwarg, wait)
         except _Failed as exc:
-            row["nodes"] = {name: str(exc)}
+            self.add_row(text, [name], {name: str(exc)}, start)
             raise
-        row.update(ok=True, seconds=round(self.ports.passed() - start, 2))
+        self.add_row(text, [name], {}, start)
         self.ports.note(text, tag="rebuild")
         return told
 
