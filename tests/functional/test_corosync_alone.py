@@ -11,7 +11,8 @@ from _pve_world import put
 from _two_nodes import INTERFACES, parsed
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import facts as node_facts
-from pve_corosync.node import etc_pve_lock, peers
+from pve_corosync.node import etc_pve_lock
+from pve_corosync.ports import node as node_ports
 from pve_corosync.run import alone, checklist
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -358,7 +359,7 @@ def test_a_daemon_that_cannot_be_asked_is_left_alone(pair, state):
 def test_the_other_nodes_are_asked_again_just_before_the_start(pair, monkeypatch):
     stop(pair, conf(4, extra=INTERFACES))
     pair.one.mount(writable=True)
-    gather, looks = peers.Sight.gather, []
+    gather, looks = node_ports.Sight.gather, []
 
     def later(self, own=None):
         looks.append(pair.one.daemon()["running"])
@@ -370,7 +371,7 @@ def test_the_other_nodes_are_asked_again_just_before_the_start(pair, monkeypatch
             pair.two.daemon(version=6)
         return gather(self, own)
 
-    monkeypatch.setattr(peers.Sight, "gather", later)
+    monkeypatch.setattr(node_ports.Sight, "gather", later)
     ret = pair.state("corosync.ring_layout", "links")
     assert ret["result"] is True, ret
     assert pair.one.daemon()["version"] == 6 and looks[:3] == [False, False, False]

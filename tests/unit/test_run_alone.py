@@ -1,8 +1,11 @@
 """One node's share of the degraded path, on a simulated cluster of three of which one lost its vRack card."""
 
+import contextlib
+
 import pytest
+from _sequence_world import SETTINGS, World
 from pve_corosync.plan import planner
-from pve_corosync.run import alone, alone_parts
+from pve_corosync.run import alone, alone_change
 from simulation import Sim, address, read
 
 NODES = ("pve1", "pve2", "pve3")
@@ -107,67 +110,59 @@ def majority_diff(before, after):
     return planner.diffs({"steps": [step], "skip": []}, before)["pve1"]
 
 
-class Job(alone_parts.Parts):
-    """The run of pve1, with the simulation for the daemons; ``meanwhile`` happens at the second look."""
+class OneNode(World):
+    """The ports of pve1, with the simulation for the daemons; ``meanwhile`` happens while it waits."""
 
-    degraded, test, run, before = True, False, "run1", None
+    jid = "run1"
 
-    def __init__(self, sim, patience, meanwhile=lambda: None):
-        self.sim, self.patience, self.meanwhile = sim, patience, meanwhile
-        self.request, self.cluster, self.looks, self.runs = request("pve1"), self, 0, []
+    def __init__(self, sim, meanwhile=lambda: None):
+        super().__init__(request("pve1"), sim)
+        self.meanwhile, self.looks = meanwhile, 0
 
     def gather(self):
         self.looks += 1
-        if self.looks == 2:
+        if self.looks == 4:
             self.meanwhile()
+        self.clock += 0.2
         return observed(self.sim), []
 
-    def carry_out(self, steps, lock, run="run1"):
-        self.runs.append(run)
-        for step in steps:
-            self.sim.take(step)
-        return []
+    @contextlib.contextmanager
+    def locked(self):
+        yield
 
-    def planned_steps(self, made, _found, _observed, lock):
-        self.carry_out(made["steps"], lock)
-        return {"result": "reached"}
+    def lost(self):
+        return False
 
-    def say(self, _text):
-        pass
+    def idle(self):
+        return self.gather()
 
-    def checklist(self, _observed):
-        return [], []
-
-    def report(self, _observed, findings, result, summary):
-        return {"findings": findings, "result": result, "summary": summary}
-
-    def go(self):
-        return self.majority_part(
-            alone.majority_part(self.request, observed(self.sim), self.found()), observed(self.sim), None
-        )
-
-    def found(self):
-        return self.request.plan(observed(self.sim), [])[1]
+    def _facts(self, _name, address):
+        return {"problems": []}
 
 
-def test_the_quorate_nodes_go_on_to_the_layout_when_the_third_has_joined(sim, monkeypatch):
-    monkeypatch.setattr(alone_parts.time, "sleep", lambda seconds: None)
+def go(sim, patience, meanwhile=lambda: None):
+    ports = OneNode(sim, meanwhile)
+    run = alone_change.AloneChange(ports.request, ports, SETTINGS, degraded=True, patience=patience)
+    return ports, run.carry_out()
 
+
+def test_the_quorate_nodes_go_on_to_the_layout_when_the_third_has_joined(sim):
     def third():
         own = alone.own_part(request("pve3"), observed(sim))
         sim.take(own["step"] | {"nodes": ["pve3"]})
 
-    job = Job(sim, 60, third)
-    assert job.go()["result"] == "reached"
-    assert job.runs == ["run1-part", "run1"], "outcomes are kept by run and number"
+    ports, told = go(sim, 60, third)
+    assert told["result"] == "reached", told
+    names = [kwarg["txn"] for function, _nodes, kwarg in ports.calls if function == "corosync.stage"]
+    assert names == ["run1-part", "run1"], "outcomes are kept by run and number"
     assert sorted(read(sim.daemons["pve3"].local)[1]) == [0, 1] and sim.lost == []
 
 
 def test_the_quorate_nodes_name_who_must_do_its_part(sim):
-    told = Job(sim, 0).go()
+    told = go(sim, 0)[1]
     assert told["result"] == "waiting" and sim.daemons["pve1"].version == 6
     (item,) = [item for item in told["findings"] if item["code"] == "part-done"]
     assert item["remedy"] == "on pve3: salt-call --local corosync.apply degraded degraded=True"
-    again = Job(sim, 0).go()
+    again = go(sim, 0)[1]
     assert again["result"] == "waiting" and sim.daemons["pve1"].version == 6
     assert "done already" in again["summary"]

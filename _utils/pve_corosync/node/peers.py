@@ -13,7 +13,6 @@ from pve_corosync import addresses
 from pve_corosync.cluster import facts as node_facts
 from pve_corosync.node import children, etc_pve, etc_pve_client
 from pve_corosync.node import files as node_files
-from pve_corosync.run import alone, outcomes
 from pve_corosync.tools import corosync
 from pve_corosync.tools import ssh as pve_ssh
 
@@ -153,30 +152,3 @@ class Peers:
             return f"corosync -t could not be asked: {children.complaint(result)}"
         said = corosync.check_result(result["rc"], children.text(result), children.text(result, "err"))
         return "" if said["ok"] else "; ".join(said["errors"])
-
-
-class Sight:
-    """The cluster as one node can see it.
-
-    :param request: a ``run.alone.Request``.
-    :param facts: function that returns this node's facts.
-    :param root: for tests.
-    """
-
-    def __init__(self, request, facts, root=None):
-        self.request, self.own_facts = request, facts
-        self.peers = Peers(request.peers, request.layout["networks"], root)
-
-    def gather(self, own=None) -> tuple[dict, list]:
-        """Return ``({"nodes": {name: facts}, "silent": [name]}, findings on who answered)``.
-
-        :param own: this node's facts, if they are known already.
-        """
-        own = own or self.own_facts()
-        minions = {
-            name: minion for name, minion in self.request.minions.items() if name in self.request.nodes
-        }
-        answers = {minions[name]: {"return": facts} for name, facts in self.peers.facts(own).items()}
-        answers[minions[self.request.own]] = {"return": own}
-        observed, findings = outcomes.observe(minions, answers)
-        return observed, findings + alone.unreachable(self.peers.why)

@@ -90,6 +90,30 @@ def _unused(number, key, value):
     return key in UNUSED or (key == "ringnumber" and value == str(number))
 
 
+def step(act: str, version: int, conf_text: str, text: str, **more) -> dict:
+    """Return a step of a plan, with every key that one has; it asks and waits for nothing but the version.
+
+    :param act: ``local``, ``cluster``, ``publish`` or ``restart``. :param version: its ``config_version``.
+    :param conf_text: the whole file. :param text: what it does, in words.
+    :param more: keys that are other than the default: ``number``, ``links``, ``add``, ``remove``, ``change``,
+        ``wait``, ``deadline_s`` (seconds), ``cost``, ``nodes``, ``writers``.
+    """
+    return {
+        "number": 1,
+        "act": act,
+        "version": version,
+        "conf": conf_text,
+        "text": text,
+        "links": {},
+        "add": [],
+        "remove": [],
+        "change": [],
+        "wait": {"connected": {}, "quorate": False, "writable": False},
+        "deadline_s": 20,
+        "cost": "",
+    } | more
+
+
 class Builder:
     """
     Builds the steps of one plan, one after the other, each from the document of the one before.
@@ -220,23 +244,21 @@ class Builder:
         return step
 
     def _step(self, act, links, added, removed, changed, doc):
-        step = {
-            "number": len(self.steps) + 1,
-            "act": act,
-            "version": self.version,
-            "conf": doc.text,
-            "text": "",
-            "links": {n: self.view.network_of(sig[0]) for n, sig in sorted(links.items())},
-            "add": added,
-            "remove": removed,
-            "change": changed,
-            "wait": {},
-            "deadline_s": self._deadline(),
-            "cost": "",
-        }
+        made = step(
+            act,
+            self.version,
+            doc.text,
+            "",
+            number=len(self.steps) + 1,
+            links={n: self.view.network_of(sig[0]) for n, sig in sorted(links.items())},
+            add=added,
+            remove=removed,
+            change=changed,
+            deadline_s=self._deadline(),
+        )
         if act in ("publish", "cluster"):
-            step["writers"] = self._writers(links)
-        return step
+            made["writers"] = self._writers(links)
+        return made
 
     # -- what is expected
     # -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pve_corosync import addresses, arguments, conf
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.plan import planner
+from pve_corosync.plan import planner, steps
 from pve_corosync.run import change, outcomes
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
@@ -381,19 +381,8 @@ def _adopted(text, version, source, request, own):
         for number, link in links.items()
     }
     added = sorted(set(links) - {int(number) for number in running})
-    return {
-        "number": 1,
-        "act": "local",
-        "version": version,
-        "conf": text,
-        "links": networks,
-        "add": added,
-        "remove": [],
-        "change": [],
-        "deadline_s": 20,
-        "cost": "nothing more is lost",
-        "text": f"take the file of {source}" + (f": add link {', '.join(map(str, added))}" if added else ""),
-    }
+    said = f"take the file of {source}" + (f": add link {', '.join(map(str, added))}" if added else "")
+    return steps.step("local", version, text, said, links=networks, add=added, cost="nothing more is lost")
 
 
 def changed(before: dict, after: dict) -> dict:

@@ -6,6 +6,7 @@ from pve_corosync import addresses as ip
 from pve_corosync import conf
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.findings import finding
+from pve_corosync.plan import steps
 
 #: makes a node of which nothing is needed one that can join; pvecm add retires config.db likewise.
 CLEAN = (
@@ -311,20 +312,16 @@ def removal(layout: dict, node: str, observed: dict, only_publish: bool = False)
         doc.remove_node(node)
         doc.set_version(view.highest_version() + 1)
     numbers = {number: [] for number in doc.links()}
-    step = {
-        "number": 1,
-        "act": "local",
-        "version": doc.version,
-        "conf": doc.text,
-        "nodes": others,
-        "deadline_s": 30,
-        "text": f"take {node} out of the nodelist",
-        "add": [],
-        "remove": [],
-        "change": [],
-        "links": numbers,
-        "wait": {"connected": {}, "quorate": True, "writable": True},
-    }
+    step = steps.step(
+        "local",
+        doc.version,
+        doc.text,
+        f"take {node} out of the nodelist",
+        nodes=others,
+        deadline_s=30,
+        links=numbers,
+        wait={"connected": {}, "quorate": True, "writable": True},
+    )
     publish = step | {"number": 2, "act": "publish", "text": "put the same bytes into the cluster file"}
     return [publish | {"number": 1}] if only_publish else [step, publish]
 

@@ -10,7 +10,7 @@ import hashlib
 
 from pve_corosync import conf
 from pve_corosync.findings import finding
-from pve_corosync.plan import planner
+from pve_corosync.plan import planner, steps
 from pve_corosync.run import outcomes
 
 #: states of the unit in which no daemon runs, nor is about to.
@@ -94,20 +94,9 @@ def _file(running, others, name, own):
 
 def _step(copy, doc, running):
     whose = "that the other nodes run" if running else "that is the newest of all nodes"
-    return {
-        "number": 1,
-        "act": "restart",
-        "version": copy["version"],
-        "conf": copy["text"],
-        "deadline_s": 40,
-        "links": {number: "" for number in doc.links()},
-        "add": [],
-        "remove": [],
-        "change": [],
-        "cost": "none",
-        "text": f"start corosync with the file {whose}",
-        "wait": {"connected": {}, "quorate": False, "writable": False},
-    }
+    text, links = f"start corosync with the file {whose}", dict.fromkeys(doc.links(), "")
+    how = {"deadline_s": 40, "links": links, "cost": "none"}
+    return steps.step("restart", copy["version"], copy["text"], text, **how)
 
 
 def expected(request, observed: dict, step: dict) -> dict | None:
