@@ -89,9 +89,7 @@ def status():
         observed, findings = sight.gather(told)
         layouts = request.layouts()
         report.update(wanted=request.layout["name"], in_force=outcomes.in_force(layouts, observed))
-        held = [request.layout["name"], *report["in_force"]][
-            -1 if request.layout["name"] not in report["in_force"] else 0
-        ]
+        held = outcomes.held_to(report["in_force"], request.layout["name"])
         findings += every.check(layouts[held], observed, skip=request.skip)
     except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings

@@ -232,12 +232,8 @@ def _status(cluster, skip):
         layouts = {name: layouts_of_pillar.resolve(loaded, name) for name in loaded["layouts"]}
         rows["in_force"] = outcomes.in_force(layouts, observed)
         rows["wanted"] = loaded["layout"]
-        held = (
-            [loaded["layout"], *rows["in_force"]]
-            if loaded["layout"] in rows["in_force"]
-            else rows["in_force"]
-        )
-        findings += every.check(layouts[(held or [loaded["layout"]])[0]], observed, skip=site.skip)
+        held = outcomes.held_to(rows["in_force"], loaded["layout"])
+        findings += every.check(layouts[held], observed, skip=site.skip)
     findings = ordered(findings)
     if loaded:
         told = verdict.verdict(

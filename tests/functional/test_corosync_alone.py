@@ -106,6 +106,16 @@ def test_status_shows_both_nodes(pair):
     assert told["versions"] == {"local": 5, "cluster_file": 5, "runtime": 5}
 
 
+def test_status_holds_the_cluster_to_the_first_layout_in_force_as_the_master_does(pair):
+    """Two layouts with the same links, another one wanted: the first in the pillar counts."""
+    pair.pillar["layout"] = "degraded"
+    one = [item["code"] for item in pair.call("corosync.status")["findings"]]
+    pair.pillar["layouts"]["same-links"] = dict(pair.pillar["layouts"]["nominal"], primary="public")
+    told = pair.call("corosync.status")
+    assert told["in_force"] == ["nominal", "same-links"]
+    assert [item["code"] for item in told["findings"]] == one
+
+
 def test_status_that_has_errors_sets_the_exit_code(pair):
     pair.call("corosync.status")
     assert "retcode" not in pair.context

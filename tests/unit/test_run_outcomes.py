@@ -198,6 +198,12 @@ def test_in_force_needs_all_links_on_all_nodes():
     assert outcomes.in_force(layouts, {"nodes": {"pve1": facts(runtime=None)}}) == []
 
 
+def test_a_cluster_is_held_to_the_wanted_layout_or_to_the_first_in_force():
+    assert outcomes.held_to(["one", "two"], "two") == "two"
+    assert outcomes.held_to(["one", "two"], "three") == "one"
+    assert outcomes.held_to([], "three") == "three"
+
+
 def test_in_force_reads_link_numbers_that_json_made_text():
     nominal = {"name": "nominal", "nodes": LAYOUT["nodes"], "links": {"0": LAYOUT["links"][1]}}
     seen = json.loads(json.dumps(facts()))

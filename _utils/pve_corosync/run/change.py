@@ -75,8 +75,7 @@ class Request:
                     f"{step_outcomes.command('apply', self.layout['name'])}",
                 )
             )
-        if names and self.layout["name"] not in names:
-            self.layout = layouts.resolve(self.loaded, names[0])
+        self.layout = layouts.resolve(self.loaded, step_outcomes.held_to(names, self.layout["name"]))
 
     def layouts(self) -> dict:
         """Return all layouts of the pillar, resolved: ``{name: layout}``."""

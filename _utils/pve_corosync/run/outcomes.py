@@ -103,6 +103,14 @@ def in_force(layouts: dict, observed: dict) -> list[str]:
     ]
 
 
+def held_to(names: list[str], wanted: str) -> str:
+    """Return the layout that a cluster is held to: the wanted one where that is in force, else the first one.
+
+    :param names: what :func:`in_force` returned; the wanted one also where none is.
+    """
+    return names[0] if names and wanted not in names else wanted
+
+
 def _carries(layout: dict, nodes: dict) -> bool:
     wanted = {
         node: {int(number): canonical(link["addresses"][node]) for number, link in layout["links"].items()}
