@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 
 
@@ -10,7 +11,12 @@ def parse(text) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
     :param text: str; brackets, a prefix length or a zone are not taken.
     """
-    if not isinstance(text, str) or "%" in text:
+    return _parse(text) if isinstance(text, str) else None
+
+
+@functools.lru_cache(maxsize=4096)  # a plan of 32 nodes asks for the same 256 addresses half a million times
+def _parse(text):
+    if "%" in text:
         return None
     try:
         address = ipaddress.ip_address(text)
@@ -21,8 +27,13 @@ def parse(text) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def canonical(text) -> str:
     """Return the canonical spelling of an IP address, or the text itself if it is none."""
+    return _canonical(text) if isinstance(text, str) else str(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _canonical(text):
     address = parse(text)
-    return str(text) if address is None else str(address)
+    return text if address is None else str(address)
 
 
 def family(text) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pve_corosync import conf
-from pve_corosync.plan import steps
+from pve_corosync.conf import links
 
 
 def read(text: str) -> tuple[dict | None, list[dict]]:
@@ -21,13 +21,13 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
         document = conf.parse(data)
     except conf.ConfError as error:
         return None, list(error.problems)
-    links = document.links()
+    held = document.links()
     return {
         "version": document.version,
         "version_text": document.get("totem.config_version"),
         "cluster_name": document.cluster_name,
         "nodes": _nodes(document),
-        "interfaces": {number: link["options"] for number, link in links.items() if link["interface"]},
+        "interfaces": {number: link["options"] for number, link in held.items() if link["interface"]},
         "totem": _section(document, "totem"),
         "quorum": _section(document, "quorum"),
         "qdevice": document.get("quorum.device.model") is not None,
@@ -52,7 +52,7 @@ def aimed(text: str, layout: dict, version: int) -> list[dict]:
     :returns: problems; none if the links cannot be put into this copy, which other rules name, and the plan.
     """
     try:
-        document = steps.document(conf.parse(text.encode("latin-1")), steps.goal_links(layout), version)
+        document = links.document(conf.parse(text.encode("latin-1")), links.goal_links(layout), version)
     except conf.ConfError:
         return []
     return list(conf.lint(document.dump()))

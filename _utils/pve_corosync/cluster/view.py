@@ -10,7 +10,7 @@ import itertools
 import re
 
 from pve_corosync.addresses import canonical, parse
-from pve_corosync.plan.search import port_of
+from pve_corosync.conf.links import port_of, signature, signature_of
 
 MAX_VERSION = 2**64 - 1  # corosync 3.1.7 coroparse.c: config_version is an unsigned 64-bit number
 DEFAULT_TOKEN = 3000  # ms, corosync >= 3.1.0
@@ -80,7 +80,7 @@ class View:
             for number, address in _int_keys(row.get("addresses")).items():
                 addresses.setdefault(number, []).append((name, self.address(facts, address)))
         return {
-            n: _signature(n, tuple(sorted(rows)), interfaces.get(n) or {}) for n, rows in addresses.items()
+            n: signature_of(n, tuple(sorted(rows)), interfaces.get(n) or {}) for n, rows in addresses.items()
         }
 
     @staticmethod
@@ -329,27 +329,6 @@ def highest_version(answers):
         versions += [version_of(facts[kind]) for kind in ("cluster_file", "local") if facts.get(kind)]
         versions.append(int((facts.get("runtime") or {}).get("version") or 0))
     return max(versions)
-
-
-def signature(number, addresses, options):
-    """
-    What makes a link the same link to corosync: ``(address set, port, transport)``.
-
-    number
-        Link number; a port that is the default of that number counts as none.
-    addresses
-        ``{node: address}``.
-    options
-        Keys of corosync.conf.
-    """
-    return _signature(number, tuple(sorted((node, canonical(a)) for node, a in addresses.items())), options)
-
-
-def _signature(number, addresses, options):
-    port = str(options.get("mcastport") or "")
-    if port and int(port) == port_of(number, ((), "", "")):
-        port = ""
-    return (addresses, port, str(options.get("knet_transport") or "udp"))
 
 
 def _int_keys(mapping):

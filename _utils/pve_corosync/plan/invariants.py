@@ -9,6 +9,7 @@ stays; planning again from any point reaches the goal. The last one is a matter 
 
 from pve_corosync import conf
 from pve_corosync.cluster import view as cluster_view
+from pve_corosync.conf.links import signatures
 
 ACTS = ("local", "publish", "cluster", "restart")
 
@@ -65,7 +66,7 @@ class _Walk:
         self._complete(step, doc)
         if step["version"] <= self.version or step["version"] > cluster_view.MAX_VERSION:
             self.say(step, f"version {step['version']} is not above {self.version} and within 64 bits")
-        links = self._links(doc)
+        links = signatures(doc)
         if step["act"] != "restart":
             self._reload(step, links)
         for node in step.get("nodes") or self.maps:
@@ -74,12 +75,6 @@ class _Walk:
         for pair in self.view.pairs:
             if all(node in (step.get("nodes") or self.maps) for node in pair):
                 self._read_back(step, pair, links)
-
-    def _links(self, doc):
-        options = doc.links()
-        return {
-            n: cluster_view.signature(n, entry["addresses"], entry["options"]) for n, entry in options.items()
-        }
 
     def _complete(self, step, doc):
         """Invariant 1: all readers take it, every node is on every link, each link has its block."""

@@ -24,6 +24,7 @@ from pve_corosync import conf
 from pve_corosync import findings as finding_codes
 from pve_corosync.cluster import base
 from pve_corosync.cluster import view as cluster_view
+from pve_corosync.conf.links import is_goal
 from pve_corosync.plan import invariants, restart, search, steps
 from pve_corosync.plan.words import describe, diffs
 from pve_corosync.rules import every
@@ -192,7 +193,7 @@ class _Maker:
         if texts or text is None:
             return False
         doc = _parsed(text)
-        if doc is None or not steps.is_goal(doc, self.layout):
+        if doc is None or not is_goal(doc, self.layout):
             return False
         for node in self.view.running:
             runtime = facts[node]["runtime"]
@@ -268,7 +269,7 @@ class _Maker:
         act = "cluster" if through_pve else "local"
         for links in path[1:]:
             builder.reload(act, links)
-        if not steps.is_goal(builder.doc, self.layout):
+        if not is_goal(builder.doc, self.layout):
             builder.reload(act, view.goal)
         if not through_pve and publishable:
             builder.publish()

@@ -24,8 +24,9 @@ ms; four 12 ms; where more than :data:`BUDGET` candidates come up, the search se
 
 import itertools
 
+from pve_corosync.conf.links import BASE_PORT, port_of
+
 MAX_LINKS = 8  # knet: links 0 to 7
-BASE_PORT = 5405  # link N listens on 5405 + N unless mcastport says otherwise
 BUDGET = 20000  # candidate steps looked at before the search settles for the plain four-step sequence
 
 
@@ -232,11 +233,6 @@ class Problem:
 
     def _goal_bit(self, number):
         return self.atom(number, self.goal[number]) if number in self.goal else 0
-
-
-def port_of(number, sig):
-    """UDP port of one link (corosync.conf(5): 5405 + link number)."""
-    return int(sig[1]) if sig[1] else BASE_PORT + number
 
 
 def shares_port(one, two, free=()):

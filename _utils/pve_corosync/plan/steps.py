@@ -9,6 +9,7 @@ import math
 
 from pve_corosync import conf
 from pve_corosync.addresses import canonical
+from pve_corosync.conf.links import document, goal_links
 from pve_corosync.link_options import CONF_KEYS, FAST_PING
 
 PVE_DELAY_S = 1.0  # pmxcfs dcdb.c: the writer sleeps 1 s between the file and the reload
@@ -26,68 +27,6 @@ def fast_options(fast):
     if fast is None or fast is True:
         fast = FAST_PING
     return {CONF_KEYS.get(key, key): str(value) for key, value in (fast or {}).items()}
-
-
-def goal_links(layout):
-    """``{link: (addresses, options)}`` of a layout, as :func:`document` takes them."""
-    return {
-        int(n): (dict(link["addresses"]), {k: str(v) for k, v in (link.get("options") or {}).items()})
-        for n, link in layout["links"].items()
-    }
-
-
-def document(base, wanted, version):
-    """
-    A copy of a document with exactly these links, each with its interface block, and this version.
-
-    base
-        ``conf.Document``; everything that is no link keeps its bytes.
-    wanted
-        ``{link: ({node: address}, {corosync key: value})}``.
-
-    Raises ``conf.ConfError`` for what a file cannot hold.
-    """
-    result = base.copy()
-    have = result.links()
-    for number in sorted(set(have) - set(wanted)):
-        result.remove_link(number)
-    for number, (addresses, options) in sorted(wanted.items()):
-        same = have.get(number) == {"addresses": addresses, "options": options, "interface": True}
-        if not (same and result.is_plain(number)):
-            result.set_link(number, addresses, options)
-    result.set_version(version)
-    return result
-
-
-#: keys of an interface block that knet leaves unused (corosync.conf(5)); clusters of before PVE 6 have them.
-UNUSED = ("bindnetaddr", "mcastaddr", "broadcast", "ttl")
-
-
-def is_goal(doc, layout):
-    """Whether a document has the links of a layout, with exactly its options, and nothing else.
-
-    What does nothing is no difference: unused keys, and a file without any interface block, which PVE takes
-    too (verify_conf wants a block for every link, or none). A file that is written for another reason is put
-    right in that, too (:func:`document`).
-    """
-    links = doc.links()
-    blocks = any(link["interface"] for link in links.values())
-    have = {
-        n: (
-            {node: canonical(a) for node, a in link["addresses"].items()},
-            {key: value for key, value in link["options"].items() if not _unused(n, key, value)},
-            link["interface"],
-        )
-        for n, link in links.items()
-    }
-    return have == {
-        n: ({node: canonical(a) for node, a in addresses.items()}, options, blocks)
-        for n, (addresses, options) in goal_links(layout).items()
-    }
-
-
-def _unused(number, key, value):
-    return key in UNUSED or (key == "ringnumber" and value == str(number))
 
 
 def step(act: str, version: int, conf_text: str, text: str, **more) -> dict:

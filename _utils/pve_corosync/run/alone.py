@@ -11,6 +11,7 @@ from __future__ import annotations
 from pve_corosync import addresses, arguments, conf
 from pve_corosync.cluster import view as cluster_view
 from pve_corosync.cluster.export import member_address
+from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.plan import planner, steps
 from pve_corosync.run import change, outcomes
@@ -336,13 +337,7 @@ def _has(step: dict, observed: dict, request: Request) -> bool:
     copies = {(f.get(key) or {}).get("text") for f in nodes.values() for key in ("local", "cluster_file")}
     view = cluster_view.View(request.layout, observed)
     try:
-        one, want = (
-            {
-                number: cluster_view.signature(number, link["addresses"], link["options"])
-                for number, link in conf.parse(text).links().items()
-            }
-            for text in (next(iter(copies)) or "", step["conf"])
-        )
+        one, want = (signatures(conf.parse(text)) for text in (next(iter(copies)) or "", step["conf"]))
     except conf.ConfError:
         return False
     return len(copies) == 1 and one == want and all(view.current.get(name) == want for name in nodes)
@@ -359,10 +354,7 @@ def _keeps(text: str, own: dict, request: Request) -> bool:
     if doc.cluster_name != request.layout["cluster_name"] or set(doc.nodes()) != set(request.layout["nodes"]):
         return False
     view = cluster_view.View(request.layout, {"nodes": {request.own: own}, "silent": []})
-    have = {
-        number: cluster_view.signature(number, link["addresses"], link["options"])
-        for number, link in doc.links().items()
-    }
+    have = signatures(doc)
     return all(have.get(number) == sig for number, sig in view.current[request.own].items())
 
 
