@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pve_corosync.conf.grammar import MAX_LINK, U32, U64, ConfError, Section, Tree, integer, problem
+from pve_corosync.conf.grammar import MAX_LINK, U32, U64, ConfError, Section, Tree, integer, problem, tree
 
 PATH = "/etc/corosync/corosync.conf"
 RING = re.compile(r"ring(0|[1-9][0-9]*)_addr\Z")
@@ -89,7 +89,7 @@ class Document:
     def __init__(self, data, name=PATH):
         self.name = name
         text = data if isinstance(data, str) else bytes(data).decode("latin-1")
-        self._load(Tree(text))
+        self._load(tree(text))
 
     def _load(self, tree):
         if tree.problems:
@@ -114,7 +114,9 @@ class Document:
 
     def copy(self) -> Document:
         """Return an independent copy."""
-        return Document(self.text, self.name)
+        twin = object.__new__(Document)
+        twin.name, twin._tree = self.name, self._tree  # a tree never changes: an edit makes a new one
+        return twin
 
     def get(self, path: str, default=None):
         """Return the value that counts for a path such as ``totem.token``: the last one; str, or the default.
@@ -273,10 +275,12 @@ class Document:
         link = link_number(link)
         self._same_nodes(addresses, f"link {link}")
         change = self.copy()
-        for name, address in check_values(addresses, f"ring{link}_addr").items():
-            if self.nodes()[name]["addresses"].get(link) != address:
-                change._keep_name(name)
-                change._put(change.node_blocks()[name][0], f"ring{link}_addr", address)
+        key, rows = f"ring{link}_addr", self.nodes()
+        given = check_values(addresses, key)
+        given = {name: a for name, a in given.items() if rows[name]["addresses"].get(link) != a}
+        change._keep_names(given)
+        blocks = change.node_blocks()
+        change._apply([change._put_edit(blocks[name][0], key, address) for name, address in given.items()])
         change.set_options(link, options)
         self._tree = change._tree
 
@@ -326,9 +330,7 @@ class Document:
         """Remove a link: its addresses and its interface blocks; one that is not there is no error."""
         link = link_number(link)
         change = self.copy()
-        for name, entry in self.nodes().items():
-            if link in entry["addresses"]:
-                change._keep_name(name)
+        change._keep_names(name for name, entry in self.nodes().items() if link in entry["addresses"])
         change._delete(
             change.interface_blocks().get(link, [])
             + [
@@ -425,14 +427,23 @@ class Document:
     def _commit(self, lines):
         self._load(Tree("".join(lines)))
 
-    def _replace(self, item, value):
-        if item.value == value:
-            return
+    def _apply(self, edits):
+        """Make edits ``(first, last + 1, lines)`` of different places at once: the file is read anew once."""
         lines = list(self._tree.lines)
-        line = lines[item.line]
-        glue = "" if item.value or line[item.start - 1 : item.start] in (" ", "\t") else " "
-        lines[item.line] = line[: item.start] + glue + value + line[item.end :]
-        self._commit(lines)
+        for first, end, texts in sorted(edits, key=lambda edit: edit[0], reverse=True):
+            lines[first:end] = texts
+        if lines != self._tree.lines:
+            self._commit(lines)
+
+    def _replace(self, item, value):
+        self._apply([self._replace_edit(item, value)])
+
+    def _replace_edit(self, item, value):
+        line = self._tree.lines[item.line]
+        if item.value != value:
+            glue = "" if item.value or line[item.start - 1 : item.start] in (" ", "\t") else " "
+            line = line[: item.start] + glue + value + line[item.end :]
+        return item.line, item.line + 1, [line]
 
     def _delete(self, things):
         gone = {index for thing in things for index in range(thing.first, thing.last + 1)}
@@ -440,17 +451,24 @@ class Document:
             self._commit([line for index, line in enumerate(self._tree.lines) if index not in gone])
 
     def _put(self, sections, key, value):
-        """Set a key in the last block that has it, else add it to the last block."""
+        self._apply([self._put_edit(sections, key, value)])
+
+    def _put_edit(self, sections, key, value):
+        """The edit that sets a key in the last block that has it, else adds it to the last block."""
         found = [item for section in sections for item in section.items if item.key == key]
         if found:
-            self._replace(found[-1], value)
-        else:
-            self._insert_item(sections[-1], key, value)
+            return self._replace_edit(found[-1], value)
+        return self._lines_edit(sections[-1], key, [f"{key}: {value}"])
 
-    def _keep_name(self, name):
-        sections, keys = self.node_blocks()[name]
-        if not keys.get("name") and keys.get("ring0_addr"):
-            self._put(sections, "name", check_value("name", name))
+    def _keep_names(self, names):
+        blocks = self.node_blocks()
+        self._apply(
+            [
+                self._put_edit(blocks[name][0], "name", check_value("name", name))
+                for name in names
+                if not blocks[name][1].get("name") and blocks[name][1].get("ring0_addr")
+            ]
+        )
 
     def _section_for(self, path) -> Section:
         """Return the last section of a path, adding it and its parents where missing."""
@@ -489,13 +507,17 @@ class Document:
             place = verdicts.index(True) if True in verdicts else len(like)
             before = parent.children[: parent.children.index(like[0])]
             start = before[-1].last + 1 if before else parent.first + 1
-            self._insert_at(like[place - 1].last + 1 if place else start, like[0], texts)
+            edit = self._edit_at(like[place - 1].last + 1 if place else start, like[0], texts)
         elif like:
-            self._insert_at(like[-1].last + 1, like[-1], texts)
+            edit = self._edit_at(like[-1].last + 1, like[-1], texts)
         else:
-            self._insert_lines(parent, name, texts)
+            edit = self._lines_edit(parent, name, texts)
+        self._apply([edit])
 
     def _insert_lines(self, section, name, texts):
+        self._apply([self._lines_edit(section, name, texts)])
+
+    def _lines_edit(self, section, name, texts):
         """Insert into a section: at the sorted place if it is sorted (as PVE writes), else at its end."""
         children = section.children
         names = [child.key if not isinstance(child, Section) else child.name for child in children]
@@ -504,17 +526,17 @@ class Document:
             place = sum(other <= name for other in names)
         like = [child for child in children if not isinstance(child, Section)] or children
         at = children[place - 1].last + 1 if place else section.first + 1
-        self._insert_at(at, like[0] if like else None, texts, section)
+        return self._edit_at(at, like[0] if like else None, texts, section)
 
-    def _insert_at(self, at, like, texts, section=None):
+    def _edit_at(self, at, like, texts, section=None):
         """Insert lines at an index with the indentation and line end of a neighbour."""
-        lines = list(self._tree.lines)
+        lines = self._tree.lines
         if like is not None:
             indent = self._indent(lines[like.first])
         else:
             indent = self._indent(lines[section.first]) + self._unit()
         eol = self._eol(lines[at - 1]) if at else "\n"
-        self._commit(lines[:at] + [indent + text + eol for text in texts] + lines[at:])
+        return at, at, [indent + text + eol for text in texts]
 
     def _unit(self):
         """Return what one level of indentation is in this file; two blanks where nothing shows it."""

@@ -6,6 +6,7 @@ names).
 
 from __future__ import annotations
 
+import functools
 import re
 
 MAX_LINE = 511  # what fgets takes into a buffer of 512 bytes, the line end included
@@ -336,3 +337,12 @@ class Tree:
                 f"corosync cannot store a key under the name '{path}': "
                 "3 to 255 characters of A-Z a-z 0-9 . _ / : -"
             )
+
+
+@functools.lru_cache(maxsize=16)
+def tree(data: str) -> Tree:
+    """Return the tree of a file; one that was read a moment ago is not read again, for trees never change.
+
+    :param data: the file, one character per byte.
+    """
+    return Tree(data)

@@ -6,10 +6,12 @@ verify_conf), pmxcfs ``cfs-utils.c``. A file without problems is in the intersec
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pve_corosync.conf.document import RING, Document, pve_number
-from pve_corosync.conf.grammar import MAX_LINK, U64, Item, Tree, content_of, problem
+from pve_corosync.conf.grammar import MAX_LINK, U64, Item, content_of, problem
+from pve_corosync.conf.grammar import tree as tree_of
 
 _VERSION = re.compile(rb"config_version\s*:\s*(\d+)")
 _BLANK = re.compile(r"[ \t\n\r\f\v]+")
@@ -43,7 +45,12 @@ def lint(data: bytes) -> list:
         "pmxcfs"}`` in order of lines; empty if all readers take the file and read it alike.
     """
     raw = data if isinstance(data, bytes) else data.encode("latin-1")
-    tree = Tree(raw.decode("latin-1"))
+    return [dict(entry) for entry in _lint(raw)]
+
+
+@functools.lru_cache(maxsize=16)
+def _lint(raw):
+    tree = tree_of(raw.decode("latin-1"))
     found = [*tree.problems, *_bytes(raw), *_words(tree), *_shape(tree), *_pmxcfs(raw, tree)]
     if not tree.problems:
         document = Document(raw)
