@@ -72,12 +72,19 @@ def unusable(text) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=4096)
 def interface(text) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface | None:
     """Return address and prefix of ``10.66.0.1/24``, or None."""
     try:
         return ipaddress.ip_interface(text)
     except ValueError:
         return None
+
+
+def network(text) -> str:
+    """Return the subnet of an ``address/prefix`` text, "" for what is none."""
+    found = interface(text)
+    return "" if found is None else str(found.network)
 
 
 def overlap(one: str, two: str) -> bool:

@@ -7,7 +7,7 @@ import _rules_cases_quorum  # noqa: F401
 import pytest
 from _rules_cases import CASES
 from _rules_world import codes, conf, layout, observed, rewrite
-from pve_corosync.cluster.context import Context
+from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.codes import configuration
 from pve_corosync.rules import every
 
@@ -100,17 +100,17 @@ def test_the_cut_of_the_story_is_not_refused():
 def test_the_base_is_what_runs_and_the_cluster_file_at_equal_versions():
     world = observed()
     rewrite(world, conf() + "# local\n", which=["local"])
-    assert Context(layout(), world).base.text == conf()
+    assert Cluster(layout(), world).base.text == conf()
     rewrite(world, conf(version=6), "pve2", ["local"])
-    context = Context(layout(), world)
+    context = Cluster(layout(), world)
     assert (context.base.version, context.base.where()) == (5, "cluster file of pve1, pve2")
     assert context.highest == 6
     for row in world["nodes"].values():
         row["runtime"] = None
-    assert Context(layout(), world).base.where() == "local file of pve2"
+    assert Cluster(layout(), world).base.where() == "local file of pve2"
 
 
 def test_a_skipped_node_that_answers_counts_for_the_version():
     world = observed(3)
     rewrite(world, conf(nodes=3, version=9), "pve3", ["local"])
-    assert Context(layout("nominal", 3), world, skip=["pve3"]).highest == 9
+    assert Cluster(layout("nominal", 3), world, skip=["pve3"]).highest == 9

@@ -26,19 +26,51 @@ def choose(facts: dict) -> str | None:
     """
     copies = _copies(facts)
     running = {node: row["runtime"] for node, row in facts.items() if row.get("runtime")}
+    quorate = {node for node in running if (facts[node].get("quorum") or {}).get("quorate")}
+    by_version: dict[int, set[str]] = {}
+    for node, runtime in running.items():
+        by_version.setdefault(runtime.get("version"), set()).add(node)
+    holders: dict[str, set[str]] = {}
+    for node, _, doc in copies:
+        holders.setdefault(doc.text, set()).add(node)
+    fitting = _Fitting(running)
     best, text = None, None
     for node, kind, doc in copies:
-        holders = [n for n, k, other in copies if other is doc]
-        runs = [n for n, runtime in running.items() if runtime.get("version") == doc.version]
+        runs = by_version.get(doc.version, set())
         if kind == "local" and node not in runs:
-            runs = []
-        quorate = any((facts[n].get("quorum") or {}).get("quorate") for n in runs)
-        fits = sum(_links(running[n].get("nodes")) == _links(doc.nodes()) for n in runs)
-        held = len(set(holders)) if running and not runs else 0
-        rank = (quorate, len(runs), held, doc.version, fits, kind == "cluster_file")
+            runs = set()
+        held = len(holders[doc.text]) if running and not runs else 0
+        rank = (
+            bool(runs & quorate),
+            len(runs),
+            held,
+            doc.version,
+            fitting.count(doc, runs),
+            kind == KINDS[0],
+        )
         if best is None or rank > best:
             best, text = rank, doc.text
     return text
+
+
+class _Fitting:
+    """How many daemons have the links of a document; what is alike is looked at once."""
+
+    def __init__(self, running):
+        self.kinds: list[tuple[dict, set[str]]] = []  # nodes as daemons have them, and which daemons
+        for node, runtime in running.items():
+            kind = next((names for rows, names in self.kinds if rows == runtime.get("nodes")), None)
+            if kind is None:
+                self.kinds.append((runtime.get("nodes"), {node}))
+            else:
+                kind.add(node)
+        self.known: dict[str, set[str]] = {}
+
+    def count(self, doc, nodes) -> int:
+        if doc.text not in self.known:
+            links = _links(doc.nodes())
+            self.known[doc.text] = set().union(*(n for rows, n in self.kinds if _links(rows) == links))
+        return len(self.known[doc.text] & nodes)
 
 
 def rest(doc) -> dict[str, tuple]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pve_corosync import addresses as ip
 from pve_corosync import link_options
-from pve_corosync.cluster.context import Context
+from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts
 from pve_corosync.pillar.schema import NETWORK_NAME
@@ -26,7 +26,7 @@ def export(observed: dict, notes: list[str] | None = None) -> dict:
     :raises pillar.layouts.LayoutError: no copy of corosync.conf parses, or what is in force breaks the
         schema; with every problem.
     """
-    world = Context({"name": LAYOUT, "nodes": {}, "links": {}}, observed)
+    world = Cluster({"name": LAYOUT, "nodes": {}, "links": {}}, observed)
     if world.base is None:
         raise layouts.LayoutError(
             [

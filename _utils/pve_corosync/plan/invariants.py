@@ -8,22 +8,21 @@ stays; planning again from any point reaches the goal. The last one is a matter 
 """
 
 from pve_corosync import conf
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster.cluster import MAX_VERSION
 from pve_corosync.conf.links import signatures
 
 ACTS = ("local", "publish", "cluster", "restart")
 
 
-def check(plan, layout, observed):
+def check(plan, view):
     """
     Return what a plan breaks, as texts.
 
     plan
         As ``plan.planner.plan`` returns it.
-    layout, observed
-        What it was made from.
+    view
+        What it was made from: ``cluster.topology.Topology``.
     """
-    view = cluster_view.View(layout, observed, plan.get("skip") or ())
     walk = _Walk(view)
     for step in plan["steps"]:
         walk.take(step)
@@ -37,13 +36,12 @@ class _Walk:
 
     def __init__(self, view):
         self.view, self.broken = view, []
-        self.maps = {n: dict(view.current[n]) for n in view.running}
-        self.version = view.highest_version()
+        self.maps = {n: view.current[n] for n in view.running}
+        self.version = view.cluster.highest
         self.text = None
         self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
         self.started = False
-        texts = {copy["text"] for _, _, copy in view.copies()}
-        self.old = {item["text"] for text in texts for item in conf.lint(_bytes(text))}
+        self.old = {item["text"] for copy in view.cluster.texts for item in conf.lint(_bytes(copy.text))}
 
     def say(self, step, text):
         self.broken.append(f"step {step['number']} ({step['act']}): {text}")
@@ -64,17 +62,18 @@ class _Walk:
             self._published(step)
             return
         self._complete(step, doc)
-        if step["version"] <= self.version or step["version"] > cluster_view.MAX_VERSION:
+        if step["version"] <= self.version or step["version"] > MAX_VERSION:
             self.say(step, f"version {step['version']} is not above {self.version} and within 64 bits")
         links = signatures(doc)
         if step["act"] != "restart":
             self._reload(step, links)
         for node in step.get("nodes") or self.maps:
-            self.maps[node] = dict(links)
+            self.maps[node] = links
         self.version, self.text, self.started = step["version"], step["conf"], True
+        waited = {int(n): {tuple(pair) for pair in pairs} for n, pairs in step["wait"]["connected"].items()}
         for pair in self.view.pairs:
             if all(node in (step.get("nodes") or self.maps) for node in pair):
-                self._read_back(step, pair, links)
+                self._read_back(step, pair, links, waited)
 
     def _complete(self, step, doc):
         """Invariant 1: all readers take it, every node is on every link, each link has its block."""
@@ -93,7 +92,7 @@ class _Walk:
                 self.say(step, f"link {number} has no interface block")
 
     def _published(self, step):
-        texts = {(facts.get("local") or {}).get("text") for facts in self.view.facts.values()}
+        texts = {node.text("local") for node in self.view.members.values()}
         before = {self.text} if self.started else texts
         if before != {step["conf"]}:
             self.say(step, "the bytes are not those of every local file")
@@ -105,9 +104,20 @@ class _Walk:
             for number, sig in self.maps[node].items():
                 if number in links and links[number] != sig:
                     self.say(step, f"link {number} changes on {node}; the whole reload would be refused")
+        alike = {}
         for pair in self.view.pairs:
             if pair[0] in nodes and pair[1] in nodes:
-                self._pair(step, pair, links)
+                # Pairs of which all is alike are judged once; a link map is known by its identity.
+                kind = (
+                    *(id(self.maps[node]) for node in pair),
+                    self.view.carries[pair],
+                    frozenset(self.known[pair]),
+                    self.started or frozenset(self.view.connected[pair]),
+                )
+                if kind not in alike:
+                    alike[kind] = self._pair(step, pair, links)
+                for text in alike[kind]:
+                    self.say(step, text.format(*pair))
             elif (pair[0] in nodes or pair[1] in nodes) and self._talking(pair):
                 self.say(step, f"only one of {pair[0]} and {pair[1]} takes part, and they talk")
         self._ring0(step, links)
@@ -120,31 +130,31 @@ class _Walk:
         return {n: s for n, s in one.items() if two.get(n) == s and s[0] in self.view.carries[pair]}
 
     def _pair(self, step, pair, links):
+        """What is broken for a pair of which both take the step, with places for the two names."""
         one, two = (self.maps[node] for node in pair)
         talking = self._talking(pair)
         if not talking:
-            return
+            return []
+        broken = []
         kept = {sig[0] for n, sig in talking.items() if links.get(n) == sig}
         # A pair that was cut off may have met by a step that only one of them took: nothing was read back
         # yet.
         if not (kept & self.known[pair] if self.known[pair] else kept):
-            self.say(step, f"{pair[0]} and {pair[1]} keep no link that was read back as connected")
+            broken.append("{} and {} keep no link that was read back as connected")
         # A number about which nodes disagree has to be cleared first, whatever else is there.
-        every = [self.maps[node] for node in step.get("nodes") or self.maps]
+        every = {id(self.maps[node]): self.maps[node] for node in step.get("nodes") or self.maps}.values()
         if all(n in links or len({m[n] for m in every if n in m}) > 1 for n in (*one, *two)):
-            return
+            return broken
         there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
         for sig in self.view.goal.values():
             if sig[0] in self.view.carries[pair] and not all(sig[0] in sets for sets in there):
-                self.say(
-                    step,
-                    f"a link goes before {self.view.network_of(sig[0])} connects {pair[0]} and {pair[1]}",
-                )
+                name = self.view.network_of(sig[0]).replace("{", "{{").replace("}", "}}")
+                broken.append(f"a link goes before {name} connects {{}} and {{}}")
+        return broken
 
-    def _read_back(self, step, pair, links):
+    def _read_back(self, step, pair, links, waited):
         """After a step, only what it waited for counts as connected."""
-        waited = {int(n): pairs for n, pairs in step["wait"]["connected"].items()}
-        sets = {sig[0] for n, sig in links.items() if list(pair) in [list(p) for p in waited.get(n, [])]}
+        sets = {sig[0] for n, sig in links.items() if pair in waited.get(n, ())}
         self.known[pair] = sets
         if not sets and self._talking(pair) and step["act"] != "restart":
             self.say(step, f"nothing is read back between {pair[0]} and {pair[1]}")

@@ -22,10 +22,10 @@ three nodes with three links that all change 21 ms; eight nodes 55 ms.
 
 from pve_corosync import conf
 from pve_corosync import findings as finding_codes
-from pve_corosync.cluster import base
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster import restart, topology
+from pve_corosync.cluster.cluster import MAX_VERSION, Cluster, version_of
 from pve_corosync.conf.links import is_goal
-from pve_corosync.plan import invariants, restart, search, steps
+from pve_corosync.plan import invariants, search, steps
 from pve_corosync.plan.words import describe, diffs
 from pve_corosync.rules import every
 
@@ -77,7 +77,8 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r}; allowed: {', '.join(STRATEGIES)}")
     skip = [skip] if isinstance(skip, str) else sorted(skip)
-    findings = every.check(layout, observed, force=force, skip=skip, strategy=strategy)
+    cluster = Cluster(layout, observed, skip=skip, strategy=strategy)
+    findings = every.judge(cluster, force)
     result = {
         "cluster": layout["cluster_name"],
         "layout": layout["name"],
@@ -94,7 +95,7 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     }
     if finding_codes.errors(findings, force):
         return result
-    maker = _Maker(layout, observed, skip, fast, strategy)
+    maker = _Maker(cluster, fast)
     maker.again = again and strategy == "restart"
     result.update(maker.make())
     result["findings"] = finding_codes.ordered(
@@ -102,7 +103,7 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     )
     if finding_codes.errors(result["findings"], force):
         result.update(steps=[], complete=False, expected_loss_s=0.0, to_version=result["from_version"])
-    broken = invariants.check(result, layout, observed)
+    broken = invariants.check(result, maker.first)
     if broken:
         raise PlanError(broken)
     return result
@@ -115,29 +116,26 @@ def check_invariants(plan, layout, observed):
     plan, layout, observed
         As in :func:`plan`.
     """
-    return invariants.check(plan, layout, observed)
+    return invariants.check(plan, topology.of(layout, observed, plan.get("skip") or ()))
 
 
 class _Maker:
     """Makes one plan; what it has to say besides is in ``findings``."""
 
-    def __init__(self, layout, observed, skip, fast, strategy):
-        self.layout, self.strategy, self.findings = layout, strategy, []
-        self.view = cluster_view.View(layout, observed, skip)
-        self.base = self._base()
+    def __init__(self, cluster, fast):
+        self.layout, self.strategy, self.findings = cluster.layout, cluster.strategy, []
+        self.cluster, self.view = cluster, topology.Topology(cluster)
+        self.first = self.view
+        self.base = None if cluster.base is None else conf.parse(cluster.base.text)
         self.builder = None
         if self.base is not None:
-            self.view.votes.update(
-                {n: row["votes"] for n, row in self.base.nodes().items() if n in self.view.votes}
-            )
-            self.view.timers = _timers(self.base)
             self.builder = steps.Builder(self.view, self.base, steps.fast_options(fast))
         self.groups = []
         self.again = False
 
     def make(self):
         """The parts of the plan that follow from the facts."""
-        highest = self.view.highest_version()
+        highest = self.cluster.highest
         result = {"partitions": self.view.partitions, "from_version": highest, "to_version": highest}
         starts = self.strategy == "restart" and self.view.stopped
         if not (self.view.running or starts) or self.base is None:
@@ -167,17 +165,12 @@ class _Maker:
     def _say(self, code, text, data=None, remedy="", severity=None):
         self.findings.append(finding_codes.finding(code, text, data=data, remedy=remedy, severity=severity))
 
-    def _base(self):
-        text = base.choose(self.view.facts)
-        return None if text is None else conf.parse(text)
-
     def _room(self, highest):
         needed = len(self.builder.steps)
-        if highest + needed > cluster_view.MAX_VERSION:
+        if highest + needed > MAX_VERSION:
             self._say(
                 "version-no-room",
-                f"config_version {highest} cannot be raised by {needed}; allowed: up to "
-                f"{cluster_view.MAX_VERSION}",
+                f"config_version {highest} cannot be raised by {needed}; allowed: up to {MAX_VERSION}",
                 data={"value": highest},
                 remedy="stop corosync on all nodes, set a small config_version in all files, start it",
             )
@@ -187,8 +180,8 @@ class _Maker:
 
     def _in_order(self, result):
         """Deal with a layout that all nodes run from one and the same file; False if they do not."""
-        facts = self.view.facts
-        texts = {(row.get("local") or {}).get("text") for row in facts.values()}
+        members = self.view.members
+        texts = {node.text("local") for node in members.values()}
         text = texts.pop()
         if texts or text is None:
             return False
@@ -196,17 +189,17 @@ class _Maker:
         if doc is None or not is_goal(doc, self.layout):
             return False
         for node in self.view.running:
-            runtime = facts[node]["runtime"]
+            runtime = members[node].runtime
             if runtime.get("version") != doc.version or runtime.get("reload_status") not in (None, 1):
                 return False
             if self.view.current[node] != self.view.goal:
                 return False
-        if doc.version < self.view.highest_version():
+        if doc.version < self.cluster.highest:
             return False
-        behind = [n for n in self.view.mounted if (facts[n].get("cluster_file") or {}).get("text") != text]
+        behind = [n for n in self.view.mounted if members[n].text("cluster_file") != text]
         quorate = any(self.view.will_be_quorate(group) for group in self.view.partitions)
-        taken = [facts[n].get("cluster_file") or {} for n in behind]
-        if quorate and any(cluster_view.version_of(copy) >= doc.version for copy in taken):
+        taken = [members[n].facts.get("cluster_file") or {} for n in behind]
+        if quorate and any(version_of(copy) >= doc.version for copy in taken):
             return False  # pmxcfs takes no other bytes with a version that it has
         result["complete"] = True
         if not behind:
@@ -244,7 +237,7 @@ class _Maker:
         if path is None:
             self._refuse_live()
             return
-        if view.whole and len(view.mounted) == len(view.facts) and view.writable:
+        if view.whole and len(view.mounted) == len(view.members) and view.writable:
             for links in path:
                 self.builder.reload("cluster", links)
             result["complete"] = True
@@ -263,7 +256,7 @@ class _Maker:
             return
         result["complete"] = True
         builder.reload("local", path[0], lasting=False, fast=not view.whole)
-        through_pve = publishable and not view.stopped and len(view.mounted) == len(view.facts)
+        through_pve = publishable and not view.stopped and len(view.mounted) == len(view.members)
         if through_pve:
             builder.publish()
         act = "cluster" if through_pve else "local"
@@ -322,9 +315,10 @@ class _Maker:
 
     def _level(self):
         """Whether all local files of the nodes that take part are one text, and every daemon runs it."""
-        texts = {(row.get("local") or {}).get("text") for row in self.view.facts.values()}
-        versions = {self.view.facts[n]["runtime"].get("version") for n in self.view.running}
-        return len(texts) == 1 and len(versions) == 1 and versions == {self.view.highest_version()}
+        members = self.view.members
+        texts = {node.text("local") for node in members.values()}
+        versions = {members[n].version for n in self.view.running}
+        return len(texts) == 1 and versions == {self.cluster.highest}
 
     # -- search
     # -----------------------------------------------------------------------------------------------------
@@ -406,7 +400,7 @@ class _Maker:
         return {n for n, sig in one.items() if two.get(n) == sig and sig[0] in self.view.carries[pair]}
 
     def _newest(self, group):
-        return max(int(self.view.facts[n]["runtime"].get("version") or 0) for n in group)
+        return max(self.view.members[n].version for n in group)
 
     def _quorum_possible(self):
         """Whether some group of running nodes can be quorate with the goal's or the present links."""
@@ -476,7 +470,8 @@ class _Maker:
         view, builder = self.view, self.builder
         mode, outage = restart.outage(view)
         result.update(path="restart", complete=True, expected_loss_s=outage["loss_s"])
-        view.start_stopped()
+        builder.view = view = self.view = view.started()
+        builder.maps.update({node: {} for node in view.running if node not in builder.maps})
         builder.restart(mode, restart.words(mode, outage))
         self._say(
             "restart-outage",
@@ -520,12 +515,6 @@ class _Maker:
                     f"{told}: seen dead, or the address is not there; it is not waited for",
                     data={"link": number, "pairs": [list(p) for p in dead]},
                 )
-
-
-def _timers(doc):
-    """What a document says of the timers of totem, as numbers."""
-    told = {key: doc.get(f"totem.{key}", "") for key in ("token", "token_coefficient", "consensus")}
-    return {key: int(value) for key, value in told.items() if value.isdigit()}
 
 
 def _parsed(text):

@@ -72,7 +72,8 @@ class Problem:
         for index, addresses in enumerate(self.temporary):
             self.slots[index] = self.atom(-1 - index, (addresses, "", "udp"))
         self.goal_mask = self.mask(goal)
-        self.node_mask = {node: self.mask(links) for node, links in current.items()}
+        masks = {id(links): self.mask(links) for links in current.values()}
+        self.node_mask = {node: masks[id(links)] for node, links in current.items()}
         self.union = 0
         for mask in self.node_mask.values():
             self.union |= mask
@@ -80,16 +81,12 @@ class Problem:
         self.contended = sum(
             self.atom(n, sig) for n, sigs in self.seen.items() if len(sigs) > 1 for sig in sigs
         )
-        self.alive = {pair: self._carrying(carries[pair]) for pair in self.pairs}
-        self.proof = {
-            pair: tuple(self._carrying([s]) for s in goal_sets if s in carries[pair]) for pair in self.pairs
-        }
-        self.due = {
-            pair: sum(self._bit[(n, s)] for n, s in goal.items() if s[0] in carries[pair])
-            for pair in self.pairs
-        }
+        kinds = {kind: self._kind(kind, goal_sets) for kind in set(map(frozenset, carries.values()))}
+        self.alive, self.proof, self.due = (
+            {pair: kinds[frozenset(carries[pair])][place] for pair in self.pairs} for place in range(3)
+        )
         self.extra = sum(bit for (number, _), bit in self._bit.items() if number not in goal)
-        self.kinds = sorted({(self.alive[p], self.proof[p], self.due[p]) for p in self.pairs})
+        self.kinds = sorted(set(kinds.values()))
         self.talk = {pair: self._talk(pair) for pair in self.pairs if self.connected[pair]}
         self.clashes = self._clashes()
         self.ring0 = [self._bit[a] for a in self.atoms if a[0] == 0] if 0 in goal else []
@@ -117,6 +114,12 @@ class Problem:
     def _carrying(self, address_sets):
         wanted = set(address_sets)
         return sum(bit for (_, sig), bit in self._bit.items() if sig[0] in wanted)
+
+    def _kind(self, carried, goal_sets):
+        """``(alive, proof, due)`` of the pairs that are connected by these address sets."""
+        proof = tuple(self._carrying([s]) for s in goal_sets if s in carried)
+        due = sum(self._bit[(n, s)] for n, s in self.goal.items() if s[0] in carried)
+        return self._carrying(carried), proof, due
 
     def _talk(self, pair):
         """Bits of the links that both nodes run and that were seen connected between them."""

@@ -58,7 +58,7 @@ class Builder:
     Builds the steps of one plan, one after the other, each from the document of the one before.
 
     view
-        ``cluster.view.View``.
+        ``cluster.topology.Topology``.
     base
         The document that edits start from.
     fast
@@ -69,7 +69,7 @@ class Builder:
         self.view, self.layout, self.fast = view, view.layout, fast
         self.goal = goal_links(view.layout)
         self.doc = base
-        self.version = view.highest_version()
+        self.version = view.cluster.highest
         self.steps = []
         self.maps = {node: view.current[node] for node in view.running}
 
@@ -154,7 +154,7 @@ class Builder:
         step["text"] = "put the bytes of the local files into the cluster file"
         step["wait"] = {"connected": {}, "quorate": True, "writable": True}
         step["cost"] = "no loss expected: equal bytes, pmxcfs reloads nothing"
-        if len(step["writers"]) < len(self.view.facts):
+        if len(step["writers"]) < len(self.view.members):
             step["nodes"] = sorted(step["writers"])  # it arrives where /etc/pve is mounted and quorate
         self.steps.append(step)
         return step
@@ -231,7 +231,7 @@ class Builder:
         return sorted(able, key=lambda n: (n not in self.view.writable, n))
 
     def _deadline(self):
-        token, consensus = self.view.token_ms()
+        token, consensus = self.view.cluster.token(), self.view.cluster.consensus()
         return max(SHORTEST_DEADLINE_S, math.ceil(3 * (token + consensus) / 1000))
 
     # -- words
@@ -249,7 +249,7 @@ class Builder:
     def _cost(self, act, added, removed, quick, alone):
         if alone:
             return "no loss: these nodes see nobody, the step connects them to nothing yet"
-        token, _ = self.view.token_ms()
+        token = self.view.cluster.token()
         # Three pongs make a link: pong_count 2, interval token/4 unless the fast ping is on.
         interval = int(self.fast.get("knet_ping_interval", 0)) if added == quick else 0
         seconds = 3 * (interval or token / 4) / 1000 + (PVE_DELAY_S if act == "cluster" else 0)

@@ -397,8 +397,10 @@ def dropped(context):
 
 def running(context):
     """The runtime of each node has what its local file says."""
+    local = {n: t for t in _parsed(context) for n, which in t.places if which == "local"}
+    alike: list[tuple] = []  # what is the same on the next node is not compared again
     for node, runtime in context.runtime():
-        text = next((t for t in _parsed(context) if [node, "local"] in t.places), None)
+        text = local.get(node)
         if text is None:
             continue
         if runtime["version"] != text.version:
@@ -408,10 +410,14 @@ def running(context):
                 data={"node": node, "runtime": runtime["version"], "file": text.version},
                 remedy="nothing, the plan reloads with a higher version",
             )
+        if any(text is other and runtime.get("nodes") == rows for other, rows in alike):
+            continue
+        same = True
         for row in text.view["nodes"]:
             have = {n: ip.canonical(a) for n, a in context.runtime_addresses(row["name"], runtime).items()}
             want = {n: ip.canonical(a) for n, a in row["addresses"].items()}
             if have != want:
+                same = False
                 yield finding(
                     "runtime-not-file",
                     f"{node}: the runtime has {row['name']} at {_told(have)}, the local "
@@ -419,6 +425,8 @@ def running(context):
                     data={"node": node, "of": row["name"], "runtime": have, "file": want},
                     remedy="nothing, the plan reads the runtime; a restart now would change the links",
                 )
+        if same:
+            alike.append((text, runtime.get("nodes")))
 
 
 def timers(context):

@@ -1,12 +1,12 @@
 """The rules: what stands between the observed cluster and a layout, everything at once.
 
 One small function a rule, by subject in ``rules.links``, ``rules.copies``, ``rules.keys``,
-``rules.nodes`` and ``rules.votes``; each takes a ``cluster.context.Context`` and yields findings.
+``rules.nodes`` and ``rules.votes``; each takes a ``cluster.cluster.Cluster`` and yields findings.
 """
 
 from __future__ import annotations
 
-from pve_corosync.cluster.context import Context
+from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.findings import check_force, errors, finding, ordered
 from pve_corosync.rules import copies, keys, links, nodes, votes
 
@@ -27,11 +27,18 @@ def check(layout: dict, observed: dict, *, force=(), skip=(), strategy: str = "l
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r}; allowed: {', '.join(STRATEGIES)}")
+    return judge(Cluster(layout, observed, skip=skip, strategy=strategy), force)
+
+
+def judge(cluster: Cluster, force=()) -> list[dict]:
+    """Return what :func:`check` does of a cluster that is there already.
+
+    :param cluster: what the rules read. :param force: codes to go on in spite of.
+    """
     force = [force] if isinstance(force, str) else list(force)
-    context = Context(layout, observed, skip=skip, strategy=strategy)
     found = list(check_force(force))
     for rule in RULES:
-        found.extend(rule(context))
+        found.extend(rule(cluster))
     return ordered([yielding(item, force) for item in found])
 
 

@@ -308,6 +308,8 @@ def prefixes(context):
             found = context.interfaces(node).get(addresses.canonical(address))
             if found:
                 rows[node] = found[1]
+        if len({addresses.network(row) for row in rows.values()}) < 2:
+            continue  # all in one subnet, as nearly always
         for (one, net1), (two, net2) in combinations(sorted(rows.items()), 2):
             if addresses.overlap(net1, net2) and net1.split("/")[1] != net2.split("/")[1]:
                 yield finding(
@@ -324,13 +326,9 @@ def taken(context):
     Where the pillar is right and the configuration is not (`pvecm add` without a link can write one address
     into two entries), the goal is the cure: what counts is who has the address on an interface.
     """
-    known: dict[str, list[str]] = {}
-    for other in context.layout["nodes"]:
-        for address in context.known_addresses(other):
-            known.setdefault(address, []).append(other)
     for number, node, address in _addresses(context):
         here = addresses.canonical(address)
-        for other in known.get(here, ()):
+        for other in context.owners.get(here, ()):
             if other == node:
                 continue
             data = {"link": number, "node": node, "other": other, "value": address}

@@ -9,7 +9,7 @@ without quorum does its share, and the others do theirs by their own run.
 from __future__ import annotations
 
 from pve_corosync import addresses, arguments, conf
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster import topology
 from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
@@ -335,7 +335,7 @@ def _has(step: dict, observed: dict, request: Request) -> bool:
     """
     nodes = observed["nodes"]
     copies = {(f.get(key) or {}).get("text") for f in nodes.values() for key in ("local", "cluster_file")}
-    view = cluster_view.View(request.layout, observed)
+    view = topology.of(request.layout, observed)
     try:
         one, want = (signatures(conf.parse(text)) for text in (next(iter(copies)) or "", step["conf"]))
     except conf.ConfError:
@@ -353,7 +353,7 @@ def _keeps(text: str, own: dict, request: Request) -> bool:
         return False
     if doc.cluster_name != request.layout["cluster_name"] or set(doc.nodes()) != set(request.layout["nodes"]):
         return False
-    view = cluster_view.View(request.layout, {"nodes": {request.own: own}, "silent": []})
+    view = topology.of(request.layout, {"nodes": {request.own: own}, "silent": []})
     have = signatures(doc)
     return all(have.get(number) == sig for number, sig in view.current[request.own].items())
 

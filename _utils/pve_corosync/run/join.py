@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pve_corosync import addresses as ip
 from pve_corosync import conf
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster import cluster
 from pve_corosync.findings import finding
 from pve_corosync.plan import steps
 
@@ -305,12 +305,11 @@ def removal(layout: dict, node: str, observed: dict, only_publish: bool = False)
     :param only_publish: the local files are without the node already.
     """
     others = [name for name in layout["nodes"] if name != node]
-    view = cluster_view.View(layout, observed, skip=[node])
     text = observed["nodes"][others[0]]["local"]["text"]
     doc = conf.parse(text)
     if not only_publish:
         doc.remove_node(node)
-        doc.set_version(view.highest_version() + 1)
+        doc.set_version(cluster.highest_version(observed["nodes"].values()) + 1)
     numbers = {number: [] for number in doc.links()}
     step = steps.step(
         "local",

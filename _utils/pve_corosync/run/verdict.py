@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
 from pve_corosync.run import ways
 
@@ -59,7 +59,7 @@ class _Case:
         self.name = self.layout["cluster_name"]
         self.members = [node for node in self.layout["nodes"] if node not in self.skip]
         self.silent = [node for node in self.members if node in observed["silent"]]
-        self.view = cluster_view.View(self.layout, observed, self.skip)
+        self.view = topology.of(self.layout, observed, self.skip)
         self.dead = self._dead()
         self.also: list[str] = []
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from pve_corosync import conf
-from pve_corosync.cluster import base
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
 from pve_corosync.plan import planner
 
@@ -104,11 +102,7 @@ def _try(layout, observed, strategy, skip, fast):
 
 def _groups(layout, observed, skip, strategy):
     """Return the groups of nodes that see each other with the layout, and will be quorate."""
-    view = cluster_view.View(layout, observed, skip)
-    text = base.choose(view.facts)
-    if text is not None:
-        rows = conf.parse(text).nodes()
-        view.votes.update({name: row["votes"] for name, row in rows.items() if name in view.votes})
+    view = topology.of(layout, observed, skip)
     if strategy == "restart":
-        view.start_stopped()
+        view = view.started()
     return [group for group in view.together(view.goal) if view.will_be_quorate(group)]

@@ -1,11 +1,19 @@
-"""What the rules look at: the facts sorted, every copy of corosync.conf parsed once."""
+"""The observed cluster beside a layout: the facts sorted, every copy of corosync.conf parsed once."""
 
 from __future__ import annotations
 
-from pve_corosync import addresses, link_options
-from pve_corosync.cluster import base, copies, view
+import re
+from functools import cached_property
 
-MAX_VERSION = 2**64 - 1
+from pve_corosync import addresses, link_options
+from pve_corosync.cluster import base, copies
+from pve_corosync.cluster.node import Node
+
+MAX_VERSION = 2**64 - 1  # corosync 3.1.7 coroparse.c: config_version is an unsigned 64-bit number
+DEFAULT_TOKEN = 3000  # ms, corosync >= 3.1.0
+DEFAULT_COEFFICIENT = 650  # ms for each node above two
+#: pmxcfs cfs-utils.c: the first match anywhere in the file
+PMXCFS_VERSION = re.compile(r"config_version\s*:\s*(\d+)")
 WHICH = {"local": "local file", "cluster_file": "cluster file"}
 
 
@@ -33,13 +41,16 @@ class Text:
         return "; ".join(told)
 
 
-class Context:
-    """The facts that the rules read, computed once.
+class Cluster:
+    """The facts that the rules and the plan read, computed once.
 
-    :param layout: the desired layout.
-    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``.
+    :param layout: the desired layout, as ``pillar.layouts.resolve`` returns it.
+    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``, facts as ``corosync.facts`` returns them.
     :param skip: nodes to go on without.
     :param strategy: ``live`` or ``restart``.
+
+    ``answered`` has the facts of all that answer, ``nodes`` those of them that are not skipped (strangers
+    too), ``members`` a :class:`.cluster.node.Node` for each node of the layout that takes part, by name.
     """
 
     def __init__(self, layout: dict, observed: dict, *, skip=(), strategy: str = "live"):
@@ -49,12 +60,15 @@ class Context:
         self.skip = [skip] if isinstance(skip, str) else list(skip)
         self.answered = dict(observed.get("nodes") or {})
         self.nodes = {name: facts for name, facts in self.answered.items() if name not in self.skip}
+        self.members = {
+            name: Node(name, self.nodes[name]) for name in sorted(layout["nodes"]) if name in self.nodes
+        }
         silent = list(observed.get("silent") or [])
         silent += [name for name in layout["nodes"] if name not in self.answered and name not in silent]
         self.silent = silent
         self.texts = self._texts()
         self.base = self._base()
-        self.highest = self._highest()
+        self.highest = highest_version(self.answered.values())
 
     def _texts(self) -> list[Text]:
         texts: dict[str, Text] = {}
@@ -69,13 +83,10 @@ class Context:
         return list(texts.values())
 
     def _base(self) -> Text | None:
-        """The text that edits start from."""
-        chosen = base.choose(self.nodes)
+        """The text that edits start from; an answer that is no node of the layout has no say in it."""
+        facts = {name: self.nodes[name] for name in self.members} or self.nodes
+        chosen = base.choose(facts)
         return next((text for text in self.texts if text.view and text.text == chosen), None)
-
-    def _highest(self) -> int:
-        """The highest version of all that answer: a skipped node's copies count too."""
-        return view.highest_version(self.answered.values())
 
     def severity(self, text: Text) -> str:
         """Error for the text that edits start from, since they keep its bytes; warning for any other copy."""
@@ -92,29 +103,48 @@ class Context:
         row = (runtime.get("nodes") or {}).get(node) or {}
         return {int(number): address for number, address in (row.get("addresses") or {}).items()}
 
-    def known_addresses(self, node: str) -> set[str]:
-        """Return the canonical addresses that a node has in any copy or runtime."""
-        found = set()
+    @cached_property
+    def _known(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
         for text in self.texts:
             for row in text.view["nodes"] if text.view else ():
-                if row["name"] == node:
-                    found |= {addresses.canonical(address) for address in row["addresses"].values()}
+                found.setdefault(row["name"], set()).update(
+                    map(addresses.canonical, row["addresses"].values())
+                )
+        seen: list[dict] = []
         for _, runtime in self.runtime():
-            found |= {addresses.canonical(a) for a in self.runtime_addresses(node, runtime).values()}
+            rows = runtime.get("nodes") or {}
+            if rows not in seen:  # nearly always all daemons have the same
+                seen.append(rows)
+                for name in rows:
+                    have = self.runtime_addresses(name, runtime).values()
+                    found.setdefault(name, set()).update(map(addresses.canonical, have))
+        return found
+
+    def known_addresses(self, node: str) -> set[str]:
+        """Return the canonical addresses that a node has in any copy or runtime."""
+        return self._known.get(node, set())
+
+    @cached_property
+    def owners(self) -> dict[str, list[str]]:
+        """Canonical address to the nodes of the layout that have it in any copy or runtime."""
+        found: dict[str, list[str]] = {}
+        for node in self.layout["nodes"]:
+            for address in self.known_addresses(node):
+                found.setdefault(address, []).append(node)
         return found
 
     def addresses_known(self, node: str) -> bool:
         """Tell whether a node answered and could read its addresses; `facts-incomplete` tells where not."""
         return (self.nodes.get(node) or {}).get("addresses") is not None
 
+    @cached_property
+    def _interfaces(self) -> dict[str, dict]:
+        return {name: (self.members.get(name) or Node(name, facts)).own for name, facts in self.nodes.items()}
+
     def interfaces(self, node: str) -> dict[str, tuple[str, str]]:
         """Return canonical address to (interface, address/prefix) of a node."""
-        facts = self.nodes.get(node) or {}
-        found = {}
-        for interface, rows in (facts.get("addresses") or {}).items():
-            for row in rows:
-                found[addresses.canonical(row.split("/")[0])] = (interface, row)
-        return found
+        return self._interfaces.get(node, {})
 
     def cards(self, node: str, interface: str) -> set[str]:
         """Return the cards that an interface of a node ends on; by its name where the node does not tell."""
@@ -128,17 +158,25 @@ class Context:
         return {row["name"]: row["votes"] for row in self.base.view["nodes"]}
 
     def token(self) -> int:
-        """Return the token timeout in ms: the longest that runs, else what the base says."""
+        """Return the token timeout in ms: the longest that runs, else what corosync makes of the base."""
         running = [runtime["token"] for _, runtime in self.runtime() if runtime.get("token")]
         if running:
             return max(running)
-        given = link_options.whole(self.base.view["totem"].get("token")) if self.base else None
-        return given or 3000
+        token = self._totem("token")
+        coefficient = self._totem("token_coefficient")
+        count = len(self.layout["nodes"]) or len(self.votes())
+        each = DEFAULT_COEFFICIENT if coefficient is None else coefficient
+        return (token or DEFAULT_TOKEN) + each * max(0, count - 2)
 
     def consensus(self) -> int:
         """Return the consensus timeout in ms, 1.2 times the token when nothing else is known."""
         running = [runtime["consensus"] for _, runtime in self.runtime() if runtime.get("consensus")]
-        return max(running) if running else self.token() * 6 // 5
+        if running:
+            return max(running)
+        return self._totem("consensus") or self.token() * 6 // 5
+
+    def _totem(self, key: str) -> int | None:
+        return link_options.whole(self.base.view["totem"].get(key)) if self.base else None
 
     def armed(self) -> list[str]:
         """Return the nodes whose HA watchdog is armed."""
@@ -147,3 +185,27 @@ class Context:
     def aimed(self) -> list[dict]:
         """Return what the readers would say of the base with the layout's links."""
         return copies.aimed(self.base.text, self.layout, min(self.highest + 1, MAX_VERSION))
+
+
+def version_of(copy: dict) -> int:
+    """Return the version of a copy: what corosync reads, or what pmxcfs reads where that is higher.
+
+    pmxcfs takes the first ``config_version: N`` anywhere in the text, a comment included
+    (pve-cluster ``cfs-utils.c``), so that one counts too.
+
+    :param copy: ``{"version", "text"}``.
+    """
+    found = PMXCFS_VERSION.search(copy.get("text") or "")
+    return max(int(copy.get("version") or 0), min(int(found.group(1)), MAX_VERSION) if found else 0)
+
+
+def highest_version(answers) -> int:
+    """Return the highest version of any file or daemon, of skipped nodes too.
+
+    :param answers: facts of nodes.
+    """
+    versions = [0]
+    for facts in answers:
+        versions += [version_of(facts[kind]) for kind in ("cluster_file", "local") if facts.get(kind)]
+        versions.append(int((facts.get("runtime") or {}).get("version") or 0))
+    return max(versions)

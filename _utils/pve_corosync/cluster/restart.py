@@ -15,14 +15,14 @@ def outage(view):
     goal.
 
     view
-        ``cluster.view.View``.
+        ``cluster.topology.Topology``.
 
     The mode is ``rolling`` where a link that stays as it is carries between every pair, else ``together``.
     The quorum is back when the links are (three pongs, token/4 apart); ``/etc/pve`` within token + consensus.
     ``loss_s`` is the longer one: what one node, or all of them, may be without quorum; HA resets a node for
     its own loss, so it is not 0.0 where the others keep the quorum all the time (``kept``).
     """
-    token, consensus = view.token_ms()
+    token, consensus = view.cluster.token(), view.cluster.consensus()
     quorum = STOP_START_S + 3 * (token / 4) / 1000
     pve = (token + consensus) / 1000
     once = round(max(quorum, pve), 1)
