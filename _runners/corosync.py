@@ -25,12 +25,11 @@ to standard output.
 import logging
 import os
 
-from pve_corosync.findings import alarms, errors, finding, ordered
-from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.ports import journals, master, salt_master
-from pve_corosync.rules import every
-from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, verdict
+from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases
 from pve_corosync.run import past as past_runs
+from pve_corosync.run import status as status_of
 
 log = logging.getLogger(__name__)
 
@@ -212,51 +211,13 @@ FUNCTIONS = {
 
 def _status(cluster, skip):
     site = master.Site(salt_master.of(globals()), cluster, skip)
-    try:
-        loaded, broken = layouts_of_pillar.load(site.pillar), []
-    except layouts_of_pillar.LayoutError as exc:
-        loaded, broken = None, exc.findings
-    else:
-        site.skip = list(dict.fromkeys([*site.skip, *(loaded.get("skip") or ())]))
+    loaded, _broken = status_of.load(site.pillar)
+    site.skip = list(dict.fromkeys([*site.skip, *((loaded or {}).get("skip") or ())]))
     observed, findings = site.see()
-    findings += broken
     past = [past_runs.row(lines, idle) for lines, idle in _past(site)]
-    rows = {
-        "cluster": site.name,
-        "state": outcomes.state_now(observed),
-        "matrix": outcomes.matrix(observed),
-        "in_force": [],
-        "observed": outcomes.without_texts(observed),
-    }
-    if loaded:
-        layouts = {name: layouts_of_pillar.resolve(loaded, name) for name in loaded["layouts"]}
-        rows["in_force"] = outcomes.in_force(layouts, observed)
-        rows["wanted"] = loaded["layout"]
-        held = outcomes.held_to(rows["in_force"], loaded["layout"])
-        findings += every.check(layouts[held], observed, skip=site.skip)
-    findings = ordered(findings)
-    if loaded:
-        told = verdict.verdict(
-            observed,
-            layouts,
-            loaded["layout"],
-            skip=site.skip,
-            findings=findings,
-            in_force=rows["in_force"],
-            past=past,
-            cluster=cluster,
-            fast=loaded.get("fast_ping"),
-        )
-    else:
-        told = verdict.of_pillar(site.name, rows["state"], broken)
-    bad = bool(alarms(findings)) or outcomes.sick(rows["state"], site.skip) or not told["ok"]
-    return rows | {
-        "verdict": told,
-        "summary": told["text"],
-        "findings": findings,
-        "result": "errors" if bad else "ok",
-        "retcode": outcomes.FAILED if bad else outcomes.OK,
-    }
+    return status_of.judge(
+        site.name, site.pillar, observed, findings, skip=site.skip, past=past, cluster=cluster
+    )
 
 
 def _plan(layout, strategy, skip, force, cluster, diff):

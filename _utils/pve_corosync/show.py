@@ -20,6 +20,7 @@ def render(report: dict) -> list[str]:
     """
     shown = {
         "status": _status,
+        "fleet": _fleet,
         "plan": _plan,
         "apply": _apply,
         "verify": _verify,
@@ -28,6 +29,7 @@ def render(report: dict) -> list[str]:
     }
     has = {
         "status": "state",
+        "fleet": "clusters",
         "plan": "steps",
         "apply": "steps",
         "verify": "checklist",
@@ -45,6 +47,73 @@ def _status(report):
     lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts"), ""]
     lines += state_table(report["state"]) + [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
+
+
+#: the widest that the table of the fleet shows a name.
+NAME_W, LAYOUT_W = 16, 20
+#: how many clusters the fleet's report explains.
+EXPLAINED = 5
+
+
+def _fleet(report):
+    """One line a cluster, then what to type for the worst ones."""
+    rows = [
+        (
+            _cut(row["cluster"], NAME_W),
+            fleet_words(row["kind"]),
+            f"{row['answers']}/{row['nodes']}",
+            row["votes"],
+            ",".join(map(str, row["dead"])) or "-",
+            _cut(_layouts(row), LAYOUT_W),
+            _word(row["drift"], "DRIFT", "-"),
+            _since(row["since"]),
+        )
+        for row in report["clusters"]
+    ]
+    head = ("cluster", "state", "here", "votes", "dead", "layout", "files", "since")
+    lines = [report["summary"], "", *table(head, rows)]
+    for row in [row for row in report["clusters"] if not row["ok"]][:EXPLAINED]:
+        lines += ["", *verdict_lines(row)]
+    if len(report["needed"]) > 1:
+        lines += ["", "All that need a failover, side by side:"]
+        lines += command_lines('salt-run state.orchestrate orch.failover pillar=\'{"cluster": "needed"}\'')
+    return lines
+
+
+def fleet_words(kind: str) -> str:
+    """Return a kind of verdict as a word of a table."""
+    return {
+        "no-quorum": "NO QUORUM",
+        "cut-off": "CUT OFF",
+        "unreachable": "NO ANSWER",
+        "no-code": "NO CODE",
+        "no-pillar": "NO PILLAR",
+        "stopped": "STOPPED",
+        "read-only": "READ-ONLY",
+        "ha-released": "HA OFF",
+        "dead-link": "dead link",
+        "other-code": "other code",
+        "last-run": "run failed",
+    }.get(kind, kind)
+
+
+def _layouts(row):
+    have, wanted = row["in_force"], row["wanted"]
+    if wanted is None or wanted in have:
+        return wanted or "?"
+    return f"{have[0] if have else 'none'}, not {wanted}"
+
+
+def _cut(text, width):
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _since(at):
+    if not at:
+        return "-"
+    form = "%H:%M" if abs(time.time() - at) < 20 * 3600 else "%m-%d"
+    return time.strftime(form, time.localtime(at))
 
 
 def verdict_lines(told: dict) -> list[str]:

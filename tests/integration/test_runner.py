@@ -15,6 +15,7 @@ import pytest
 REPO = conftest.REPO
 FUNCTIONS = {
     "facts": "corosync.py",
+    "fleet_facts": "corosync_fleet.py",
     "stage": "corosync_stage.py",
     "finish": "corosync_stage.py",
     "outcome": "corosync_stage.py",
@@ -51,6 +52,28 @@ def test_status_of_a_healthy_cluster(cluster):
     assert ret.data["in_force"] == ["nominal"]
     assert ret.data["matrix"]["pve1"]["pve2"] == {"0": "connected"}
     assert [row["quorate"] for row in ret.data["state"]] == [True, True]
+
+
+def test_the_fleet_in_one_line_a_cluster(cluster):
+    ret = cluster.run("corosync.fleet")
+    assert ret.returncode == 0, ret
+    (row,) = ret.data["clusters"]
+    assert (row["cluster"], row["kind"], row["answers"], row["in_force"]) == (
+        "prod",
+        "healthy",
+        2,
+        ["nominal"],
+    )
+    cluster.cut(conftest.VRACK)
+    ret = cluster.text("corosync.fleet")
+    assert ret.returncode == 1, ret
+    assert (
+        "1 cluster: 1 NO QUORUM" in ret.stdout
+        and 'orch.failover pillar=\'{"cluster": "prod"}\'' in ret.stdout
+    )
+    assert [line for line in ret.stdout.splitlines() if len(line) > 80] == []
+    ret = cluster.run("corosync.fleet", "cluster=prod")
+    assert ret.returncode == 2 and codes(ret) == ["argument-unknown"]
 
 
 def test_status_of_a_cut_cluster_as_text(cluster):

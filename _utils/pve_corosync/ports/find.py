@@ -7,6 +7,8 @@ Where it is wrong, or does not know the cluster, all pillars are looked at as if
 
 from __future__ import annotations
 
+import contextlib
+
 from pve_corosync import arguments
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
@@ -50,6 +52,12 @@ class Look:
             raise arguments.RunError(list(self.broken.values()))
         name = arguments.choose_cluster(found, wanted, f"none of {self.where}")
         return name, self._undisputed(name, found[name], known)
+
+    def all(self) -> dict:
+        """Return ``{minion: cluster}`` of every minion of any cluster; only those are looked at of which the
+        index knows nothing."""
+        self._claims([minion for minion in self.keys if minion not in self.known], cover=True)
+        return {minion: name for minion, name in sorted(self.known.items()) if name is not None}
 
     def _by_index(self, wanted):
         """Return what the index leads to, ``{cluster: [minions that claim it]}``; None where it cannot
@@ -197,11 +205,29 @@ def cluster(master, glob: str, wanted):
     :returns: (name, pillar ``corosync``, findings).
     :raises arguments.RunError: as :meth:`Look.find`.
     """
+    with _look(master, glob) as look:
+        name, pillar = look.find(wanted)
+    return name, pillar, look.findings
+
+
+def fleet(master, glob: str, again=()) -> dict:
+    """Return ``{minion: cluster}`` of all clusters, and keep what the look taught.
+
+    :param master, glob: as for :func:`cluster`.
+    :param again: minions whose entry in the index is wrong: their pillars are compiled.
+    """
+    with _look(master, glob) as look:
+        for minion in again:
+            look.known.pop(minion, None)
+        return look.all()
+
+
+@contextlib.contextmanager
+def _look(master, glob):
     known = index.read(master.state_dir())
     look = Look(master.accepted(glob, "glob"), known, master.pillar, f"the accepted keys {glob!r}")
     try:
-        name, pillar = look.find(wanted)
+        yield look
     finally:
         if look.known != known:
             index.write(master.state_dir(), look.known)
-    return name, pillar, look.findings

@@ -19,7 +19,9 @@ import urllib.parse
 
 log = logging.getLogger(__name__)
 
-FILE, FORMAT = "index.json", 1
+FILE, FLEET, FORMAT = "index.json", "fleet.json", 1
+#: file: the key of what is kept in it.
+KEYS = {FILE: "minions", FLEET: "clusters"}
 #: a folder's name may have 255 bytes; a longer one ends in a digest.
 NAME_MAX = 200
 
@@ -30,18 +32,8 @@ def read(state_dir) -> dict:
 
     :param state_dir: the directory of locks and journals on the master.
     """
-    try:
-        with open(os.path.join(state_dir, FILE), encoding="utf-8") as file:
-            stored = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as exc:
-        log.warning("%s: not readable, it is made anew: %s", os.path.join(state_dir, FILE), exc)
-        return {}
-    minions = stored.get("minions") if isinstance(stored, dict) and stored.get("format") == FORMAT else None
-    if not isinstance(minions, dict) or not all(
-        name is None or isinstance(name, str) for name in minions.values()
-    ):
+    minions = get(state_dir, FILE)
+    if not all(name is None or isinstance(name, str) for name in minions.values()):
         log.warning("%s: not an index, it is made anew", os.path.join(state_dir, FILE))
         return {}
     return minions
@@ -53,15 +45,38 @@ def write(state_dir, minions: dict) -> None:
     :param state_dir: as for :func:`read`.
     :param minions: ``{minion: cluster's name or None}``.
     """
+    put(state_dir, FILE, minions)
+
+
+def get(state_dir, name: str) -> dict:
+    """Return what :func:`put` kept under a name; empty where nothing usable is there."""
+    path = os.path.join(state_dir, name)
+    try:
+        with open(path, encoding="utf-8") as file:
+            stored = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as exc:
+        log.warning("%s: not readable, it is made anew: %s", path, exc)
+        return {}
+    kept = stored.get(KEYS[name]) if isinstance(stored, dict) and stored.get("format") == FORMAT else None
+    if not isinstance(kept, dict):
+        log.warning("%s: not what is kept there, it is made anew", path)
+        return {}
+    return kept
+
+
+def put(state_dir, name: str, kept: dict) -> None:
+    """Keep something that can be found out anew, whole or not at all; a failure is only logged."""
     temporary = None
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=state_dir)
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=state_dir)
         with open(handle, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "minions": minions}, file, indent=0, sort_keys=True)
-        os.replace(temporary, os.path.join(state_dir, FILE))
+            json.dump({"format": FORMAT, KEYS[name]: kept}, file, indent=0, sort_keys=True)
+        os.replace(temporary, os.path.join(state_dir, name))
     except OSError as exc:
-        log.warning("%s: the index of clusters was not kept: %s", state_dir, exc)
+        log.warning("%s: %s was not kept: %s", state_dir, name, exc)
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -75,7 +90,7 @@ def folder_name(cluster: str) -> str:
     # the dot is kept but at the start, so that no folder is hidden, "." or ".."
     name = urllib.parse.quote(cluster, safe="", errors="surrogatepass").replace("~", "%7E")
     name = "%2E" + name[1:] if name.startswith(".") else name
-    if not name or len(name) > NAME_MAX or name == FILE:
+    if not name or len(name) > NAME_MAX or name in KEYS:
         digest = hashlib.sha256(cluster.encode("utf-8", "surrogatepass")).hexdigest()
         name = f"{name[:NAME_MAX]}~{digest[:32]}"
     return name

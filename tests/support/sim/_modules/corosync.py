@@ -18,6 +18,7 @@ import json
 import time
 
 from pve_corosync import conf
+from pve_corosync.pillar import layouts
 
 __virtualname__ = "corosync"
 
@@ -36,6 +37,11 @@ def facts(timeout=TIMEOUT, **kwargs):
         told = _facts(state, name)
     time.sleep(delay)
     return told
+
+
+def fleet_facts(timeout=3):
+    """As the real one: the facts, and the pillar that the minion has."""
+    return {"facts": facts(timeout=timeout), "pillar": layouts.plain(__pillar__.get("corosync"))}
 
 
 def stage(txn, steps, by="", ttl=900, takes_over=()):

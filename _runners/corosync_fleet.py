@@ -1,0 +1,84 @@
+"""
+All clusters of this master at once.
+
+Part of the runner ``corosync`` (Salt joins the files of one virtual name); docs/fleet.md has how it is used.
+
+.. versionadded:: 0.2.0
+"""
+
+import logging
+import os
+import time
+
+from pve_corosync.ports import find, index, journals, master, salt_master
+from pve_corosync.run import fleet as fleet_run
+from pve_corosync.run import outcomes
+from pve_corosync.run import past as past_runs
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "corosync"
+
+#: how many past runs of each cluster are looked at.
+PAST = 3
+#: seconds that the answer of one node takes on the master, beyond the wait for the nodes themselves.
+ANSWER_S = 0.02
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def fleet(**kwargs):
+    """
+    Show all clusters, one line each, the worst first, and what to type for those that need something.
+
+    All nodes of all clusters are asked at once, and waited for ``gather_timeout`` seconds and 0.02 s for each
+    of them; a cluster that does not answer by then is named. The layout that is wanted is told by the pillar
+    that the nodes have.
+
+    Exit code 0 if every cluster is well, 1 if one is not, 2 if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.fleet
+        salt-run corosync.fleet --out=json
+    """
+    return salt_master.guarded("fleet", kwargs, (), False, _fleet, __context__)
+
+
+def _fleet():
+    here = salt_master.of(globals())
+    settings = outcomes.settings(here.opts.get("pve_corosync"))
+    owners = find.fleet(here, settings["minions"])
+    if not owners:
+        outcomes.choose_cluster({}, None, f"none of the accepted keys {settings['minions']!r}")
+    wait = settings["gather_timeout"]
+    call = {"timeout": outcomes.facts_timeout(wait)}
+    answers = here.publish(sorted(owners), "corosync.fleet_facts", call, wait + ANSWER_S * len(owners))[1]
+    clusters, moved = fleet_run.sort(owners, answers)
+    if moved:
+        owners = find.fleet(here, settings["minions"], moved)
+        clusters, _moved = fleet_run.sort(owners, answers)
+    accepted = here.accepted("*", "glob")
+    rows = [_row(here, name, told, accepted) for name, told in clusters.items()]
+    report = fleet_run.report(rows, index.get(here.state_dir(), index.FLEET), time.time())
+    index.put(here.state_dir(), index.FLEET, fleet_run.memory(report["clusters"]))
+    return report
+
+
+def _row(here, name, told, accepted):
+    try:
+        return fleet_run.judge(name, told, accepted, _past(here.state_dir(), name))
+    except Exception as exc:  # pylint: disable=broad-except
+        log.exception("cluster %s", name)  # the answers of one cluster must not hide all others
+        return fleet_run.broken(name, told, repr(exc))
+
+
+def _past(state_dir, name):
+    folder = os.path.join(state_dir, index.folder_name(name))
+    idle = master.idle(folder)
+    found = [journals.read(path) for path in journals.paths(folder)[:PAST]]
+    return [past_runs.row(lines, idle) for lines in found if lines]

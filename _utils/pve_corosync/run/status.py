@@ -1,0 +1,67 @@
+"""The status of one cluster: what is seen, what is wrong with it, and the verdict. Pure."""
+
+from __future__ import annotations
+
+from pve_corosync.findings import alarms, ordered
+from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.rules import every
+from pve_corosync.run import outcomes, verdict
+
+
+def load(pillar) -> tuple[dict | None, list[dict]]:
+    """Return the cluster that a pillar describes, None where it is wrong, and what is wrong.
+
+    :param pillar: the value of the pillar key ``corosync``.
+    """
+    try:
+        return layouts_of_pillar.load(pillar), []
+    except layouts_of_pillar.LayoutError as exc:
+        return None, exc.findings
+
+
+def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), cluster=None) -> dict:  # pylint: disable=too-many-arguments
+    """Return the status of a cluster, as ``corosync.status`` reports it.
+
+    :param name: of the cluster. :param pillar: the value of its pillar key ``corosync``.
+    :param observed: what ``run.outcomes.observe`` returned. :param findings: those on the answers.
+    :param skip: nodes that do not count. :param past: runs, newest first, as ``run.past.row`` returns them.
+    :param cluster: the name as the operator gave it, for commands to copy.
+    """
+    loaded, broken = load(pillar)
+    findings = [*findings, *broken]
+    rows = {
+        "cluster": name,
+        "state": outcomes.state_now(observed),
+        "matrix": outcomes.matrix(observed),
+        "in_force": [],
+        "observed": outcomes.without_texts(observed),
+    }
+    if loaded:
+        layouts = {key: layouts_of_pillar.resolve(loaded, key) for key in loaded["layouts"]}
+        wanted = rows["wanted"] = loaded["layout"]
+        rows["in_force"] = outcomes.in_force(layouts, observed)
+        held = outcomes.held_to(rows["in_force"], wanted)
+        findings += every.check(layouts[held], observed, skip=skip)
+    findings = ordered(findings)
+    if loaded:
+        told = verdict.verdict(
+            observed,
+            layouts,
+            wanted,
+            skip=skip,
+            findings=findings,
+            in_force=rows["in_force"],
+            past=past,
+            cluster=cluster,
+            fast=loaded.get("fast_ping"),
+        )
+    else:
+        told = verdict.of_pillar(name, rows["state"], broken)
+    bad = bool(alarms(findings)) or outcomes.sick(rows["state"], skip) or not told["ok"]
+    return rows | {
+        "verdict": told,
+        "summary": told["text"],
+        "findings": findings,
+        "result": "errors" if bad else "ok",
+        "retcode": outcomes.FAILED if bad else outcomes.OK,
+    }
