@@ -15,7 +15,8 @@ import select
 import socket
 import time
 
-from pve_corosync.node import children, probe
+from pve_corosync.node import children
+from pve_corosync.run import probe
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from _spaces import Spaces
-from pve_corosync.node import probe
+from pve_corosync.run import probe
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = {"pve1": "198.18.1.1/24", "pve2": "198.18.2.2/24"}

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 
 from pve_corosync.findings import errors, finding
-from pve_corosync.node import probe
-from pve_corosync.run import phases, probe_links
+from pve_corosync.run import phases, probe, probe_links
 
 #: seconds in which Corosync notices that a node is gone whose link is down (token and consensus).
 NOTICE = 10.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pve_corosync import addresses as ip
 from pve_corosync import link_options
 from pve_corosync.findings import finding
-from pve_corosync.node import probe
+from pve_corosync.run import probe
 
 
 def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str, dict]]:

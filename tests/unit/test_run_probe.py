@@ -1,4 +1,4 @@
-from pve_corosync.node import probe as port_probe
+from pve_corosync.run import probe as port_probe
 
 
 class Net:
