@@ -40,6 +40,8 @@ class World:
         self.txn, self.dies_in_step = None, None
         self.over, self.busy, self.taken_over = frozenset(), {}, []
         self.in_flight = {}  # node -> what a step of a dead run there still does
+        self.began_with = []  # where the last run came from, if it ended half-way
+        self.cuts = {}  # number of a step -> the network that dies while it is carried out
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
         self.shut = set()  # (link, from, to) where nothing arrives
 
@@ -121,7 +123,10 @@ class World:
         self.locks.discard(name)
         return True
 
-    def _outcome(self, name, txn, number, phase):
+    def came_from(self):
+        return self.began_with
+
+    def _outcome(self, name, txn, number, phase, wait=0):
         return self.kept.get((name, number, phase))
 
     def _step(self, name, txn, step, writer, phase):
@@ -158,6 +163,7 @@ class World:
             # the model takes a step as a whole: at the first node that comes to it
             if not any((n, step["number"], phase) in self.kept for n in self.sim.daemons):
                 self.sim.take(step)
+                self.sim.dead |= {self.cuts.pop(step["number"])} if step["number"] in self.cuts else set()
             group = next(g for g in self.sim.partitions() if name in g)
             links = self.sim.daemons[name].links
             outcome["seen"] = {

@@ -417,6 +417,13 @@ TABLE = {
         ("node-error", ERROR, False, "A node answered with an error instead of its facts.", "this project"),
         ("node-misnamed", ERROR, False, "A minion is another node than the pillar says.", "this project"),
         ("pillar-render", ERROR, False, "The pillar of a minion could not be compiled.", "this project"),
+        (
+            "back-failed",
+            ERROR,
+            False,
+            "Nodes lost quorum in the run, and its way back to the layout before failed too.",
+            "this project",
+        ),
         ("run-broken", ERROR, False, "The run was broken off by an error of the master.", "this project"),
         (
             "run-dead",
@@ -452,6 +459,13 @@ TABLE = {
             ERROR,
             False,
             "A node gave no outcome of the step within its deadline.",
+            "this project",
+        ),
+        (
+            "went-back",
+            WARNING,
+            False,
+            "Nodes lost quorum in the run, so it went back to the layout that it came from.",
             "this project",
         ),
     ],

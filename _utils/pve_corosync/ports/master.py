@@ -20,7 +20,7 @@ from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import find, index
-from pve_corosync.run import change, outcomes
+from pve_corosync.run import change, outcomes, task
 
 LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
 
@@ -244,6 +244,20 @@ class Ports:
     def over(self):
         """The names of runs that are no longer alive, for who holds the cluster's lock."""
         return self.site.earlier_runs()
+
+    def came_from(self):
+        """Return the layouts that the last run of this master began with, if it ended half-way: where none is
+        in force, that is where the cluster came from."""
+        folder = os.path.dirname(self.path)
+        for name in sorted(os.listdir(folder), reverse=True):
+            if not name.endswith(".jsonl") or name == os.path.basename(self.path):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file if line.endswith("\n")]
+            planned = [row["origin"] for row in rows if row["event"] == "planned" and "origin" in row]
+            if planned:
+                return [] if rows[-1].get("result") in task.GOOD else planned[0]
+        return []
 
     def passed(self):
         """Return the seconds since the start."""

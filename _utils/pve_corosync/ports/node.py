@@ -15,7 +15,7 @@ import time
 from pve_corosync import show
 from pve_corosync.findings import finding
 from pve_corosync.node import children, locks, peers, runs
-from pve_corosync.run import alone, alone_change, outcomes
+from pve_corosync.run import alone, alone_change, evidence, outcomes
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,10 @@ class Ports:
         self.sight = Sight(request, functions["corosync.facts"], root)
         self.gather, self.sleep = self.sight.gather, time.sleep
         self.begun, self.lock = time.monotonic(), None
+
+    def came_from(self):
+        """A node keeps no journal of runs, so where the last one came from is not known."""
+        return []
 
     def passed(self):
         """Return the seconds since the start."""
@@ -170,7 +174,7 @@ class Ports:
         end, told, pending = time.monotonic() + float(step["deadline_s"]), {}, names
         while pending:
             seen = self.sight.peers.facts(self.functions["corosync.facts"](), pending)
-            told |= {name: alone.outcome(name, step, facts) for name, facts in seen.items()}
+            told |= {name: evidence.outcome(name, step, facts) for name, facts in seen.items()}
             pending = [name for name in pending if not (told.get(name) or {}).get("ok")]
             if not isinstance(own, dict) or not own["ok"] or time.monotonic() >= end:
                 break

@@ -152,53 +152,6 @@ def not_member(request: Request, facts: dict) -> dict | None:
     )
 
 
-def seen(facts: dict) -> dict:
-    """Return what a step's outcome tells of a node as seen, from its facts."""
-    connected: dict[int, dict[str, bool]] = {}
-    for peer, rows in (facts.get("links") or {}).items():
-        for number, row in rows.items():
-            connected.setdefault(int(number), {})[peer] = bool(row.get("connected"))
-    votes = facts.get("quorum") or {}
-    return {
-        "version": (facts.get("runtime") or {}).get("version"),
-        "connected": connected,
-        "quorate": votes.get("quorate"),
-        "ring_id": votes.get("ring_id"),
-        "writable": (facts.get("pmxcfs") or {}).get("writable"),
-    }
-
-
-def outcome(name: str, step: dict, facts: dict) -> dict:
-    """Return the outcome of a step on another node, from the facts that were read there.
-
-    :param name: the other node.
-    :param step: a step of act ``cluster`` or ``publish``.
-    :param facts: its facts after the step.
-    """
-    told = {
-        "node": name,
-        "number": step["number"],
-        "act": step["act"],
-        "phase": "",
-        "ok": True,
-        "error": "",
-        "seen": seen(facts),
-        "missing": [],
-        "seconds": {},
-    }
-    kind = "cluster_file" if step["act"] == "publish" else "local"
-    if (facts.get(kind) or {}).get("text") != step["conf"]:
-        told["missing"].append(
-            f"the {kind.replace('_file', '')} file has version "
-            f"{(facts.get(kind) or {}).get('version')}, or other bytes"
-        )
-    present = {n for n, rows in told["seen"]["connected"].items() if rows}
-    left = sorted(present & {int(n) for n in step.get("remove") or ()}) if step["act"] == "cluster" else []
-    told["missing"] += [f"link {number} is still configured in the running daemon" for number in left]
-    told["missing"] = outcomes.unmet(name, step, told)
-    return told | {"ok": not told["missing"]}
-
-
 def stage_findings(refusals: dict) -> list[dict]:
     """Return a finding for every node whose corosync refuses a file.
 

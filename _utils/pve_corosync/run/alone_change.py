@@ -164,14 +164,14 @@ class AloneChange(change.Change):
         self.report["findings"] = ordered([*self.report["findings"], *found])
         if result == "failed":
             self.report["summary"] = "the exit checklist is not true"
-            self._explain([], [])
+            self._explain([])
             return result
         version = (self._facts()["local"] or {}).get("version")
         how = "reached already" if result == "already" else "reached, and verified as far as one node can see"
         self.report["summary"] = f"{how}, version {version}"
         return result
 
-    def _explain(self, failed, before):
+    def _explain(self, failed):
         """Say what failed, and how to go on; a run from one node keeps the state that it saw last."""
         if failed:
             self._look_again()

@@ -10,23 +10,24 @@ sequence can be driven by a test as well as by the runner. The ports:
 * ``note(event, tag="run", **data)``: one line of the journal;
 * ``say(text)``: one line of progress;
 * ``over``: names of runs of this master for this cluster that are no longer alive;
+* ``came_from() -> names of the layouts that the last run began with, if it ended half-way``;
 * ``passed() -> seconds since the start``; ``sleep(seconds)``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import traceback
 
-from pve_corosync import show
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.run import checklist, ha_guard, preflight, task
+from pve_corosync.run import checklist, evidence, ha_guard, preflight, step_trip, task
 from pve_corosync.run import outcomes as step_outcomes
 
-#: what the name of a run's second attempt ends in.
-AGAIN = "-again"
+#: what the names of a run's second attempt and of its way back end in.
+AGAIN, BACK = "-again", "-back"
 
 
 class Request:
@@ -76,6 +77,12 @@ class Request:
                 )
             )
         self.layout = layouts.resolve(self.loaded, step_outcomes.held_to(names, self.layout["name"]))
+
+    def toward(self, name: str) -> Request:
+        """Return the same request for another layout, by the live strategy."""
+        other = copy.copy(self)
+        other.layout, other.strategy, other.again_all = layouts.resolve(self.loaded, name), "live", False
+        return other
 
     def layouts(self) -> dict:
         """Return all layouts of the pillar, resolved: ``{name: layout}``."""
@@ -176,14 +183,17 @@ class Change(task.Task):
     :param ports: see the module.
     :param settings: what ``run.outcomes.settings`` returns.
     :param jid: the name of the run, on the nodes too.
+    :param back: plan to the layout that the run came from where it ends with less quorum than it began with.
     """
 
-    def __init__(self, request, ports, settings, jid):
+    def __init__(self, request, ports, settings, jid, back=True):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, jid=str(jid))
-        self.jid, self.by = str(jid), f"corosync.apply, job {jid}"
+        self.jid, self.by, self.back = str(jid), f"corosync.apply, job {jid}", back
         self.txn, self.path = self.jid, ""
         self.carried, self.starts, self.observed = [], {}, None
-        self.touched, self.unarmed = False, []
+        self.touched, self.unarmed, self.failed, self.failed_in = False, [], [], None
+        #: what the run began with: facts, and layouts in force; a second attempt keeps them.
+        self.first, self.origin = None, []
 
     def carry_out(self, **about) -> dict:
         """Gather, plan, stage, carry out the steps, verify, and return the report.
@@ -200,15 +210,49 @@ class Change(task.Task):
 
     def _work(self):
         result = self._attempt()
-        if result == "failed" and self._fell_apart():
-            # The network died before Corosync noticed, so the plan was one for a healthy cluster. The nodes
-            # keep the outcomes of a run by its name and number, so the second attempt has a name of its own.
-            self.ports.say("the cluster fell apart meanwhile: planning again for what is there now")
+        if result == "failed" and self._changed_meanwhile():
+            # The nodes keep the outcomes of a run by its name and number, so the second attempt has a name of
+            # its own.
+            self.ports.say("a network died meanwhile: planning again for what is there now")
             self.ports.note("planning again", findings=self.report["findings"])
             self.report["first"] = {key: self.report[key] for key in ("summary", "findings")}
-            self.txn, self.carried, self.starts = f"{self.jid}{AGAIN}", [], {}
+            self.txn, self.carried, self.starts, self.failed = f"{self.jid}{AGAIN}", [], {}, []
             result = self._attempt()
+        if result == "failed" and self.back and self.touched:
+            self._go_back()
         return result
+
+    def _go_back(self):
+        """Plan to the layout that the run came from, if nodes lost their quorum in it, and tell of it.
+
+        The run has failed all the same: its layout is not reached.
+        """
+        lost = evidence.lost_quorum(evidence.quorate(self.first), self.observed)
+        names = [name for name in self.origin if name != self.request.layout["name"]]
+        if not lost or not names:
+            return
+        home, said = names[0], f"{', '.join(lost)} lost quorum in this run"
+        self.ports.say(f"{said}: going back to {home}")
+        self.ports.note("going back", layout=home, lost=lost)
+        way = Change(self.request.toward(home), self.ports, self.settings, f"{self.jid}{BACK}", back=False)
+        way.by, way.touched = self.by, True
+        result = way._attempt()  # pylint: disable=protected-access
+        told = way.report | {"findings": ordered(way.report["findings"])}
+        kept = ("layout", "summary", "findings", "done", "steps", "path")
+        self.report["back"] = {key: told[key] for key in kept if key in told} | {"result": result}
+        self.observed, self.unarmed = way.observed, self.unarmed + way.unarmed
+        good = result in task.GOOD
+        text = f"{said}; it went back to {home}" if good else f"{said}, and the way back to {home} failed"
+        command = step_outcomes.command("apply", home, **way.request.how())
+        item = finding(
+            "went-back" if good else "back-failed",
+            text + ("" if good else f": {told.get('summary', result)}"),
+            data={"layout": home, "lost": lost},
+            remedy=f"look why: {self.request.command_again('plan')}" if good else f"the same: {command}",
+        )
+        self.report["findings"] = ordered([item, *self.report["findings"]])
+        self.report["summary"] = f"{self.report['summary']}; " + text.partition("; ")[2] if good else text
+        self._tell_state()
 
     def broken(self, exc):
         """Return the error for a run that the master itself could not go on with, its report in it: what the
@@ -235,6 +279,21 @@ class Change(task.Task):
         made, _findings = self.request.plan(self.observed, [])
         return made["path"] == "degraded" and bool(made["steps"])
 
+    def _changed_meanwhile(self):
+        """Tell whether the plan was one for a network that has died since, and there is one without it.
+
+        That is so where the cluster fell apart, and where a step lacks nothing but links of a network that
+        carried before the run, and that nothing depends on now.
+        """
+        if self._fell_apart():
+            return True
+        links = evidence.only_links(self.failed)
+        made, findings = self.request.plan(self.observed, [])
+        if not links or self.path != "planned" or errors(findings, self.request.force):
+            return False
+        dead = evidence.dead_networks(self.request.layout, self.first, self.observed)
+        return links <= {n for n, network in self.failed_in["links"].items() if network in dead}
+
     def _attempt(self):
         return self._planned(self._look())
 
@@ -242,7 +301,9 @@ class Change(task.Task):
         """Plan from what was seen last, and carry the plan out; return the result."""
         request = self.request
         self.report["seconds"]["gathered"] = self.ports.passed()
-        before = step_outcomes.in_force(request.layouts(), self.observed)
+        if self.first is None:
+            self.first = self.observed
+            self.origin = step_outcomes.in_force(request.layouts(), self.observed) or self.ports.came_from()
         made, findings = request.plan(self.observed, findings)
         planned = request.planned(made, findings, self.observed)
         planned.pop("next", None)
@@ -252,7 +313,13 @@ class Change(task.Task):
         if not made["steps"]:
             return self._verify(already=True)
         self.path = made["path"]
-        self.ports.note("planned", path=made["path"], steps=planned["steps"], partitions=made["partitions"])
+        self.ports.note(
+            "planned",
+            path=made["path"],
+            steps=planned["steps"],
+            partitions=made["partitions"],
+            origin=self.origin,
+        )
         self.ports.say(planned["summary"])
         stopped = self._probe(made)
         if stopped:
@@ -265,7 +332,7 @@ class Change(task.Task):
         if self.unarmed:
             result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
         if result == "failed":
-            self._explain(failed + self.unarmed, before)
+            self._explain(failed + self.unarmed)
         return result
 
     def _probe(self, made):
@@ -303,7 +370,8 @@ class Change(task.Task):
         it ended; so is the first attempt of this one. A step of it that a node still carries out is waited
         for, and the facts are gathered again: the plan must start from what that step left.
         """
-        over = set(self.ports.over) | ({self.jid} if self.txn != self.jid else set())
+        own = {self.jid.removesuffix(BACK) + end for end in ("", AGAIN)} - {self.txn}
+        over = set(self.ports.over) | (own if self.touched else set())
         self.observed, findings = self.ports.gather()
         held, dead = step_outcomes.dead_runs(self.observed, over)
         if not held:
@@ -359,15 +427,16 @@ class Change(task.Task):
         for step in made["steps"]:
             writer = step_outcomes.choose_writer(step.get("writers") or self.request.nodes, latest)
             for phase, nodes in step_outcomes.rounds(step, self.request.nodes):
-                outcomes, failed = self._step(step, writer, phase, nodes, count)
-                if failed:
+                failed = self._step(step, writer, phase, nodes, count)
+                self.failed, self.failed_in = failed, step
+                if failed and not self._true_now(step, phase, nodes):
                     self.report["summary"] = f"stopped in step {step['number']} of {count}"
                     return failed
-                latest |= step_outcomes.latest_of_outcomes(outcomes)
+                latest |= step_outcomes.latest_of_outcomes(self.carried[-1]["outcomes"])
         return []
 
     def _step(self, step, writer, phase, nodes, count):
-        """Carry out one round of a step, and note it; return ``({node: outcome}, findings)``."""
+        """Carry out one round of a step, and note it; return the findings of what failed."""
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
         where = "" if nodes == self.request.nodes else f" on {', '.join(nodes)}"
@@ -386,12 +455,29 @@ class Change(task.Task):
         row = self._step_row(step, phase, nodes, failed, start)
         self.carried.append({"number": number, "outcomes": outcomes})
         self.ports.note(f"step {number} ended", tag=number, outcomes=outcomes, **row)
-        return outcomes, failed
+        return failed
 
     def _round(self, step, writer, phase, nodes):
         """Have the nodes do one round of a step; return ``({node: outcome}, findings)``."""
-        outcomes = _StepTrip(self, step, writer, phase, nodes).outcomes()
+        trip = step_trip.StepTrip(self.ports, self.settings, self.txn, step, writer, phase, nodes)
+        outcomes = trip.outcomes()
         return outcomes, step_outcomes.judge(step, outcomes, nodes, phase, self.request.layout["name"])
+
+    def _true_now(self, step, phase, nodes):
+        """Tell whether a step that failed is done, by what the nodes show now: a node that came late was
+        waited for in vain by the others, and what is true at the end counts."""
+        self.observed = self.ports.gather()[0]
+        facts = self.observed["nodes"]
+        outcomes = {name: evidence.outcome(name, step, facts[name], phase) for name in nodes if name in facts}
+        late = evidence.only_late(self.failed, self.carried[-1]["outcomes"])
+        if not late or step_outcomes.judge(step, outcomes, nodes, phase):
+            return False
+        self.ports.say(f"step {step['number']} is done, as the nodes show now")
+        row = self.report["done"][-1] | {"ok": True, "late": self.report["done"][-1]["nodes"]}
+        self.report["done"][-1] = row | {"nodes": dict.fromkeys(nodes, "ok")}
+        self.carried[-1]["outcomes"] = outcomes
+        self.ports.note(f"step {step['number']} is done after all", tag=step["number"], outcomes=outcomes)
+        return True
 
     def _step_row(self, step, phase, nodes, failed, start):
         bad = {item["data"]["node"]: item["text"] for item in failed}
@@ -453,7 +539,7 @@ class Change(task.Task):
         left = self.settings["verify_timeout"] - 0.5
         return task.until(self.ports, left, look, lambda seen: checklist.passed(seen[0]))
 
-    def _explain(self, failed, before):
+    def _explain(self, failed):
         """Put what happened, the state that the cluster is in now, and how to go on into the report."""
         if failed:
             self.ports.say("asking the nodes for the state now")
@@ -462,57 +548,11 @@ class Change(task.Task):
                 self.request, self.ports, self.settings, failed, self.observed, self.txn
             )
         self.report["findings"] = ordered(failed + self.report["findings"])
+        self._tell_state()
+
+    def _tell_state(self):
         self.report["state"] = step_outcomes.state_now(self.observed)
         self.report["matrix"] = step_outcomes.matrix(self.observed)
         self.report["next"] = step_outcomes.next_commands(
-            self.request.layout["name"], before, **self.request.how()
+            self.request.layout["name"], self.origin, **self.request.how()
         )
-
-
-class _StepTrip:
-    """The round trips of one round of a step: the call, then the question for outcomes that are missing."""
-
-    def __init__(self, run, step, writer, phase, nodes):
-        self.run, self.step, self.phase, self.nodes = run, step, phase, nodes
-        self.call = {"txn": run.txn, "step": step, "writer": writer, "phase": phase}
-        self.found = {}
-
-    def outcomes(self) -> dict:
-        """Return ``{node: outcome, or an error's text}`` of the nodes that told it, in bounded time."""
-        ports, settings = self.run.ports, self.run.settings
-        wait, begun = step_outcomes.step_wait(self.step, settings), ports.passed()
-        self._ask(self.nodes, "corosync.step", self.call, wait, settings["answer_grace"])
-        end = begun + wait + settings["outcome_patience"]
-        while (missing := self._missing()) and ports.passed() < end:
-            ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
-            asked = ports.passed()
-            self._ask(
-                missing,
-                "corosync.outcome",
-                {"txn": self.run.txn, "number": self.step["number"], "phase": self.phase},
-                max(0.1, min(settings["gather_timeout"], end - ports.passed())),
-            )
-            # A call can be lost on its way; where it was not, the second one waits for the first.
-            unheard = [name for name in missing if name in self._missing()]
-            if unheard and end - ports.passed() > 1:
-                self._ask(unheard, "corosync.step", self.call, min(wait, end - ports.passed()))
-            if ports.passed() - asked < 1:
-                ports.sleep(1)
-        return self.found
-
-    def _missing(self):
-        return [name for name in self.nodes if name not in self.found]
-
-    def _ask(self, names, function, kwarg, wait, grace=None):
-        self.run.ports.ask(names, function, kwarg, wait, heard=self._heard, grace=grace)
-
-    def _heard(self, name, event):
-        value = event.get("return")
-        if step_outcomes.is_outcome(value, self.step["number"], self.phase):
-            self.found[name] = value
-            self.run.ports.say(
-                show.answer(name, value, step_outcomes.unmet(name, self.step, value, self.phase))
-            )
-        elif value is not None:  # None: this node has no outcome yet
-            self.found[name] = str(value)
-            self.run.ports.say(show.answer(name, str(value), []))

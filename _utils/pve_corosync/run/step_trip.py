@@ -1,0 +1,73 @@
+"""The round trips of one round of a step: the call, then the question for outcomes that are missing. Pure but
+for the ports of ``run.change``.
+"""
+
+from __future__ import annotations
+
+from pve_corosync import show
+from pve_corosync.run import outcomes
+
+#: seconds of silence after which a call may be lost, and the nodes are asked: most steps take less.
+SILENCE_S = 2.0
+#: seconds that a node waits for the end of a step that is under way there before it says so.
+LOOK_S = 3.0
+
+
+class StepTrip:
+    """One round of a step on some nodes.
+
+    A node that carries the step out says so, and is asked again; one that does not know of it lost the call,
+    or its minion was restarted, and is called again. A step that was done is not done twice: the node keeps
+    its outcome.
+
+    :param ports, settings: as for ``run.change.Change``. :param txn: the name of the run on the nodes.
+    :param step: the step of the plan. :param writer: the node that writes the cluster file.
+    :param phase: of a restart step, else "". :param nodes: those that take part in the round.
+    """
+
+    def __init__(self, ports, settings, txn, step, writer, phase, nodes):  # pylint: disable=too-many-arguments
+        self.ports, self.settings, self.step, self.phase, self.nodes = ports, settings, step, phase, nodes
+        self.call = {"txn": txn, "step": step, "writer": writer, "phase": phase}
+        self.found, self.idle = {}, set()
+
+    def outcomes(self) -> dict:
+        """Return ``{node: outcome, or an error's text}`` of the nodes that told it, in bounded time."""
+        wait = outcomes.step_wait(self.step, self.settings)
+        end, told = self.ports.passed() + wait + self.settings["outcome_patience"], None
+        self._ask(self.nodes, "corosync.step", self.call, min(wait, SILENCE_S))
+        while (missing := self._missing()) and self.ports.passed() < end:
+            if missing != told:
+                self.ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
+            told, asked = missing, self.ports.passed()
+            self._look(missing, end - asked)
+            lost = [name for name in self._missing() if name in self.idle]
+            if lost and end - self.ports.passed() > 1:
+                self._ask(lost, "corosync.step", self.call, SILENCE_S)
+            if self.ports.passed() - asked < 1:
+                self.ports.sleep(1)
+        return self.found
+
+    def _look(self, names, left):
+        """Ask nodes for the outcome; those that neither have it nor work on it are ``idle`` then."""
+        self.idle = set()
+        call = {"txn": self.call["txn"], "number": self.step["number"], "phase": self.phase}
+        limit = LOOK_S + self.settings["gather_timeout"]
+        grace = self.settings["answer_grace"]
+        self._ask(names, "corosync.outcome", call | {"wait": LOOK_S}, max(0.1, min(limit, left)), grace)
+
+    def _missing(self):
+        return [name for name in self.nodes if name not in self.found]
+
+    def _ask(self, names, function, kwarg, wait, grace=None):
+        self.ports.ask(names, function, kwarg, wait, heard=self._heard, grace=grace)
+
+    def _heard(self, name, event):
+        value = event.get("return")
+        if outcomes.is_outcome(value, self.step["number"], self.phase):
+            self.found[name] = value
+            self.ports.say(show.answer(name, value, outcomes.unmet(name, self.step, value, self.phase)))
+        elif value is None:
+            self.idle.add(name)
+        elif not (isinstance(value, dict) and value.get("under_way")):
+            self.found[name] = str(value)
+            self.ports.say(show.answer(name, str(value), []))
