@@ -11,6 +11,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 """
 
 import contextlib
+import time
 
 import salt.utils.path
 from pve_corosync import arguments
@@ -18,6 +19,9 @@ from pve_corosync.node import etc_pve_client, files, runs
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"
+
+#: how long one question for an outcome may wait, in seconds.
+MAX_WAIT_S = 60.0
 
 
 def __virtual__():
@@ -124,7 +128,7 @@ def busy():
     return {key: run[key] for key in ("txn", "by", "since")} if run else None
 
 
-def outcome(txn, number, phase=""):
+def outcome(txn, number, phase="", wait=0):
     """
     Return the stored outcome of a step, or None if this node has none.
 
@@ -134,18 +138,27 @@ def outcome(txn, number, phase=""):
     phase
         ``files`` for the first half of a restart step.
 
+    wait
+        Seconds to wait for the end of a step that is under way here, at most 60; where it goes on then, the
+        answer is ``{"under_way": True}``. None then says that no step is under way: the call was lost.
+
     CLI Example:
 
     .. code-block:: bash
 
         salt 'pve*' corosync.outcome run1 2
     """
-    return runs.outcome(
-        _root(),
-        _valid(runs.checked_txn, txn),
-        _valid(runs.checked_number, number),
-        _valid(runs.checked_phase, phase),
-    )
+    txn, number = _valid(runs.checked_txn, txn), _valid(runs.checked_number, number)
+    phase = _valid(runs.checked_phase, phase)
+    end = time.monotonic() + min(_valid(runs.checked_seconds, wait, "wait"), MAX_WAIT_S)
+    while True:
+        working = bool(wait) and runs.is_locked(_root(), "step")  # asked before: it may end between the two
+        found = runs.outcome(_root(), txn, number, phase)
+        if found is not None or not working:
+            return found
+        if time.monotonic() >= end:
+            return {"under_way": True}
+        time.sleep(0.1)
 
 
 def _back_up():

@@ -231,6 +231,22 @@ def test_a_call_that_comes_twice_at_once_acts_once(staged):
     assert told[0] == told[1] and len(staged.calls("corosync-cfgtool")) == 1
 
 
+def test_whoever_asks_for_an_outcome_learns_whether_the_step_is_under_way(staged):
+    outcome = staged.salt["corosync.outcome"]
+    assert outcome("run1", 1, wait=5) is None, "nobody works on it: it is not waited for"
+    entry = local(connected=(0, 3), deadline_s=3)
+    work = threading.Thread(target=lambda: staged.salt["corosync.step"]("run1", entry))
+    work.start()
+    try:
+        while outcome("run1", 1, wait=0.1) is None:
+            time.sleep(0.05)
+        assert outcome("run1", 1, wait=0.1) == {"under_way": True} and outcome("run1", 1) is None
+        told = outcome("run1", 1, wait=30)
+    finally:
+        work.join()
+    assert told["missing"] and not told["ok"]
+
+
 def test_a_reload_that_passed_by_is_repeated(staged):
     staged.daemon(lost_reloads=1)
     told = staged.salt["corosync.step"]("run1", local(deadline_s=6))

@@ -118,7 +118,11 @@ def test_a_step_whose_time_was_over_for_a_node_counts_if_it_is_true_at_the_end()
         outcome = take(name, step, writer, phase)
         if (name, step["number"]) == ("pve1", 1):
             missing = ["link 2 to pve2 not connected", "not quorate"]
-            outcome |= {"ok": False, "missing": missing, "error": f"not seen within 20 s: {'; '.join(missing)}"}
+            outcome |= {
+                "ok": False,
+                "missing": missing,
+                "error": f"not seen within 20 s: {'; '.join(missing)}",
+            }
         return outcome
 
     ports._carry_out = late

@@ -138,6 +138,20 @@ def locked(root, name, wait):
         yield
 
 
+def is_locked(root, name):
+    """
+    Tell whether another call holds a lock file of the run directory now.
+    """
+    try:
+        with open(os.path.join(files.under(root, files.RUN_DIR), f"{name}.lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def holder(root):
     """
     Return the run that holds this node, ``{"txn", "by", "since", "until", "ttl", "checked"}``, or None.
