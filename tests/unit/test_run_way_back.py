@@ -63,7 +63,7 @@ def test_a_way_back_that_is_refused_says_so():
 
 
 def test_a_planned_failover_goes_on_without_a_network_that_nothing_depends_on():
-    """The vRack dies when the public link carries already: the step fails on it, a plan without it is made."""
+    """The vRack dies when the public link carries already: the run plans again, without it."""
     for number in (1, 2, 3):
         ports = world("degraded", dead=())
         ports.cuts = {number: "vrack"}
