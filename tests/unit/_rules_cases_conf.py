@@ -280,3 +280,17 @@ def secauth_with_the_cipher_taken_away(goal, world):
 @breaks("error conf-value", said="totem.token is '29'")
 def token_that_corosync_refuses(goal, world):
     all_files(world, edit(conf(), "  version: 2", "  token: 29\n  version: 2"))
+
+
+@breaks(
+    "warning conf-section-unknown", said="section logging.qdevice: nobody reads it; the quorum device in it"
+)
+def a_device_in_a_section_of_something_else(goal, world):
+    all_files(
+        world, edit(conf(), "logging {\n", "logging {\n  qdevice {\n    model: net\n    net {\n    }\n  }\n")
+    )
+
+
+@breaks("warning conf-section-unknown", said="section amf: nobody reads it")
+def a_section_of_long_ago(goal, world):
+    all_files(world, conf() + "amf {\n  mode: disabled\n}\n")

@@ -149,3 +149,40 @@ def ha_and_a_slow_token(goal, world):
     everywhere(world, "ha", {"armed": True, "configured": True})
     for row in world["nodes"].values():
         row["runtime"] |= {"token": 22500, "consensus": 27000}
+
+
+def with_device(world, votes=1):
+    all_files(world, edit(conf(), "quorum {\n", "quorum {\n  device {\n    model: net\n  }\n"))
+    for row in world["nodes"].values():
+        row["quorum"] |= {"expected": 3, "total": 2 + (votes or 0), "quorum": 2, "qdevice_votes": votes}
+
+
+@breaks("info qdevice", "warning qdevice-mute", said="gives no vote on pve1, pve2")
+def a_device_that_casts_no_vote(goal, world):
+    with_device(world, 0)
+
+
+@breaks("info qdevice", "warning qdevice-mute", said="gives no vote on pve1, pve2")
+def a_device_that_is_not_registered(goal, world):
+    with_device(world, None)
+
+
+@breaks("warning qdevice-leftover", said="removed half way")
+def a_device_that_is_in_no_file(goal, world):
+    for row in world["nodes"].values():
+        row["quorum"] |= {"expected": 3, "total": 3, "quorum": 2, "qdevice_votes": 1}
+
+
+@breaks("info qdevice", "warning node-skipped", skip=["pve2"], said="pvecm status")
+def a_survivor_that_the_device_keeps_quorate(goal, world):
+    with_device(world)
+    del world["nodes"]["pve2"]
+    world["nodes"]["pve1"]["quorum"] |= {"total": 2, "members": [1]}
+
+
+@breaks("info wait-for-all", "warning node-skipped", skip=["pve2"], said="is skipped")
+def a_survivor_of_two_node(goal, world):
+    """two_node: 1 keeps it quorate, whatever the votes are."""
+    two_node(goal, world)
+    del world["nodes"]["pve2"]
+    world["nodes"]["pve1"]["quorum"] |= {"total": 1, "quorum": 1, "members": [1]}

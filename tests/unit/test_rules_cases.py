@@ -116,3 +116,44 @@ def test_lost_redundancy_is_a_finding():
     assert item["severity"] == "warning" and item["data"]["pairs"] == ["pve1-pve2"]
     _cases.cut(seen, 0, 1)
     assert "redundancy-lost" not in {item["code"] for item in every.check(wanted, seen)}
+
+
+def test_the_votes_of_a_device_are_counted_as_cast():
+    nodes = {"pve1": {"lan": "10.0.10.11"}, "pve2": {"lan": "10.0.10.12"}}
+    cards = {name: {"eno1": rows["lan"] + "/24"} for name, rows in nodes.items()}
+    seen = _cases.world(_cases.text("two-nodes-and-device"), cards)
+    quorum = {"expected": 3, "total": 2, "quorum": 2, "qdevice_votes": 1, "members": [1]}
+    seen["nodes"]["pve1"]["quorum"] |= quorum
+    del seen["nodes"]["pve2"]
+    wanted = _cases.goal(nodes, {0: "lan"})
+    assert errors(every.check(wanted, seen, skip=["pve2"])) == []
+    seen["nodes"]["pve1"]["quorum"] |= {"quorate": False, "total": 1, "qdevice_votes": 0}
+    assert [item["code"] for item in errors(every.check(wanted, seen, skip=["pve2"]))] == ["skip-no-quorum"]
+
+
+def test_two_nodelists_that_contradict_each_other_are_told_without_false_causes():
+    seen = _cases.world(_cases.text("one-address-for-both"), ONE_CARDS)
+    text = _cases.text("one-address-for-both").replace("0.2", "0.1", 1)
+    for kind in ("local", "cluster_file"):
+        seen["nodes"]["pve2"][kind]["text"] = text
+    alone = _cases.world(_cases.text("repaired-to-one-node"), ONE_CARDS)["nodes"]["pve1"]
+    seen["nodes"]["pve1"] = alone
+    seen["nodes"]["pve2"]["quorum"] |= {"quorate": False, "members": [2], "total": 1, "ring_id": "2.9"}
+    found = every.check(_cases.goal(ONE, {0: "vrack"}), seen)
+    told = " ".join(_cases.says(found))
+    assert "someone used" not in told and "pvecm add" not in told
+    assert "two nodelists contradict each other" in told and errors(found)
+
+
+def test_a_device_in_every_section_has_no_vote():
+    text = _cases.text("device-in-every-section")
+    cards = {
+        "pve1": {"a": "192.168.22.11/24"},
+        "pve2": {"a": "192.168.22.12/24"},
+        "pve3": {"a": "192.168.22.13/24"},
+    }
+    seen = _cases.world(text, cards)
+    nodes = {name: {"lan": rows["a"].split("/")[0]} for name, rows in cards.items()}
+    found = every.check(_cases.goal(nodes, {0: "lan"}, cluster="cluster01"), seen)
+    told = {item["data"]["section"] for item in found if item["code"] == "conf-section-unknown"}
+    assert told == {"logging.qdevice", "nodelist.qdevice", "quorum.qdevice", "totem.qdevice"}

@@ -14,7 +14,7 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
         ``{"version": int, "version_text": text or None, "cluster_name": text or None,
         "nodes": [{"name": text or "", "nodeid", "votes", "addresses": {link: address}}],
         "interfaces": {link: {key: value}}, "totem": {key: value}, "quorum": {key: value}, "qdevice": bool,
-        "keys": [path], "lint": [problem]}``; a problem is ``{"line", "text", "reader"}``.
+        "keys": [path], "sections": [path], "lint": [problem]}``; a problem is ``{"line", "text", "reader"}``.
     """
     data = text.encode("latin-1")
     try:
@@ -32,6 +32,7 @@ def read(text: str) -> tuple[dict | None, list[dict]]:
         "quorum": _section(document, "quorum"),
         "qdevice": document.get("quorum.device.model") is not None,
         "keys": list(dict.fromkeys(item.path for item in document.tree.items)),
+        "sections": list(dict.fromkeys(document.section_paths())),
         "lint": list(conf.lint(data)),
     }, []
 

@@ -363,6 +363,13 @@ TABLE = {
             "A key of totem, interface, node or quorum that corosync does not know, often a typing error.",
             "pcs M1, O1, T4; corosync passes over it",
         ),
+        (
+            "conf-section-unknown",
+            WARNING,
+            False,
+            "A section that no program reads, such as a quorum device in the wrong place.",
+            "corosync.conf(5); corosync-qdevice(8)",
+        ),
         ("transport-not-knet", ERROR, False, "The transport is not knet.", "pcs A1, R1; crmsh 1"),
         (
             "cluster-other",
@@ -519,7 +526,21 @@ TABLE = {
             "votequorum(5)",
         ),
         ("quorum-option", INFO, False, "A votequorum feature that PVE does not use is on.", "votequorum(5)"),
-        ("qdevice", INFO, False, "A quorum device votes too.", "corosync-qdevice(8)"),
+        ("qdevice", INFO, False, "A quorum device is set up.", "corosync-qdevice(8)"),
+        (
+            "qdevice-mute",
+            WARNING,
+            False,
+            "A quorum device is in the file and gives no vote.",
+            "corosync-quorumtool; votequorum.c",
+        ),
+        (
+            "qdevice-leftover",
+            WARNING,
+            False,
+            "A quorum device is registered that the file does not have.",
+            "PVE/CLI/pvecm.pm qdevice remove",
+        ),
         (
             "ha-armed-no-quorum",
             WARNING,

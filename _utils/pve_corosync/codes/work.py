@@ -352,6 +352,13 @@ TABLE = {
             "pvecm(1); pve-cluster ClusterConfig.pm",
         ),
         (
+            "rebuild-qdevice",
+            WARNING,
+            False,
+            "A quorum device is set up while a node comes back.",
+            "pvecm(1), Corosync External Vote Support",
+        ),
+        (
             "rebuild-replication",
             WARNING,
             False,

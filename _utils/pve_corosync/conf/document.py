@@ -167,6 +167,15 @@ class Document:
             queue = section.sections + queue
         return found
 
+    def section_paths(self) -> list:
+        """Return the paths of all sections, outer ones first."""
+        found, queue = [], list(self._tree.root.sections)
+        while queue:
+            section = queue.pop(0)
+            found.append(section.path)
+            queue += section.sections
+        return found
+
     @staticmethod
     def _merged(sections) -> dict:
         return {item.key: item.value for section in sections for item in section.items}

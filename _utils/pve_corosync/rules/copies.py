@@ -151,7 +151,16 @@ def members(context):
         return
     where, rows = context.base.where(), {row["name"]: row for row in context.base.view["nodes"]}
     for name, node in context.layout["nodes"].items():
-        if name not in rows:
+        if name not in rows and (other := _listing(context, name)):
+            yield finding(
+                "node-not-in-cluster",
+                f"{name}: in the pillar and in the nodelist of {other}, not in that of {where}: two "
+                "nodelists contradict each other",
+                data={"node": name},
+                remedy=f"if {name} belongs to it: give {where} the nodelist of {other} with config_version "
+                f"{context.highest + 1}, then corosync-cfgtool -R there; else drop corosync:nodes:{name}",
+            )
+        elif name not in rows:
             yield finding(
                 "node-not-in-cluster",
                 f"{name}: in the pillar, not in the nodelist ({where})",
@@ -184,6 +193,15 @@ def members(context):
                 data={"node": node, "pillar": wanted, "runtime": runtime["nodeid"]},
                 remedy=f"check that minion {context.layout['nodes'][node]['minion']} is {node}",
             )
+
+
+def _listing(context, name: str) -> str:
+    """Return where a nodelist has a node that the base's has not, or ""."""
+    places = [t.where() for t in _parsed(context) if name in [row["name"] for row in t.view["nodes"]]]
+    places += [
+        f"runtime of {node}" for node, runtime in context.runtime() if name in runtime.get("nodes", ())
+    ]
+    return "; ".join(places)
 
 
 def nodelist(context):

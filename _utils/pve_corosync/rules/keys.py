@@ -28,6 +28,33 @@ def _known(section: str) -> list[str]:
 KNOWN = {section: _known(section) for section in TEXT}
 
 
+#: sections that corosync, corosync-qdevice or libnozzle read (coroparse.c, totemconfig.c, logconfig.c,
+#: votequorum.c, qdevices/qdevice-net-instance.c, corosync.conf(5), corosync-qdevice(8))
+SECTIONS = """totem totem.interface totem.interface.member logging logging.logger_subsys
+    logging.logging_daemon nodelist nodelist.node quorum quorum.device quorum.device.net
+    quorum.device.heuristics uidgid system nozzle resources resources.system resources.system.memory_used
+    resources.system.load_15min resources.process resources.process.memory_used""".split()
+
+
+def sections(context):
+    """Every section is one that some program reads."""
+    if not context.base:
+        return
+    for path in context.base.view["sections"]:
+        if path in SECTIONS or path.rpartition(".")[0] not in ["", *SECTIONS]:
+            continue  # of sections in each other the outermost is told
+        name = path.rpartition(".")[2]
+        device = name in ("device", "qdevice")
+        yield finding(
+            "conf-section-unknown",
+            f"{context.base.where()}: section {path}: nobody reads it"
+            + ("; the quorum device in it has no vote" if device else ""),
+            data={"places": context.base.places, "section": path},
+            remedy=f"drop {path} from /etc/pve/corosync.conf with a higher config_version"
+            + ("; pvecm qdevice setup <address> writes a device where it is read" if device else ""),
+        )
+
+
 def unknown(context):
     """Every key of totem, interface, node and quorum is one that corosync reads."""
     if not context.base:
@@ -103,4 +130,4 @@ def _idle(context, key, why):
     )
 
 
-RULES = (unknown, conflicts)
+RULES = (sections, unknown, conflicts)

@@ -7,6 +7,7 @@ import time
 
 from pve_corosync import addresses
 from pve_corosync.findings import finding
+from pve_corosync.rules import device
 
 
 def silent(context):
@@ -53,16 +54,28 @@ def skipped(context):
                 remedy=f"drop {node} from skip",
             )
     votes = context.votes()
-    if known and votes:
-        left, need = sum(v for n, v in votes.items() if n not in known), sum(votes.values()) // 2 + 1
+    if known and votes and not _quorate_without(context, known):
+        given = max((n for n in device.cast(context).values() if n), default=0)
+        left = sum(v for n, v in votes.items() if n not in known) + given
+        whole = sum(votes.values()) + given
+        need = whole // 2 + 1
         if left < need:
             yield finding(
                 "skip-no-quorum",
-                f"without {', '.join(known)} there are {left} of {sum(votes.values())} votes, "
+                f"without {', '.join(known)} there are {left} of {whole} votes, "
                 f"quorum needs {need}: /etc/pve stays read-only",
                 data={"votes": left, "quorum": need},
                 remedy="bring a skipped node back; `pvecm expected` is undone by the next reload",
             )
+
+
+def _quorate_without(context, skip) -> bool:
+    """Tell whether a node that takes part is quorate now without those: it knows better than a count."""
+    ids = {context.layout["nodes"][name]["nodeid"] for name in skip}
+    return any(
+        (facts.get("quorum") or {}).get("quorate") and not ids & set(facts["quorum"].get("members") or ())
+        for facts in context.nodes.values()
+    )
 
 
 def strangers(context):

@@ -28,22 +28,39 @@ def expected(context):
         )
         return
     for node, facts in context.nodes.items():
-        quorum = facts.get("quorum") or {}
-        if quorum.get("expected") not in (None, total):
-            need, have = total // 2 + 1, quorum.get("total") or 0
-            cost = (
-                f"; the next reload sets it back and takes the quorum away ({have} of {need} votes) until the"
-                " links are up"
-                if have < need and quorum.get("quorate")
-                else "; the next reload sets it back"
-            )
-            yield finding(
-                "expected-votes",
-                f"{node}: expected votes {quorum['expected']}, the nodelist has {total}: "
-                f"someone used `pvecm expected`{cost}",
-                data={"node": node, "value": quorum["expected"], "nodelist": total},
-                remedy="nothing, if the links of the layout are up soon; do not repeat `pvecm expected`",
-            )
+        quorum, total = facts.get("quorum") or {}, _own_total(context, node, facts)
+        if (
+            total is None
+            or quorum.get("expected") in (None, total)
+            or quorum.get("qdevice_votes") is not None
+        ):
+            continue  # a device that is in no file has a finding of its own
+        need, have = total // 2 + 1, quorum.get("total") or 0
+        cost = (
+            f"; the next reload sets it back and takes the quorum away ({have} of {need} votes) until the"
+            " links are up"
+            if have < need and quorum.get("quorate")
+            else "; the next reload sets it back"
+        )
+        yield finding(
+            "expected-votes",
+            f"{node}: expected votes {quorum['expected']}, the nodelist has {total}: "
+            f"someone used `pvecm expected`{cost}",
+            data={"node": node, "value": quorum["expected"], "nodelist": total},
+            remedy="nothing, if the links of the layout are up soon; do not repeat `pvecm expected`",
+        )
+
+
+def _own_total(context, node: str, facts: dict):
+    """Return the votes of the nodelist that a node's daemon runs, None if no copy is that one."""
+    running = facts.get("runtime") or {}
+    names = set(running.get("nodes") or {})
+    views = [text.view for text in context.texts if text.view and text.version == running.get("version")]
+    views.sort(key=lambda view: view is not context.base.view)
+    for view in [*views, context.base.view]:
+        if {row["name"] for row in view["nodes"]} == names:
+            return sum(row["votes"] for row in view["nodes"])
+    return None
 
 
 def partitions(context):
@@ -117,12 +134,6 @@ def switches(context):
                 data={"key": key},
                 remedy=f"drop quorum.{key} if it is not wanted",
             )
-    if view["qdevice"]:
-        yield finding(
-            "qdevice",
-            f"{context.base.where()}: a quorum device votes too; the checks here count nodes",
-            remedy="pvecm status",
-        )
 
 
 def watchdog(context):

@@ -177,6 +177,8 @@ def quorum(world):
         wrong = [] if have.get("quorate") is True else ["not quorate"]
         if votes is not None and have.get("expected") != votes:
             wrong.append(f"expected votes {have.get('expected')}, nodelist {votes}")
+        if view and view["qdevice"] and not have.get("qdevice_votes", 1):
+            wrong.append("the quorum device gives no vote")
         members = sorted(have.get("members") or [])
         if not set(ids) <= set(members):
             wrong.append(f"members {_join(members) or 'none'}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pve_corosync import addresses as ip
 from pve_corosync import conf
-from pve_corosync.cluster import cluster
-from pve_corosync.findings import finding
+from pve_corosync.cluster import cluster, copies
+from pve_corosync.findings import errors, finding
 from pve_corosync.plan import steps
 
 #: makes a node of which nothing is needed one that can join; pvecm add retires config.db likewise.
@@ -46,8 +46,8 @@ def check(layout: dict, node: str, observed: dict, empty) -> list[dict]:
                 remedy=f"salt-run corosync.apply skip={node}",
             )
         )
-    found += _nodeid_taken(layout, node, there)
-    if there and not found:
+    found += _nodeid_taken(layout, node, there) + _device(there)
+    if there and not errors(found):
         found += links(layout, node, observed)[1]
     return found
 
@@ -94,6 +94,33 @@ def _other_findings(layout, name, observed):
             )
         ]
     return []
+
+
+def _device(there):
+    """A quorum device beside a rebuild: PVE wants it out before nodes come or go (pvecm(1))."""
+    have = [
+        name
+        for name, facts in there.items()
+        if (facts.get("quorum") or {}).get("qdevice_votes") is not None or _names_device(facts)
+    ]
+    if not have:
+        return []
+    return [
+        finding(
+            "rebuild-qdevice",
+            f"{', '.join(sorted(have))}: a quorum device is set up, and the rebuilt node has neither its "
+            "package nor its certificates; PVE wants it out before nodes come or go, and does that with all "
+            "nodes online only",
+            data={"nodes": sorted(have)},
+            remedy="after the rebuild: apt install corosync-qdevice there, then on one node: pvecm qdevice "
+            "remove; pvecm qdevice setup <its address>",
+        )
+    ]
+
+
+def _names_device(facts):
+    view = copies.read((facts.get("local") or {}).get("text") or "")[0]
+    return bool(view and view["qdevice"])
 
 
 def _nodeid_taken(layout, node, there):

@@ -62,8 +62,8 @@ class Rebuild(task.Task):
         known = self.node in request.layout["nodes"]
         empty = self._ask(self.node, "pvecm.joinable", quiet=True) if known else None
         found = join.check(request.layout, self.node, observed, empty)
-        if found:
-            self._found(*found)
+        self._found(*found)
+        if errors(found):
             self.report["summary"] = "refused, nothing was changed"
             return "refused"
         links = join.links(request.layout, self.node, observed)[0]
