@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pve_corosync.addresses import canonical
 from pve_corosync.findings import finding
 
 U32 = 4294967295
@@ -161,3 +162,18 @@ def port(number: int, options: dict) -> int:
     """
     given = whole(options.get("mcastport"))
     return DEFAULT_PORT + number if given is None else given
+
+
+def shared_sockets(links: dict) -> list[tuple]:
+    """Return the links that would bind one socket: ``[(first, link, port, node, address)]``, a link once.
+
+    :param links: ``{number: {"options": {corosync.conf key: text}, "addresses": {node: address}}}``.
+    """
+    seen, out = {}, {}
+    for number, link in sorted(links.items()):
+        used = port(number, link["options"])
+        for node, address in link["addresses"].items():
+            first = seen.setdefault((node, canonical(address), used), number)
+            if first != number:
+                out.setdefault(number, (first, number, used, node, address))
+    return list(out.values())

@@ -294,3 +294,72 @@ def a_device_in_a_section_of_something_else(goal, world):
 @breaks("warning conf-section-unknown", said="section amf: nobody reads it")
 def a_section_of_long_ago(goal, world):
     all_files(world, conf() + "amf {\n  mode: disabled\n}\n")
+
+
+@breaks("error conf-value", said="totem.hold is '13'; allowed: 14 or more")
+def a_hold_that_is_too_short(goal, world):
+    all_files(world, conf(totem={"hold": 13}))
+
+
+@breaks("error conf-value", said="totem.token_warning is '101'")
+def a_warning_beyond_all_of_the_token(goal, world):
+    all_files(world, conf(totem={"token_warning": 101}))
+
+
+@breaks("error conf-value", said="totem.join is '4000'; allowed: consensus (3600 ms)")
+def a_join_that_is_longer_than_the_consensus(goal, world):
+    all_files(world, conf(totem={"join": 4000}))
+
+
+@breaks("error conf-value", said="totem.consensus is '49'")
+def a_consensus_below_the_default_join(goal, world):
+    all_files(world, conf(totem={"consensus": 49}))
+
+
+@breaks("error conf-value", said="allowed: a token (100 ms) of 30 ms for each of 4 tries")
+def a_token_too_short_for_its_tries(goal, world):
+    all_files(world, conf(totem={"token": 100}))
+
+
+@breaks("error conf-grammar", "warning conf-key-unknown", said="'interface' is there already in 'totem'")
+def a_key_named_interface(goal, world):
+    all_files(world, edit(conf(), "  interface {\n", "  interface: on\n  interface {\n"))
+
+
+@breaks(said="")
+def a_key_in_a_file_of_its_own(goal, world):
+    all_files(world, conf(totem={"keyfile": "/etc/corosync/mine"}))
+    everywhere(world, "authkey", None)
+
+
+@breaks("error authkey-missing", said="corosync-keygen")
+def a_hash_without_a_cipher_needs_the_key(goal, world):
+    all_files(world, conf(totem={"secauth": None, "crypto_hash": "sha256"}))
+    everywhere(world, "authkey", None)
+
+
+@breaks("warning authkey-differs", said="nothing reads it now")
+def two_keys_that_nobody_reads(goal, world):
+    all_files(world, conf(totem={"keyfile": "/etc/corosync/mine"}))
+    world["nodes"]["pve2"]["authkey"]["sha256"] = "cd" * 32
+
+
+def newer(world, *nodes):
+    for node in nodes:
+        world["nodes"][node]["corosync"]["version"] = "3.1.11"
+
+
+@breaks(said="")
+def encryption_that_a_newer_corosync_has_by_itself(goal, world):
+    all_files(world, conf(totem={"secauth": None}))
+    newer(world, "pve1", "pve2")
+
+
+@breaks(
+    "warning crypto-off",
+    "warning versions-mixed",
+    said="pve2 (corosync after 3.1.10) encrypts then",
+)
+def encryption_that_only_one_has_by_itself(goal, world):
+    all_files(world, conf(totem={"secauth": None}))
+    newer(world, "pve2")

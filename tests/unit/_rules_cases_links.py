@@ -100,9 +100,10 @@ def option_sctp(goal, world):
     goal["links"][0]["options"] = {"knet_transport": "sctp"}
 
 
-@breaks("error option-port-shared", name="degraded", said="5405")
+@breaks("error option-port-shared", "warning address-shared", name="degraded", said="5405")
 def port_shared(goal, world):
     goal["links"][1]["options"] = {"mcastport": "5405"}
+    goal["links"][1]["addresses"]["pve2"] = PUBLIC["pve2"]
 
 
 @breaks("info link-fixed-option", said="from 5405 to 5500")
@@ -218,3 +219,8 @@ def a_dead_link_beside_a_living_one(goal, world):
     world["nodes"] = observed(text=conf(links=links))["nodes"]
     goal["links"][1] = {"network": "public", "addresses": two(PUBLIC), "options": {}}
     world["nodes"]["pve2"]["links"]["pve1"][0]["connected"] = False
+
+
+@breaks(name="degraded", said="")
+def one_port_on_two_addresses(goal, world):
+    goal["links"][1]["options"]["mcastport"] = "5405"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pve_corosync.pillar import layouts
 
 
-def put(path, value):
+def put(path, value, data=None):
     """Return the good pillar with one place set; ``path`` holds keys, the last may be new."""
-    data = pillar()
+    data = data or pillar()
     *head, last = path
     at = data
     for key in head:
@@ -324,8 +324,12 @@ CASES = {
         "1800",
     ),
     "port shared": (
-        put(NOMINAL + ("links",), {0: {"network": "vrack"}, 1: {"network": "public", "port": 5405}}),
-        ["option-port-shared"],
+        put(
+            NOMINAL + ("links",),
+            {0: {"network": "vrack"}, 1: {"network": "public", "port": 5405}},
+            put(("nodes", "pve2", "addresses", "public"), "10.66.0.2"),
+        ),
+        ["address-shared", "option-port-shared"],
         "corosync:layouts:nominal:links:1:port",
         "5405",
     ),

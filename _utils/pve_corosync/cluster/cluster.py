@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from pve_corosync import addresses, link_options
-from pve_corosync.cluster import base, copies
+from pve_corosync import addresses
+from pve_corosync.cluster import base, copies, timers
 from pve_corosync.cluster.node import Node
 
 MAX_VERSION = 2**64 - 1  # corosync 3.1.7 coroparse.c: config_version is an unsigned 64-bit number
-DEFAULT_TOKEN = 3000  # ms, corosync >= 3.1.0
-DEFAULT_COEFFICIENT = 650  # ms for each node above two
 #: pmxcfs cfs-utils.c: the first match anywhere in the file
 PMXCFS_VERSION = re.compile(r"config_version\s*:\s*(\d+)")
 WHICH = {"local": "local file", "cluster_file": "cluster file"}
@@ -159,24 +157,17 @@ class Cluster:
 
     def token(self) -> int:
         """Return the token timeout in ms: the longest that runs, else what corosync makes of the base."""
-        running = [runtime["token"] for _, runtime in self.runtime() if runtime.get("token")]
-        if running:
-            return max(running)
-        token = self._totem("token")
-        coefficient = self._totem("token_coefficient")
-        count = len(self.layout["nodes"]) or len(self.votes())
-        each = DEFAULT_COEFFICIENT if coefficient is None else coefficient
-        return (token or DEFAULT_TOKEN) + each * max(0, count - 2)
+        running = timers.running((runtime for _, runtime in self.runtime()), "token")
+        nodes = len(self.layout["nodes"]) or len(self.votes())
+        return running or timers.token(self._totem(), nodes)
 
     def consensus(self) -> int:
         """Return the consensus timeout in ms, 1.2 times the token when nothing else is known."""
-        running = [runtime["consensus"] for _, runtime in self.runtime() if runtime.get("consensus")]
-        if running:
-            return max(running)
-        return self._totem("consensus") or self.token() * 6 // 5
+        running = timers.running((runtime for _, runtime in self.runtime()), "consensus")
+        return running or timers.consensus(self._totem(), self.token())
 
-    def _totem(self, key: str) -> int | None:
-        return link_options.whole(self.base.view["totem"].get(key)) if self.base else None
+    def _totem(self) -> dict:
+        return self.base.view["totem"] if self.base else {}
 
     def armed(self) -> list[str]:
         """Return the nodes whose HA watchdog is armed."""

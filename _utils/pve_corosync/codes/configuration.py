@@ -132,7 +132,7 @@ TABLE = {
             "option-port-shared",
             ERROR,
             False,
-            "Two links of a layout use the same UDP port.",
+            "Two links of a layout use the same UDP port on one address of a node.",
             "corosync: one socket per address and port, default 5405 + link number",
         ),
         ("skip-unknown", ERROR, False, "skip names a node that the pillar does not have.", SCHEMA),

@@ -73,7 +73,7 @@ CHOICES = {
         "totem.crypto_model": ("nss", "openssl"),
         "totem.crypto_cipher": ("none", "aes256", "aes192", "aes128"),
         "totem.crypto_hash": ("none", "md5", "sha1", "sha256", "sha384", "sha512"),
-        "totem.knet_compression_model": ("none", "zlib", "lz4", "lz4hc", "lzo2", "lzma", "bzip2", "zstd"),
+        "totem.knet_compression_model": ("zlib", "lz4", "lz4hc", "lzo2", "lzma", "bzip2", "zstd"),
     },
     "system": {
         "system.qb_ipc_type": ("native", "shm", "socket"),

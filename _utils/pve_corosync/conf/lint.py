@@ -143,11 +143,12 @@ def _twice(section):
     for child in section.children:
         name, is_item = (child.key, True) if isinstance(child, Item) else (child.name, False)
         kinds = seen.setdefault(name, set())
-        if (not is_item and kinds and name not in ("node", "interface")) or (is_item and False in kinds):
+        many = name in ("node", "interface") and True not in kinds
+        if (not is_item and kinds and not many) or (is_item and False in kinds):
             yield problem(
                 child.number,
                 f"'{name}' is there already in '{section.path or 'the file'}': "
-                "corosync merges the two, PVE refuses that",
+                "corosync takes both, PVE refuses that",
                 "PVE",
             )
         kinds.add(is_item)

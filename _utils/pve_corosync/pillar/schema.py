@@ -276,7 +276,7 @@ def _links(out: Problems, place: str, links: dict, nodes: dict) -> dict:
             "link 0 and up to seven more",
             f"give one of the links of {place} the number 0",
         )
-    _across_links(out, place, good)
+    _across_links(out, place, good, nodes)
     return {number: good[number] for number in sorted(good)}
 
 
@@ -342,8 +342,8 @@ def _network(out: Problems, place: str, network, nodes: dict, use: str) -> str:
     return network
 
 
-def _across_links(out: Problems, place: str, links: dict) -> None:
-    networks, ports = {}, {}
+def _across_links(out: Problems, place: str, links: dict, nodes: dict) -> None:
+    networks: dict[str, str] = {}
     for number, link in links.items():
         here = f"{place}:{number}"
         first = networks.setdefault(link["network"], here)
@@ -356,17 +356,24 @@ def _across_links(out: Problems, place: str, links: dict) -> None:
                 f"drop {here} or {first}",
                 value=link["network"],
             )
-        port = link_options.port(number, link["options"])
-        first = ports.setdefault(port, here)
-        if first != here:
-            out.add(
-                "option-port-shared",
-                f"{here}:port",
-                f"UDP port {port} is already the port of {first}",
-                "each port once; the default is 5405 + link number",
-                f"change port of {here} or {first}",
-                value=port,
-            )
+    rows = {
+        number: {"options": link["options"], "addresses": _on(nodes, link["network"])}
+        for number, link in links.items()
+    }
+    for first, number, port, node, address in link_options.shared_sockets(rows):
+        out.add(
+            "option-port-shared",
+            f"{place}:{number}:port",
+            f"UDP port {port} is already the port of {place}:{first} on {address} of {node}",
+            "each port once on an address; the default is 5405 + link number",
+            f"change port of {place}:{number} or {place}:{first}",
+            value=port,
+        )
+
+
+def _on(nodes: dict, network: str) -> dict:
+    """Return the addresses of a network: {node: address}."""
+    return {name: node["addresses"][network] for name, node in nodes.items() if network in node["addresses"]}
 
 
 def _primary(out: Problems, place: str, network, nodes: dict) -> str:

@@ -22,22 +22,6 @@ _LINE_REMEDY = (
 _ANEW = "nothing, the next change of the links writes it anew"
 LEFTOVERS = ("bindnetaddr", "ringnumber", "mcastaddr", "broadcast", "ttl")
 
-# What the parser lets pass and corosync refuses later or passes over (pcs M1; the rest is in conf.grammar).
-TOTEM_WORDS = {
-    "secauth": ("on", "off"),
-    "block_unlisted_ips": ("yes", "no"),
-    "cancel_token_hold_on_retransmit": ("yes", "no"),
-}
-MINIMUM_MS = 30  # totemconfig.c MINIMUM_TIMEOUT, 3 ticks of 100 Hz
-QUORUM_SWITCHES = (
-    "two_node",
-    "expected_votes_tracking",
-    "allow_downscale",
-    "wait_for_all",
-    "auto_tie_breaker",
-    "last_man_standing",
-)
-
 
 def parsable(context):
     """Each copy parses; one of them at least is there."""
@@ -266,70 +250,6 @@ def interfaces(context):
                     )
 
 
-def values(context):
-    """Values of totem and quorum are ones that corosync takes."""
-    for text in _parsed(context):
-        totem, quorum = text.view["totem"], text.view["quorum"]
-        bad = [
-            ("totem", key, totem[key], _join(words))
-            for key, words in TOTEM_WORDS.items()
-            if key in totem and totem[key] not in words
-        ]
-        bad += [
-            ("quorum", key, quorum[key], "0, 1")
-            for key in QUORUM_SWITCHES
-            if quorum.get(key, "0") not in ("0", "1")
-        ]
-        if quorum.get("provider", "corosync_votequorum") != "corosync_votequorum":
-            bad.append(("quorum", "provider", quorum["provider"], "corosync_votequorum"))
-        bad += [
-            ("totem", key, totem[key], "30 or more (ms), or 0 for the default")
-            for key in ("token", "token_retransmit")
-            if (link_options.whole(totem.get(key)) or MINIMUM_MS) < MINIMUM_MS
-        ]
-        # secauth brings both; a key that is given wins over it.
-        both = ("aes256", "sha256") if totem.get("secauth") == "on" else ("none", "none")
-        cipher, digest = totem.get("crypto_cipher", both[0]), totem.get("crypto_hash", both[1])
-        if cipher != "none" and digest == "none":
-            bad.append(("totem", "crypto_hash", digest, f"not none beside cipher {cipher}"))
-        for section, key, value, allowed in bad:
-            yield finding(
-                "conf-value",
-                f"{text.where()}: {section}.{key} is {value!r}; allowed: {allowed}",
-                severity=context.severity(text),
-                data={"places": text.places, "key": f"{section}.{key}", "value": value, "allowed": allowed},
-                remedy=f"correct {section}.{key} with a higher config_version",
-            )
-
-
-def compression(context):
-    """The level of compression is no negative number, which the parser takes."""
-    for text in _parsed(context):
-        level = text.view["totem"].get("knet_compression_level", "0")
-        if level.lstrip().startswith("-"):
-            yield finding(
-                "conf-value",
-                f"{text.where()}: totem.knet_compression_level is {level!r}; allowed: 0 or more",
-                severity="warning",
-                data={"places": text.places, "key": "totem.knet_compression_level", "value": level},
-                remedy="drop totem.knet_compression_level with a higher config_version",
-            )
-
-
-def encrypted(context):
-    """Traffic is authenticated."""
-    for text in _parsed(context):
-        totem = text.view["totem"]
-        if totem.get("secauth", "off") != "on" and totem.get("crypto_cipher", "none") == "none":
-            yield finding(
-                "crypto-off",
-                f"{text.where()}: neither secauth nor crypto_cipher is set, the links are open "
-                "to anyone who reaches them",
-                data={"places": text.places},
-                remedy="set `secauth: on` in totem (all nodes in one partition, same authkey)",
-            )
-
-
 def version_number(context):
     """The version is a plain number, the same for corosync and for pmxcfs."""
     for text in _parsed(context):
@@ -447,19 +367,6 @@ def running(context):
             alike.append((text, runtime.get("nodes")))
 
 
-def timers(context):
-    """The token is long enough for knet's timers."""
-    token = context.token()
-    if token < 1000:
-        yield finding(
-            "token-short",
-            f"totem.token is {token} ms; a link is called dead after token/2 and a node after "
-            "2.2 x token, so that a short stall of the network costs the quorum",
-            data={"token": token},
-            remedy="drop totem.token (default 3000 ms)",
-        )
-
-
 def _parsed(context):
     return [text for text in context.texts if text.view]
 
@@ -491,13 +398,9 @@ RULES = (
     members,
     nodelist,
     interfaces,
-    values,
-    compression,
-    encrypted,
     version_number,
     version_room,
     same,
     dropped,
     running,
-    timers,
 )

@@ -1,17 +1,17 @@
 """The rules: what stands between the observed cluster and a layout, everything at once.
 
 One small function a rule, by subject in ``rules.links``, ``rules.copies``, ``rules.keys``,
-``rules.nodes``, ``rules.votes`` and ``rules.device``; each takes a ``cluster.cluster.Cluster`` and yields
-findings.
+``rules.nodes``, ``rules.totem``, ``rules.votes`` and ``rules.device``; each takes a
+``cluster.cluster.Cluster`` and yields findings.
 """
 
 from __future__ import annotations
 
 from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.findings import check_force, errors, finding, ordered
-from pve_corosync.rules import copies, device, keys, links, nodes, votes
+from pve_corosync.rules import copies, device, keys, links, nodes, totem, votes
 
-RULES = nodes.RULES + links.RULES + copies.RULES + keys.RULES + votes.RULES + device.RULES
+RULES = nodes.RULES + links.RULES + copies.RULES + totem.RULES + keys.RULES + votes.RULES + device.RULES
 STRATEGIES = ("live", "restart")
 
 

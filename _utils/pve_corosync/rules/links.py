@@ -152,19 +152,15 @@ def options(context):
 
 
 def ports(context):
-    """Each link its own UDP port."""
-    seen = {}
-    for number, link in sorted(context.links.items()):
-        port = link_options.port(number, link["options"])
-        first = seen.setdefault(port, number)
-        if first != number:
-            yield finding(
-                "option-port-shared",
-                f"link {number}: UDP port {port} is already the port of link {first}; "
-                "the default is 5405 + link number",
-                data={"link": number, "first": first, "port": port},
-                remedy=f"change port of link {number} or {first} in the pillar",
-            )
+    """No two links of a node on one address have one UDP port: a socket is bound to address and port."""
+    for first, number, port, node, address in link_options.shared_sockets(context.links):
+        yield finding(
+            "option-port-shared",
+            f"link {number}: UDP port {port} is already the port of link {first} on {address} of {node}; "
+            "the default is 5405 + link number",
+            data={"link": number, "first": first, "port": port},
+            remedy=f"change port of link {number} or {first} in the pillar",
+        )
 
 
 def fixed_options(context):

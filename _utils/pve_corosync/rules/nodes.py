@@ -195,53 +195,6 @@ def _when(since):
     return since
 
 
-def keys(context):
-    """The authkey is the same everywhere, private, and there if it is needed."""
-    needed = any(
-        text.view["totem"].get("secauth") == "on" or text.view["totem"].get("crypto_cipher", "none") != "none"
-        for text in context.texts
-        if text.view
-    )
-    by_hash = {}
-    for node, facts in context.nodes.items():
-        key = facts.get("authkey")
-        if not key:
-            if needed:
-                yield finding(
-                    "authkey-missing",
-                    f"{node}: /etc/corosync/authkey is missing or unreadable, secauth is on; "
-                    "a reload or a start fails",
-                    data={"node": node},
-                    remedy=f"on {node}: copy /etc/corosync/authkey from a node that has it, mode 0400",
-                )
-            continue
-        by_hash.setdefault(key.get("sha256"), []).append(node)
-        mode, owner = str(key.get("mode") or ""), key.get("owner")
-        if mode and int(mode, 8) & 0o077:
-            yield finding(
-                "authkey-mode",
-                f"{node}: /etc/corosync/authkey has mode {mode}; allowed: 0400",
-                data={"node": node, "mode": mode},
-                remedy=f"on {node}: chmod 0400 /etc/corosync/authkey",
-            )
-        if owner and owner != "root:root":
-            yield finding(
-                "authkey-mode",
-                f"{node}: /etc/corosync/authkey belongs to {owner}; allowed: root:root",
-                data={"node": node, "owner": owner},
-                remedy=f"on {node}: chown root:root /etc/corosync/authkey",
-            )
-    if len(by_hash) > 1:
-        told = " / ".join(", ".join(nodes) for nodes in by_hash.values())
-        yield finding(
-            "authkey-differs",
-            f"/etc/corosync/authkey differs between {told}; a reload reads it again and "
-            "they stop understanding each other",
-            data={"groups": list(by_hash.values())},
-            remedy="copy the key of the nodes that see each other to the others",
-        )
-
-
 def names(context):
     """Each node's name resolves everywhere to the same address, and to none of the loopback."""
     seen = {}
@@ -345,4 +298,4 @@ def _loopback(address: str) -> bool:
     return isinstance(parsed, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and parsed.is_loopback
 
 
-RULES = (silent, skipped, strangers, identity, daemon, pmxcfs, busy, keys, names, versions, readable)
+RULES = (silent, skipped, strangers, identity, daemon, pmxcfs, busy, names, versions, readable)
