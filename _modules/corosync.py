@@ -26,7 +26,7 @@ from pve_corosync import arguments
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import ha
 from pve_corosync.node import children, etc_pve, files, runs
-from pve_corosync.tools import corosync
+from pve_corosync.tools import corosync, hosts
 from pve_corosync.tools import pve as pve_tools
 from salt.exceptions import SaltInvocationError
 
@@ -45,7 +45,14 @@ CHECK_TIMEOUT = 20.0
 #: keeps all but syntax errors from standard error.
 QUIET = re.compile(rb"to_stderr\s*:\s*no\b")
 
-CMAP_PARTS = ("totem.", "nodelist.", "runtime.config.totem.", "runtime.votequorum.", "config.")
+CMAP_PARTS = (
+    "totem.",
+    "nodelist.",
+    "runtime.config.totem.",
+    "runtime.votequorum.",
+    "runtime.members.",
+    "config.",
+)
 PVE_FILES = (etc_pve.CONF, ".members", "ha/resources.cfg", "ha/manager_status")
 
 
@@ -414,13 +421,7 @@ def _names(nodes, problems):
     except OSError as exc:
         problems.append(f"{HOSTS}: {exc.strerror}")
         return None
-    found = {node: [] for node in nodes}
-    for line in data.decode("latin-1").splitlines():
-        words = line.split("#", 1)[0].split()
-        for node in nodes:
-            if node in words[1:] and words[0] not in found[node]:
-                found[node].append(words[0])
-    return found
+    return hosts.names(data, nodes)
 
 
 def _addresses(result, problems):

@@ -77,7 +77,7 @@ class Node(World):
             ),
         )
         self.file("etc/corosync/authkey", "the-secret-of-the-cluster")
-        self.file("etc/hosts", "127.0.0.1 localhost\n10.66.0.1 pve1.example pve1 # here\n10.66.0.2 pve2\n")
+        self.file("etc/hosts", "127.0.0.1 localhost\n10.66.0.1 pve1.example pve1 # here\n10.66.0.2 PVE2\n")
         (self.root / "var/lock").mkdir(parents=True)
         self.state_file = path / "corosync.json"
         self.daemon(

@@ -363,3 +363,16 @@ def encryption_that_a_newer_corosync_has_by_itself(goal, world):
 def encryption_that_only_one_has_by_itself(goal, world):
     all_files(world, conf(totem={"secauth": None}))
     newer(world, "pve2")
+
+
+@breaks(
+    "error name-duplicate",
+    "error node-not-in-cluster",
+    "error nodeid-mismatch",
+    "warning address-in-use",
+    "warning conf-grammar",
+    "warning runtime-not-file",
+    said="nodes 1, 2 are both called pve1",
+)
+def two_nodes_of_one_name(goal, world):
+    all_files(world, edit(conf(), "name: pve2", "name: pve1"))

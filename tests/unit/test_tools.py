@@ -243,6 +243,7 @@ def test_runtime():
         "nodeid": 2,
         "token": 3000,
         "consensus": 3600,
+        "members": {2: ["10.66.0.2"]},
         "nodes": {
             "pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}},
             "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2", 2: "203.0.113.20"}},
@@ -267,6 +268,7 @@ def test_runtime_after_a_refused_reload_and_of_nothing():
         "nodeid": None,
         "token": None,
         "consensus": None,
+        "members": {},
         "nodes": {},
         "interfaces": {},
     }

@@ -60,17 +60,8 @@ def aimed(text: str, layout: dict, version: int) -> list[dict]:
 
 
 def _nodes(document) -> list[dict]:
-    """The nodes in file order; a node without a name has "" here, the document calls it by its address."""
-    positions = sorted({position for position, _ in document.tree.node_sections})
-    return [
-        {
-            "name": document.get(f"nodelist.node.{position}.name") or "",
-            "nodeid": row["nodeid"],
-            "votes": row["votes"],
-            "addresses": dict(row["addresses"]),
-        }
-        for position, row in zip(positions, document.nodes().values())
-    ]
+    """The nodes in file order, two of one name too; one without a name has "" here."""
+    return [row | {"name": row["name"] or ""} for row in document.rows()]
 
 
 def _section(document, name: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pve_corosync import addresses as ip
 from pve_corosync import link_options
 from pve_corosync.cluster.cluster import Cluster
+from pve_corosync.cluster.literal import literal
 from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts
 from pve_corosync.pillar.schema import NETWORK_NAME
@@ -16,11 +17,11 @@ def export(observed: dict, notes: list[str] | None = None) -> dict:
     """Return the value of the pillar key ``corosync`` that describes the cluster as it is.
 
     A network is named after the interface that carries it, if that is the same on all nodes that answer, else
-    ``netN`` after its link. Further interfaces with one address on every node become networks that no layout
-    uses.
+    ``netN`` after its link. Further interfaces with an address on every node become networks that no layout
+    uses; of several addresses of a card the first counts that is no host address (/32), and a note tells it.
 
     :param observed: ``{"nodes": {name: facts}, "silent": [name]}``.
-    :param notes: takes a text for each option in force that the pillar cannot express; it is left out.
+    :param notes: takes a text for each thing that the pillar does not express: options in force, addresses.
     :returns: the pillar, plain types, valid: nominal has the links and options now in force, and the primary
         network is the one of the names' addresses, so that a plan on it is empty, or does what is left.
     :raises pillar.layouts.LayoutError: no copy of corosync.conf parses, or what is in force breaks the
@@ -47,7 +48,7 @@ def export(observed: dict, notes: list[str] | None = None) -> dict:
             number, world.base.view["interfaces"].get(number, {}), [] if notes is None else notes
         )
     primary = _primary(world, rows, networks)
-    for name, addresses in _further(world, rows).items():
+    for name, addresses in _further(world, rows, [] if notes is None else notes).items():
         if name not in networks and not _taken(addresses, networks):
             networks[name] = addresses
     pillar = {
@@ -95,17 +96,19 @@ def _links(world, rows: dict) -> dict[int, dict[str, str]]:
     newest = max(running, key=lambda runtime: runtime.get("version") or 0, default=None)
     for name, row in rows.items():
         addresses = row["addresses"] if newest is None else world.runtime_addresses(name, newest)
-        for number, address in addresses.items():
-            links.setdefault(number, {})[name] = _literal(world, name, address)
+        for number in addresses:
+            told = {"nodeid": row["nodeid"], "addresses": addresses}
+            links.setdefault(number, {})[name] = _literal(world, name, told, number)
     return links
 
 
-def _literal(world, node: str, address: str) -> str:
-    """The IP address behind a host name, as the node itself resolves it."""
-    if ip.parse(address) is not None:
-        return ip.canonical(address)
-    found = ((world.nodes.get(node) or {}).get("names") or {}).get(address) or []
-    return ip.canonical(found[0]) if len(found) == 1 else address
+def _literal(world, node: str, row: dict, number: int) -> str:
+    """The IP address behind a host name, as the node itself knows it, else as another does."""
+    for viewer in [node, *(name for name in world.nodes if name != node)]:
+        address = literal(world.nodes.get(viewer) or {}, row, number)
+        if ip.parse(address) is not None:
+            return address
+    return row["addresses"][number]
 
 
 def _name(world, addresses: dict, networks: dict, fallback: str) -> str:
@@ -154,23 +157,32 @@ def member_address(members, node: str) -> str:
     return ip.canonical(address) if address else ""
 
 
-def _further(world, rows: dict) -> dict[str, dict[str, str]]:
-    """Interfaces with exactly one usable IPv4 address on every node of the cluster."""
-    found: dict[str, dict[str, str]] = {}
+def _further(world, rows: dict, notes: list[str]) -> dict[str, dict[str, str]]:
+    """Interfaces with a usable IPv4 address on every node of the cluster."""
+    found: dict[str, dict[str, list]] = {}
     for node, facts in world.nodes.items():
         for card, addresses in (facts.get("addresses") or {}).items():
-            usable = [
-                ip.canonical(row.split("/")[0])
-                for row in addresses
-                if ip.family(row.split("/")[0]) == "ipv4" and not ip.unusable(row.split("/")[0])
-            ]
-            if len(usable) == 1 and node in rows and NETWORK_NAME.fullmatch(card):
-                found.setdefault(card, {})[node] = usable[0]
-    return {
-        card: addresses
-        for card, addresses in sorted(found.items())
-        if set(addresses) == set(rows) and len(set(addresses.values())) == len(rows)
-    }
+            usable = [row for row in addresses if _usable(row)]
+            usable.sort(key=lambda row: row.endswith("/32"))  # a failover address has a prefix of its own
+            if usable and node in rows and NETWORK_NAME.fullmatch(card):
+                found.setdefault(card, {})[node] = [ip.canonical(row.split("/")[0]) for row in usable]
+    networks = {}
+    for card, told in sorted(found.items()):
+        addresses = {node: usable[0] for node, usable in told.items()}
+        if set(addresses) != set(rows) or len(set(addresses.values())) != len(rows):
+            continue
+        networks[card] = addresses
+        notes += [
+            f"network {card}: {node} is at {usable[0]}; left out: {', '.join(usable[1:])} on the same card"
+            for node, usable in told.items()
+            if usable[1:]
+        ]
+    return networks
+
+
+def _usable(row: str) -> bool:
+    address = row.split("/")[0]
+    return ip.family(address) == "ipv4" and not ip.unusable(address)
 
 
 def _taken(addresses: dict, networks: dict) -> bool:

@@ -24,7 +24,11 @@ COMMANDS = (
     ("host", "uname -n"),
     ("version", "corosync -v"),
     ("unit", "systemctl show corosync -p ActiveState"),
-    ("cmap", "corosync-cmapctl totem. nodelist. runtime.config.totem. runtime.votequorum. config."),
+    (
+        "cmap",
+        "corosync-cmapctl totem. nodelist. runtime.config.totem. runtime.votequorum. runtime.members."
+        " config.",
+    ),
     ("stats", "corosync-cmapctl -m stats stats.knet."),
     ("quorum", "corosync-quorumtool -siH"),
     ("addresses", "ip -j addr"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from pve_corosync.addresses import canonical, parse
+from pve_corosync.addresses import canonical
+from pve_corosync.cluster.literal import literal
 
 
 class Node:
@@ -54,10 +55,9 @@ class Node:
         """Tell whether the node read its addresses, and this one is on none of its interfaces."""
         return bool(self.own) and address not in self.own
 
-    def address(self, text: str) -> str:
-        """Return a canonical address; a host name becomes the one address that the node resolves it to."""
-        if parse(text) is None:
-            found = (self.facts.get("names") or {}).get(text) or []
-            if len(found) == 1:
-                return canonical(found[0])
-        return canonical(text)
+    def address(self, row: dict, number: int) -> str:
+        """Return the canonical address of a node on a link, as this one knows it where it is a host name.
+
+        :param row: ``{"nodeid", "addresses": {link: text}}`` of the node that is meant. :param number: the link.
+        """
+        return literal(self.facts, row, number)

@@ -102,7 +102,7 @@ class Topology:
         for key, row in rows.items():
             name = self.names.get(row.get("nodeid"), key)
             for number, text in (row.get("addresses") or {}).items():
-                address = node.address(text)
+                address = node.address(row, int(number))
                 literal = literal and address == canonical(text)
                 addresses.setdefault(int(number), []).append((name, address))
         links = {

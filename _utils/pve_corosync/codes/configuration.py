@@ -401,6 +401,13 @@ TABLE = {
             "pcs F2; crmsh 4; pmxcfs confdb.c",
         ),
         (
+            "name-duplicate",
+            ERROR,
+            False,
+            "Two nodes of the nodelist have one name (a warning in a copy that is replaced).",
+            "pcs N1; PVE::Corosync parse_conf keeps the last",
+        ),
+        (
             "ring-host-name",
             WARNING,
             False,

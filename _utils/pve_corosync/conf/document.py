@@ -195,13 +195,23 @@ class Document:
         refuses.
         """
         return {
-            name: {
+            row["name"] or row["addresses"].get(0) or f"#{position}": {
+                key: row[key] for key in ("nodeid", "votes", "addresses")
+            }
+            for position, row in zip(sorted(self._nodes()), self.rows())
+        }
+
+    def rows(self) -> list:
+        """Return ``[{"name": text or None, "nodeid", "votes", "addresses"}]``, also of two with one name."""
+        return [
+            {
+                "name": keys.get("name"),
                 "nodeid": integer(keys.get("nodeid", "0"), U32),
                 "votes": integer(keys.get("quorum_votes", "1"), U32),
                 "addresses": {int(RING.match(key)[1]): keys[key] for key in sorted(keys) if RING.match(key)},
             }
-            for name, (_, keys) in self.node_blocks().items()
-        }
+            for keys in (self._merged(sections) for _, sections in sorted(self._nodes().items()))
+        ]
 
     def links(self) -> dict:
         """Return ``{link: {"addresses": {node: address}, "options": {key: value}, "interface": bool}}``.

@@ -194,6 +194,16 @@ def nodelist(context):
         where, severity, rows = text.where(), context.severity(text), text.view["nodes"]
         data = {"places": text.places}
         seen = {}
+        names = [row["name"] for row in rows if row["name"]]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            ids = _join(row["nodeid"] for row in rows if row["name"] == name)
+            yield finding(
+                "name-duplicate",
+                f"{where}: nodes {ids} are both called {name}: PVE keeps only the last",
+                severity=severity,
+                data=data | {"node": name},
+                remedy="give each its own name in /etc/pve/corosync.conf, with a higher config_version",
+            )
         for position, row in enumerate(rows):
             who = row["name"] or f"node {position + 1}"
             if not row["name"]:

@@ -152,7 +152,8 @@ def runtime(found: dict) -> dict:
     """Return what the running daemon has, from :func:`cmap` of the main map.
 
     :returns: ``{"version", "cluster_name", "reload_status", "nodeid", "token", "consensus",
-        "nodes": {name: {"nodeid", "addresses": {link: address}}}, "interfaces": {link: {key: text}}}``; the
+        "nodes": {name: {"nodeid", "addresses": {link: address}}}, "interfaces": {link: {key: text}},
+        "members": {nodeid: [address]}}``, the addresses in order of the links with which a node joined; the
         numbers in milliseconds; None where the daemon has no such key (``reload_status`` before the first
         reload; ``1`` is success). ``nodeid`` is the local node's.
     """
@@ -173,6 +174,10 @@ def runtime(found: dict) -> dict:
         "nodeid": found.get("runtime.votequorum.this_node_id", local),
         "token": found.get("runtime.config.totem.token"),
         "consensus": found.get("runtime.config.totem.consensus"),
+        "members": {
+            nodeid: re.findall(r"ip\(([^()\s]+)\)", str(keys.get("ip") or ""))
+            for nodeid, keys in sorted(_groups(found, r"runtime\.members\.(\d+)\.(ip)\Z").items())
+        },
         "nodes": nodes,
         "interfaces": {
             link: {key: str(value) for key, value in sorted(keys.items())}
