@@ -58,6 +58,7 @@ class Node:
     def address(self, row: dict, number: int) -> str:
         """Return the canonical address of a node on a link, as this one knows it where it is a host name.
 
-        :param row: ``{"nodeid", "addresses": {link: text}}`` of the node that is meant. :param number: the link.
+        :param row: ``{"nodeid", "addresses": {link: text}}`` of the node that is meant.
+        :param number: the link.
         """
         return literal(self.facts, row, number)
