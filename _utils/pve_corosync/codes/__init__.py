@@ -1,19 +1,19 @@
 """Every finding code, in one table: :data:`CODES`.
 
-The rows stand in :mod:`.codes.configuration` and :mod:`.codes.work`, by subject. One row: code, severity,
-forceable, what it says, source. The versions that the sources were read in: corosync 3.1.7 to 3.1.10,
-kronosnet 1.25, pve-cluster 8.1 to 9.1, pcs 0.12.3, crmsh 5.1.
+The rows stand in :mod:`.codes.configuration`, :mod:`.codes.work` and :mod:`.codes.watch`, by subject. One
+row: code, severity, forceable, what it says, source. The versions that the sources were read in: corosync
+3.1.7 to 3.1.10, kronosnet 1.25, pve-cluster 8.1 to 9.1, pcs 0.12.3, crmsh 5.1.
 """
 
 from __future__ import annotations
 
 import re
 
-from pve_corosync.codes import configuration, work
+from pve_corosync.codes import configuration, watch, work
 from pve_corosync.codes.words import SEVERITIES
 
 #: ``{subject: rows}`` in the order of the documentation.
-TABLE = configuration.TABLE | work.TABLE
+TABLE = configuration.TABLE | work.TABLE | watch.TABLE
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -54,7 +54,8 @@ def load(pillar) -> dict:
     :returns: ``{"cluster_name", "nodes": {name: {"nodeid", "minion", "addresses": {network: IP}}},
         "layouts": {name: {"name", "links": {int: {"network", "options": {conf key: text}}}, "primary"}},
         "layout", "skip": [node], "fast_ping": {"ping_interval": ms, "ping_timeout": ms} or {},
-        "firewall": {"management": [address or CIDR] or None, "ssh": "peers" or "open"}}``.
+        "firewall": {"management": [address or CIDR] or None, "ssh": "peers" or "open"},
+        "watch": what ``pillar.watch.check`` returned}``.
     :raises LayoutError: the pillar has errors.
     """
     findings, cluster = schema.check(plain(pillar))

@@ -11,10 +11,11 @@ import re
 
 from pve_corosync import addresses as ip
 from pve_corosync import link_options
+from pve_corosync.pillar import watch
 from pve_corosync.pillar.problems import Problems
 from pve_corosync.tools import nft
 
-TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping", "firewall")
+TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping", "firewall", "watch")
 NODE_KEYS = ("nodeid", "addresses", "minion")
 LAYOUT_KEYS = ("links", "primary")
 FIREWALL_KEYS = ("management", "ssh")
@@ -40,6 +41,7 @@ def check(pillar) -> tuple[list[dict], dict]:
         "skip": [],
         "fast_ping": dict(link_options.FAST_PING),
         "firewall": {"management": None, "ssh": "peers"},
+        "watch": None,
     }
     if not out.mapping(pillar, "corosync", "a mapping with " + ", ".join(TOP_KEYS)):
         return list(out), cluster
@@ -55,6 +57,7 @@ def check(pillar) -> tuple[list[dict], dict]:
     cluster["skip"] = _skip(out, pillar.get("skip"), cluster["nodes"])
     cluster["fast_ping"] = _fast_ping(out, pillar.get("fast_ping", link_options.FAST_PING))
     cluster["firewall"] = _firewall(out, pillar.get("firewall", {}))
+    cluster["watch"] = watch.check(out, pillar.get("watch"), cluster["layouts"])
     return list(out), cluster
 
 
