@@ -20,7 +20,12 @@ was synced before the minion was restarted.
 .. versionadded:: 0.2.0
 """
 
+import json
+import logging
+import os
 import time
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
 
@@ -31,6 +36,9 @@ SALTS = {"interval", "enabled", "disable_during_state_run", "run_once", "beacon_
 OWN = {"again": AGAIN_S, "alive": ALIVE_S}
 #: a version of the local file that is not the daemon's is normal while a change is carried out.
 VERSION_GRACE_S = 30
+
+#: since when links are dead, for who asks this node (``corosync.watch_facts``).
+NOTE = "/run/pve-corosync/watch.json"
 
 _SEEN = {}
 
@@ -76,6 +84,7 @@ def beacon(config):
     kind, changes = _news(found, now, options)
     if kind is None:
         return []
+    _keep_note(found)
     return [{"tag": kind, "changes": changes, "wrong": _SEEN["wrong"], "look": found, "time": time.time()}]
 
 
@@ -102,6 +111,31 @@ def _news(found, now, options):
     if kind:
         _SEEN["said"] = now
     return kind, changes
+
+
+def _keep_note(found):
+    """
+    Write since when links are dead, in seconds since the boot; without it the master only waits longer.
+    """
+    now, links = time.clock_gettime(time.CLOCK_BOOTTIME), found.get("links") or {}
+    before, dead = _SEEN.get("dead", {}), {}
+    for node, rows in links.items():
+        down = {link: before.get(node, {}).get(link, now) for link, up in rows.items() if not up}
+        if down:
+            dead[node] = down
+    _SEEN["dead"] = dead
+    path = os.path.join(_root() or "/", NOTE.lstrip("/"))
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            json.dump({"at": now, "dead": dead}, file)
+        os.replace(f"{path}.new", path)
+    except OSError as exc:
+        log.warning("%s cannot be written: %s", path, exc.strerror)
+
+
+def _root():
+    return (__opts__.get("pve_corosync") or {}).get("root")
 
 
 def _changes(before, found):

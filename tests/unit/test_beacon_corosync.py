@@ -1,5 +1,7 @@
 """The beacon ``corosync``: which looks make an event, and what its configuration may hold."""
 
+import json
+
 import pytest
 
 from _beacons import corosync as beacon
@@ -24,9 +26,12 @@ CONFIG = [{"interval": 1}, {"again": 10}, {"_beacon_name": "corosync"}]
 class Minion:
     """Ticks of a second; ``now`` is what the next look finds."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, root):
+        monkeypatch.setattr(beacon, "__opts__", {"pve_corosync": {"root": str(root)}}, raising=False)
+        self.note = root / "run/pve-corosync/watch.json"
         self.clock, self.now = 1000.0, dict(WELL)
         monkeypatch.setattr(beacon.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(beacon.time, "clock_gettime", lambda _clock: self.clock)
         monkeypatch.setattr(beacon, "__salt__", {beacon.LOOK: lambda: dict(self.now)}, raising=False)
         beacon._SEEN.clear()
 
@@ -40,8 +45,8 @@ class Minion:
 
 
 @pytest.fixture
-def minion(monkeypatch):
-    made = Minion(monkeypatch)
+def minion(monkeypatch, tmp_path):
+    made = Minion(monkeypatch, tmp_path)
     yield made
     beacon._SEEN.clear()
 
@@ -96,6 +101,22 @@ def test_versions_may_differ_for_a_while_as_in_a_change_but_not_for_long(minion)
     assert events[0]["wrong"] == ["the daemon runs version 5, the local file has 6"]
     (event,) = minion.tick(WELL)
     assert event["wrong"] == []
+
+
+def test_since_when_links_are_dead_is_kept_for_who_asks_the_node(minion):
+    minion.tick()
+    assert json.loads(minion.note.read_text()) == {"at": 1000.0, "dead": {}}
+    minion.tick(CUT)
+    minion.tick(LOST, seconds=12)
+    kept = json.loads(minion.note.read_text())
+    assert kept["dead"] == {"pve2": {"0": 1001.0}} and kept["at"] == 1012.0
+    minion.tick(WELL)
+    assert json.loads(minion.note.read_text())["dead"] == {}
+
+
+def test_a_note_that_cannot_be_written_ends_nothing(minion):
+    minion.note.parent.parent.write_text("no folder")
+    assert [event["tag"] for event in minion.tick()] == ["begin"]
 
 
 def test_a_new_link_and_a_lost_one_are_changes(minion):

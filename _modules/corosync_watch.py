@@ -1,0 +1,61 @@
+"""
+What the watch asks of a node: the facts, and a look at the daemon at the same moment.
+
+Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
+
+.. versionadded:: 0.2.0
+"""
+
+import time
+
+import salt.utils.path
+from pve_corosync.node import files
+
+__virtualname__ = "corosync"
+
+#: what the beacon keeps of dead links (``_beacons/corosync.py``).
+NOTE = f"{files.RUN_DIR}/watch.json"
+#: the beacon writes at least every 10 s while something is wrong.
+NOTE_AGE_S = 15
+PATIENCE_S = 1.0
+
+
+def __virtual__():
+    if salt.utils.path.which("corosync-cfgtool"):
+        return __virtualname__
+    return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def watch_facts(timeout=3.0):
+    """
+    Return what the watch needs to know of this node, in one call.
+
+    timeout
+        Seconds that the tools may take.
+
+    Returns ``{"facts": as of corosync.facts, "look": as of corosync_look.look, "dead_for": {node: {link:
+    seconds}}}``; ``dead_for`` is what the beacon saw, empty without one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' corosync.watch_facts
+    """
+    look = __salt__["corosync_look.look"](patience=PATIENCE_S, counts=True)
+    return {
+        "facts": __salt__["corosync.facts"](timeout=timeout),
+        "look": look,
+        "dead_for": _dead_for(time.clock_gettime(time.CLOCK_BOOTTIME)),
+    }
+
+
+def _dead_for(now):
+    note = files.read_json(files.under((__opts__.get("pve_corosync") or {}).get("root"), NOTE)) or {}
+    at = note.get("at")
+    if not isinstance(at, (int, float)) or not 0 <= now - at <= NOTE_AGE_S:
+        return {}
+    return {
+        node: {link: round(now - since, 1) for link, since in links.items()}
+        for node, links in note.get("dead", {}).items()
+    }
