@@ -84,6 +84,37 @@ def after(state: dict, decision: dict, ok: bool, links_ok: bool, now: float) -> 
     return state
 
 
+def shown(policy: dict | None, state: dict, now: float) -> dict:
+    """Return the watch as an operator sees it: ``{"armed", "text", "policy", "last", "paused_s", …}``.
+
+    :param policy: None where the pillar has none. :param state: what is kept, with ``said``, the last answer.
+    """
+    paused = max(0, round(state["paused_until"] - now))
+    used = len([at for at in state["failovers"] if now - DAY_S < at <= now])
+    armed = bool(policy and policy["failover"] and not paused and used < policy["at_most"])
+    said = state.get("said") or {}
+    if policy is None:
+        text = "off: the pillar has no corosync:watch"
+    elif paused:
+        text = f"paused for {paused} s more; go on with: salt-run corosync.watch resume=True"
+    elif not policy["failover"]:
+        text = "only tells: corosync:watch has no failover"
+    else:
+        text = f"{'armed' if armed else 'only tells'}: {used} of {policy['at_most']} failovers in 24 hours"
+    if policy is not None and said:
+        text += f"; {round(now - said['time'])} s ago: {said['code']}, {said['text']}"
+    return {
+        "armed": armed,
+        "text": text,
+        "policy": policy,
+        "paused_s": paused,
+        "failovers": used,
+        "last": state["last"],
+        "said": said or None,
+        "goal": state["goal"],
+    }
+
+
 def ha_refuses(expected_loss_s: float, seen: dict, state: dict, now: float) -> dict | None:
     """Return why HA's watchdog does not allow a plan, None where it does.
 

@@ -1,0 +1,117 @@
+"""
+What the reactor does with an event of the beacon ``corosync``: drop it, or start a look as a process of its own.
+
+The reactor calls this in a thread of the master's own process, which keeps what it has imported until the
+master is restarted, and takes everything that runs in it along when it ends. So it only filters and starts,
+has a name of its own, and imports nothing of ``pve_corosync``. ``corosync.watch_look`` is what works.
+
+.. versionadded:: 0.2.0
+"""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "corosync_heard"
+
+#: two starts for one minion are at least so far apart, in seconds.
+PAUSE_S = 2.0
+START_S = 10
+FOLDER = os.path.join("pve-corosync", "watch")
+MINION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+_STARTED = {}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def event(minion, kind="", wrong=False):
+    """
+    Start a look at the cluster of a minion, unless one is under way or nothing calls for it.
+
+    minion
+        The minion that the event names. It proves nothing, and need not: the look asks the nodes.
+
+    kind
+        What the beacon called it: ``begin``, ``change``, ``still`` or ``alive``.
+
+    wrong
+        Whether something is wrong there, as the event says.
+
+    Returns ``started``, or why not: ``no minion``, ``too soon``, ``under way``, ``nothing to do``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync_heard.event pve1 change True
+    """
+    if not MINION.fullmatch(str(minion)):
+        log.warning("corosync: an event with the minion %r is dropped", minion)
+        return "no minion"
+    now, note = time.time(), _note(minion)
+    if time.monotonic() - _STARTED.get(minion, float("-inf")) < PAUSE_S:
+        return "too soon"
+    due = note.get("due")
+    if note and kind in ("begin", "alive") and not wrong and (due is None or now < due):
+        return "nothing to do"
+    if _held(note.get("lock")):
+        return "under way"
+    if len(_STARTED) > 10000:  # names that anybody may send
+        _STARTED.clear()
+    _STARTED[minion] = time.monotonic()
+    _start(["corosync.watch_look", f"minion={json.dumps(str(minion))}"])
+    return "started"
+
+
+def _note(minion):
+    path = os.path.join(__opts__["cachedir"], FOLDER, f"{minion}.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _held(path):
+    """
+    Tell whether a process looks at that cluster now.
+    """
+    try:
+        with open(str(path), encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _start(words):
+    """
+    Start ``salt-run`` outside of the master's unit, so that it outlives the master.
+    """
+    beside = os.path.join(os.path.dirname(sys.executable), "salt-run")
+    run = [shutil.which("salt-run") or beside, "-c", os.path.dirname(__opts__["conf_file"]), *words]
+    unit = shutil.which("systemd-run")
+    if unit and os.path.isdir("/run/systemd/system"):
+        subprocess.run(
+            [unit, "--collect", "--quiet", "--no-block", *run],
+            check=True,
+            timeout=START_S,
+            stdin=subprocess.DEVNULL,
+        )
+        return
+    quiet = subprocess.DEVNULL
+    subprocess.Popen(run, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)

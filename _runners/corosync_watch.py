@@ -1,0 +1,266 @@
+"""
+The watch of a cluster on the master: a look that an event asked for, and what an operator says to it.
+
+Part of the runner ``corosync`` (Salt joins the files of one virtual name). The decision is in
+``pve_corosync.run.watch``; ``docs/watch.md`` has the rules, the events and the pillar.
+
+.. versionadded:: 0.2.0
+"""
+
+import time
+
+import salt.runner
+from pve_corosync.findings import errors, finding
+from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.ports import master, salt_master
+from pve_corosync.ports import watch as kept_watch
+from pve_corosync.run import change, outcomes, watch_seen
+from pve_corosync.run import watch as decision_of
+from salt.exceptions import SaltInvocationError
+
+__virtualname__ = "corosync"
+
+#: a look waits for the next one itself up to this; beyond, the next event begins it.
+WAIT_S = 45
+#: and it ends after this, whatever there is to wait for.
+LOOK_S = 120
+#: the same answer is told again after this.
+SAID_S = 300
+#: answers that come after others may take so much longer.
+GRACE_S = 1.0
+PAUSE_MOST_S = 7 * 86400
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def watch(cluster=None, pause=None, resume=False, **kwargs):
+    """
+    Show what the watch of a cluster does, let it do nothing for a time, or let it go on.
+
+    cluster
+        The cluster's name; needed only if the master has several.
+
+    pause
+        Seconds for which it only looks away, for maintenance; up to 7 days.
+
+    resume
+        Let it go on at once.
+
+    Exit code 0; 2 if the cluster or an argument is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.watch
+        salt-run corosync.watch pause=3600
+        salt-run corosync.watch resume=True
+    """
+    work = lambda: _watch(cluster, pause, resume)  # noqa: E731
+    return salt_master.guarded("watch", kwargs, ("cluster", "pause", "resume"), False, work, __context__)
+
+
+def watch_look(minion=None, cluster=None, **kwargs):
+    """
+    Look at a cluster now, and do what its watch allows; the reactor starts this as a process of its own.
+
+    minion
+        A minion of the cluster, as an event named it; its pillar says which cluster that is.
+
+    cluster
+        The cluster's name, in place of a minion.
+
+    One process looks at a cluster at a time; another one ends at once. Exit code 0 unless an act failed; 2
+    if the minion or an argument is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.watch_look pve1
+    """
+    return salt_master.guarded(
+        "watch_look",
+        kwargs,
+        ("minion", "cluster"),
+        False,
+        lambda: _look(_name_of(minion) if minion is not None else cluster),
+        __context__,
+    )
+
+
+def _name_of(minion):
+    """
+    Return the name of the cluster whose node this minion is; an event may name any.
+    """
+    found = salt_master.of(globals())
+    if str(minion) not in found.accepted([str(minion)], "list"):
+        raise SaltInvocationError(f"minion {minion!r} has no accepted key: nothing was done")
+    pillar = (layouts_of_pillar.plain(found.pillar(str(minion))) or {}).get("corosync")
+    if not isinstance(pillar, dict) or str(minion) not in outcomes.members(pillar).values():
+        raise SaltInvocationError(f"minion {minion!r} is no node of a cluster: nothing was done")
+    return str(pillar.get("cluster_name"))
+
+
+def _site(cluster):
+    site = master.Site(salt_master.of(globals()), cluster, None)
+    request = change.Request(site.pillar, cluster=site.name)
+    return site, request, kept_watch.Kept(site.folder(), site.master.state_dir())
+
+
+def _watch(cluster, pause, resume):
+    site, request, kept = _site(cluster)
+    outcomes.choice(resume, "resume", (False, True))
+    if pause is not None:
+        kept.pause(time.time() + outcomes.seconds(pause, "pause", PAUSE_MOST_S))
+    elif resume:
+        kept.pause(0.0)
+    told = decision_of.shown(request.loaded["watch"], kept.load(), time.time())
+    return {
+        "cluster": site.name,
+        "watch": told,
+        "findings": [],
+        "result": "ok",
+        "summary": told["text"],
+        "retcode": outcomes.OK,
+    }
+
+
+def _look(cluster):
+    site, request, kept = _site(cluster)
+    report = {"cluster": site.name, "findings": [], "retcode": outcomes.OK}
+    if request.loaded["watch"] is None:
+        text = "the pillar has no corosync:watch: nothing was looked at"
+        return report | {"result": "off", "summary": text}
+    with kept.lock() as free:
+        if not free:
+            return report | {"result": "already", "summary": "another process looks at this cluster"}
+        return report | Look(site, request, kept).work()
+
+
+class Look:
+    """
+    Looks at one cluster, one after the other, up to a decision that is not to wait.
+    """
+
+    def __init__(self, site, request, kept):
+        self.site, self.request, self.kept = site, request, kept
+        self.policy, self.layouts = request.loaded["watch"], request.layouts()
+        self.home = request.loaded["layout"]
+        self.state = kept.load()
+
+    def work(self):
+        """
+        Return the end of the report.
+        """
+        end = time.monotonic() + LOOK_S
+        while True:
+            found, observed = self._ask()
+            self.state["paused_until"] = self.kept.load()["paused_until"]
+            decision, state = decision_of.decide(
+                found, self.policy, self.layouts, self.home, self.state, time.time()
+            )
+            self.state |= state
+            self._tell(decision)
+            again = decision["again_in"]
+            waits = decision["do"] == "wait" and again <= WAIT_S and time.monotonic() + again < end
+            self._keep(None if again is None else time.time() + again)
+            if not waits:
+                break
+            time.sleep(again)
+        done = {"result": decision["code"], "summary": decision["text"], "decision": decision}
+        if decision["do"] in decision_of.ACTS:
+            done |= self._act(decision, found, observed)
+        return done
+
+    def _ask(self):
+        site, wait = self.site, self.site.settings["gather_timeout"]
+        call = {"timeout": outcomes.facts_timeout(wait)}
+        answers = site.ask(self.request.nodes, "corosync.watch_facts", call, wait)
+        by_name = {name: answers.get(self.request.minions[name]) for name in self.request.nodes}
+        locked = not master.idle(site.folder())
+        preferred = [self.home, self.policy["failover"]]
+        return watch_seen.seen(self.layouts, preferred, self.request.nodes, by_name, locked)
+
+    def _keep(self, due):
+        self.kept.save(self.state)
+        self.kept.note([self.request.minions[name] for name in self.request.nodes], due, time.time())
+
+    def _tell(self, decision):
+        """
+        Send the answer as an event, unless it is the one of the look before.
+        """
+        said, now = self.state.get("said") or {}, time.time()
+        if said.get("code") == decision["code"] and now - said["time"] < SAID_S:
+            return
+        self.state["said"] = {"code": decision["code"], "text": decision["text"], "time": now}
+        self._fire(decision["code"], decision)
+
+    def _fire(self, tag, data):
+        row = {"cluster": self.site.name, "time": time.time()} | data
+        self.site.master.fire(row, f"corosync/{self.site.name}/watch/{tag}")
+
+    def _act(self, decision, found, observed):
+        """
+        Take the cluster to the layout: the links at once, then the whole way of the orchestration.
+        """
+        refused = self._ha(decision, found, observed)
+        steps = {} if refused else self._way(decision["layout"])
+        links_ok = steps.get("links", {}).get("retcode") == outcomes.OK
+        ok = links_ok and steps.get("way", {}).get("retcode") == outcomes.OK
+        findings = refused or [] if ok else [*(refused or []), self._failed(decision, steps)]
+        self.state |= decision_of.after(self.state, decision, ok, links_ok, time.time())
+        goal = self.state["goal"]
+        self._keep(goal["next"] if goal else time.time())
+        text = f"{decision['do']} to {decision['layout']}: {'done' if ok else 'not done'}"
+        report = {
+            "summary": text,
+            "findings": findings,
+            "steps": steps,
+            "retcode": outcomes.OK if ok else outcomes.FAILED,
+        }
+        self._fire("ended", {"ok": ok, "decision": decision} | report)
+        return report
+
+    def _ha(self, decision, found, observed):
+        """
+        Return why HA does not allow it, as findings.
+        """
+        request = change.Request(self.site.pillar, decision["layout"], cluster=self.site.name)
+        made, findings = request.plan(observed, [])
+        if errors(findings):
+            return []  # the run says so itself, with all that it knows
+        refused = decision_of.ha_refuses(made["expected_loss_s"], found, self.state, time.time())
+        return [refused] if refused else []
+
+    def _way(self, layout):
+        run = {"layout": layout, "cluster": self.site.name}
+        steps = {"links": self._run("corosync.apply", run | {"progress": False, "brief": True})}
+        if steps["links"]["retcode"] == outcomes.OK:
+            steps["way"] = self._run("state.orchestrate", {"mods": "orch.failover", "pillar": run})
+        return steps
+
+    @staticmethod
+    def _run(function, kwarg):
+        """
+        Run a function of the runner as a job of its own, and return its exit code and its text.
+        """
+        client = salt.runner.RunnerClient(__opts__)
+        told = client.cmd(function, kwarg=kwarg, print_event=False, full_return=True)
+        value = told.get("return")
+        good = bool(told.get("success", True)) and isinstance(value, dict)
+        code = value.get("retcode", outcomes.FAILED) if good else outcomes.FAILED
+        text = value.get("report") or value.get("summary") if good else value
+        return {"retcode": code, "report": text or "", "jid": str(told.get("jid") or "")}
+
+    @staticmethod
+    def _failed(decision, steps):
+        last = next((row for row in reversed(steps.values()) if row["retcode"] != outcomes.OK), {})
+        why = outcomes.last_line(last.get("report") or "see the journal")
+        return finding(
+            "watch-refused",
+            f"to layout {decision['layout']}: {why}",
+            remedy="salt-run corosync.journal; it is tried again by itself",
+        )

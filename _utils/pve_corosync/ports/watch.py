@@ -1,0 +1,90 @@
+"""What the watch keeps on the master's disk: its state, its pause, and what the reactor may read of it.
+
+All of it lies in the cluster's folder (``ports.master.Site.folder``), so that it outlives the master. The
+notes for the reactor lie beside, one file a minion, because it knows no more than the minion of an event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+
+from pve_corosync.run import watch
+
+STATE, PAUSE, LOCK, NOTES = "watch.json", "watch-pause.json", "watch.lock", "watch"
+
+
+class Kept:
+    """The files of one cluster's watch.
+
+    :param folder: the cluster's. :param base: the directory of all clusters.
+    """
+
+    def __init__(self, folder: str, base: str):
+        self.folder, self.base = folder, base
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Hold the right to look at this cluster, and give whether it was free."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        with open(self._path(LOCK), "a", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def load(self) -> dict:
+        """Return the state of the last look, a new one if there is none or none that can be read."""
+        state = watch.new_state() | {"said": None}
+        state |= {key: value for key, value in _read(self._path(STATE)).items() if key in state}
+        until = _read(self._path(PAUSE)).get("until")
+        return state | {"paused_until": float(until) if isinstance(until, (int, float)) else 0.0}
+
+    def save(self, state: dict) -> None:
+        """Keep the state; it is on the disk when this returns."""
+        _write(self._path(STATE), state)
+
+    def pause(self, until: float) -> None:
+        """Let the watch do nothing until a time, 0 to let it go on."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        _write(self._path(PAUSE), {"until": until})
+
+    def note(self, minions, due: float | None, now: float) -> None:
+        """Tell the reactor of a look: its lock, when the next one is due without anything new, and when it
+        was."""
+        folder = os.path.join(self.base, NOTES)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        row = {"lock": self._path(LOCK), "due": due, "looked": now}
+        for minion in minions:
+            _write(os.path.join(folder, f"{plain_name(minion)}.json"), row)
+
+    def _path(self, name):
+        return os.path.join(self.folder, name)
+
+
+def plain_name(minion: str) -> str:
+    """Return the file name that stands for a minion."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", minion).lstrip(".") or "_"
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path, data):
+    fresh = f"{path}.{os.getpid()}"
+    with open(fresh, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)

@@ -1,0 +1,119 @@
+"""Nobody types: the watch on real daemons, from the beacon over the reactor to the whole way there and back."""
+
+import json
+import time
+
+import pytest
+from links import PUBLIC, VRACK, addresses, healthy, version
+from phases import members, run
+
+from lab.cluster import wait_for
+from lab.seed import MASTER
+
+DROP_IN = "/etc/salt/master.d/watch.conf"
+POLICY = {"failover": "degraded", "hold": 5, "home": "auto", "healthy_for": 15, "at_most": 5}
+CONFIG = """
+reactor:
+  - 'salt/beacon/*/corosync/*': [salt://reactor/watch.sls]
+ext_pillar:
+  - cmd_json: cat /etc/salt/watch-pillar.json
+"""
+
+
+@pytest.fixture
+def watched(lab):
+    """The cluster with its watch, brought as the documentation says."""
+    lab.wait_minions()
+    lab.exec(MASTER, ["mkdir", "-p", "/etc/salt/master.d"], check=True)
+    lab.write(MASTER, DROP_IN, CONFIG)
+    lab.write(MASTER, "/etc/salt/watch-pillar.json", json.dumps({"corosync": {"watch": POLICY}}))
+    restart_master(lab)
+    lab.sync()
+    lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", check=True)
+    try:
+        yield lab
+    finally:
+        lab.exec(
+            MASTER,
+            ["rm", "-rf", DROP_IN, "/etc/salt/watch-pillar.json", "/var/cache/salt/master/pve-corosync"],
+        )
+        lab.heal()
+        restart_master(lab)
+        lab.salt("-L", ",".join(lab.nodes), "saltutil.refresh_pillar")
+        lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", check=True)
+
+
+def restart_master(lab):
+    lab.exec(MASTER, ["systemctl", "restart", "salt-master"], check=True)
+    lab.wait_minions()
+
+
+def watch(lab, *words):
+    """What ``corosync.watch`` says."""
+    code, report = run(lab, "corosync.watch", *words)
+    assert code == 0, report
+    return report["watch"]
+
+
+def said(lab, code):
+    """Wait until the watch says something."""
+    wait_for(
+        lambda: (watch(lab)["said"] or {}).get("code") == code, 60, every=1, what=f"the watch to say {code}"
+    )
+
+
+def in_force(lab, links, seconds):
+    """Wait until all files have these links."""
+
+    def there():
+        try:
+            return addresses(lab) == links
+        except ValueError:  # the files differ: a step is under way
+            return False
+
+    wait_for(there, seconds, every=0.5, what=f"the links {links}")
+
+
+def test_cut_flap_crash_and_the_way_home(watched):
+    lab, nominal = watched, {0: set(VRACK[node] for node in watched.nodes)}
+    degraded = {0: {PUBLIC[node] for node in lab.nodes}, 1: nominal[0]}
+    said(lab, "watch-healthy")
+    before = version(lab, "pve1")
+
+    lab.cut("vrack")
+    time.sleep(4)
+    lab.heal()
+    time.sleep(20)
+    assert addresses(lab) == nominal and version(lab, "pve1") == before, "a flap of four seconds"
+
+    begun = time.monotonic()
+    lab.cut("vrack")
+    in_force(lab, degraded, 90)
+    wait_for(lambda: all(map(lab.quorate, lab.nodes)), 60, what="quorum")
+    print(f"\nquorum on the new links {time.monotonic() - begun:.1f} s after the cut")
+    wait_for(lambda: (watch(lab)["last"] or {}).get("ok"), 120, every=2, what="the whole way")
+    assert members(lab, "pve2") == {node: PUBLIC[node] for node in lab.nodes}
+    healthy(lab)
+
+    lab.heal()
+    in_force(lab, nominal, 150)
+    wait_for(
+        lambda: (watch(lab)["last"] or {}).get("do") == "home", 120, every=2, what="the end of the way home"
+    )
+    told = watch(lab)
+    assert told["last"]["ok"] and told["failovers"] == 1 and told["goal"] is None
+    assert members(lab, "pve1") == {node: VRACK[node] for node in lab.nodes}
+
+    before = version(lab, "pve1")
+    lab.crash("pve2")
+    said(lab, "watch-silent")
+    time.sleep(15)
+    assert version(lab, "pve1") == before, "a node that crashed is no dead network"
+    lab.boot("pve2")
+    wait_for(lambda: all(map(lab.quorate, lab.nodes)), 90, what="quorum after the boot")
+
+    assert watch(lab, "pause=3600")["paused_s"] > 3500
+    lab.cut("vrack")
+    said(lab, "watch-paused")
+    assert version(lab, "pve1") == before
+    lab.heal()
