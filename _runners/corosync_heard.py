@@ -1,5 +1,5 @@
 """
-What the reactor does with an event of the beacon ``corosync``: drop it, or start a look as a process of its own.
+What the reactor does with an event of the beacon ``corosync``: drop it, or start a look of its own process.
 
 The reactor calls this in a thread of the master's own process, which keeps what it has imported until the
 master is restarted, and takes everything that runs in it along when it ends. So it only filters and starts,
@@ -56,7 +56,7 @@ def event(minion, kind="", wrong=False):
 
         salt-run corosync_heard.event pve1 change True
     """
-    if not MINION.fullmatch(str(minion)):
+    if not isinstance(minion, str) or not MINION.fullmatch(minion):
         log.warning("corosync: an event with the minion %r is dropped", minion)
         return "no minion"
     now, note = time.time(), _note(minion)

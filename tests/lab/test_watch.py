@@ -1,4 +1,4 @@
-"""Nobody types: the watch on real daemons, from the beacon over the reactor to the whole way there and back."""
+"""Nobody types: the watch on real daemons, from the beacon and the reactor to the whole way there and back."""
 
 import json
 import time
@@ -10,7 +10,8 @@ from phases import members, run
 from lab.cluster import wait_for
 from lab.seed import MASTER
 
-DROP_IN = "/etc/salt/master.d/watch.conf"
+DROP_IN, EXTRA = "/etc/salt/master.d/watch.conf", "/etc/salt/watch-pillar.json"
+KEPT = "/var/cache/salt/master/pve-corosync"
 POLICY = {"failover": "degraded", "hold": 5, "home": "auto", "healthy_for": 15, "at_most": 5}
 CONFIG = """
 reactor:
@@ -26,7 +27,7 @@ def watched(lab):
     lab.wait_minions()
     lab.exec(MASTER, ["mkdir", "-p", "/etc/salt/master.d"], check=True)
     lab.write(MASTER, DROP_IN, CONFIG)
-    lab.write(MASTER, "/etc/salt/watch-pillar.json", json.dumps({"corosync": {"watch": POLICY}}))
+    lab.write(MASTER, EXTRA, json.dumps({"corosync": {"watch": POLICY}}))
     restart_master(lab)
     lab.sync()
     lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", check=True)
@@ -35,7 +36,7 @@ def watched(lab):
     finally:
         lab.exec(
             MASTER,
-            ["rm", "-rf", DROP_IN, "/etc/salt/watch-pillar.json", "/var/cache/salt/master/pve-corosync"],
+            ["rm", "-rf", DROP_IN, EXTRA, KEPT],
         )
         lab.heal()
         restart_master(lab)
@@ -57,9 +58,7 @@ def watch(lab, *words):
 
 def said(lab, code):
     """Wait until the watch says something."""
-    wait_for(
-        lambda: (watch(lab)["said"] or {}).get("code") == code, 60, every=1, what=f"the watch to say {code}"
-    )
+    wait_for(lambda: (watch(lab)["said"] or {}).get("code") == code, 60, every=1, what=f"the answer {code}")
 
 
 def in_force(lab, links, seconds):
@@ -97,9 +96,7 @@ def test_cut_flap_crash_and_the_way_home(watched):
 
     lab.heal()
     in_force(lab, nominal, 150)
-    wait_for(
-        lambda: (watch(lab)["last"] or {}).get("do") == "home", 120, every=2, what="the end of the way home"
-    )
+    wait_for(lambda: (watch(lab)["last"] or {}).get("do") == "home", 120, every=2, what="the way home")
     told = watch(lab)
     assert told["last"]["ok"] and told["failovers"] == 1 and told["goal"] is None
     assert members(lab, "pve1") == {node: VRACK[node] for node in lab.nodes}

@@ -1,4 +1,4 @@
-"""From what the nodes answered to what the watch decides on: layout in force, networks of links, each node."""
+"""From what the nodes answered to what the watch decides on: layout in force, links, each node."""
 
 from __future__ import annotations
 
