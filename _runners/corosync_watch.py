@@ -16,7 +16,6 @@ from pve_corosync.ports import master, salt_master
 from pve_corosync.ports import watch as kept_watch
 from pve_corosync.run import change, outcomes, watch_seen
 from pve_corosync.run import watch as decision_of
-from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync"
 
@@ -97,11 +96,21 @@ def _name_of(minion):
     """
     found = salt_master.of(globals())
     if str(minion) not in found.accepted([str(minion)], "list"):
-        raise SaltInvocationError(f"minion {minion!r} has no accepted key: nothing was done")
+        raise _wrong(minion, "has no accepted key")
     pillar = (layouts_of_pillar.plain(found.pillar(str(minion))) or {}).get("corosync")
     if not isinstance(pillar, dict) or str(minion) not in outcomes.members(pillar).values():
-        raise SaltInvocationError(f"minion {minion!r} is no node of a cluster: nothing was done")
+        raise _wrong(minion, "is no node of a cluster")
     return str(pillar.get("cluster_name"))
+
+
+def _wrong(minion, why):
+    item = finding(
+        "argument-bad",
+        f"minion={minion!r} {why}: nothing was done",
+        data={"argument": "minion", "value": str(minion)},
+        remedy="name a node's minion: salt-key -l acc",
+    )
+    return outcomes.RunError(item)
 
 
 def _site(cluster):
@@ -239,7 +248,7 @@ class Look:
         run = {"layout": layout, "cluster": self.site.name}
         steps = {"links": self._run("corosync.apply", run | {"progress": False, "brief": True})}
         if steps["links"]["retcode"] == outcomes.OK:
-            steps["way"] = self._run("state.orchestrate", {"mods": "orch.failover", "pillar": run})
+            steps["way"] = kept_watch.orchestrate(__opts__["conf_file"], "orch.failover", run)
         return steps
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Nobody types: the watch on real daemons, from the beacon and the reactor to the whole way there and back."""
+"""Nobody types: the watch on real daemons, from the beacon and the reactor to the whole way and back."""
 
 import json
 import time

@@ -11,8 +11,14 @@ import fcntl
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 
 from pve_corosync.run import watch
+
+#: the whole way after the links: certificates, services and replication have limits of their own below this.
+WAY_S = 3600
 
 STATE, PAUSE, LOCK, NOTES = "watch.json", "watch-pause.json", "watch.lock", "watch"
 
@@ -70,6 +76,23 @@ class Kept:
 def plain_name(minion: str) -> str:
     """Return the file name that stands for a minion."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", minion).lstrip(".") or "_"
+
+
+def orchestrate(conf_file: str, name: str, pillar: dict) -> dict:
+    """Run an orchestration as an operator does, and return ``{"retcode", "report"}``.
+
+    :param conf_file: of the master. :param name: of the orchestration. :param pillar: what it is given.
+    """
+    beside = os.path.join(os.path.dirname(sys.executable), "salt-run")
+    words = ["state.orchestrate", name, f"pillar={json.dumps(pillar)}", "--no-color"]
+    run = [shutil.which("salt-run") or beside, "-c", os.path.dirname(conf_file), *words]
+    try:
+        done = subprocess.run(
+            run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAY_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"retcode": 1, "report": f"{name} did not end within {WAY_S} s"}
+    return {"retcode": done.returncode, "report": (done.stdout.strip() or done.stderr.strip())}
 
 
 def _read(path):

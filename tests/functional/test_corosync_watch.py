@@ -1,0 +1,227 @@
+"""The look of the watch on a master whose nodes are a model: what is asked, kept, told and started."""
+
+import json
+import pathlib
+import sys
+import types
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "unit"))
+
+import simulation  # noqa: E402
+from _sequence_world import pillar as plain_pillar  # noqa: E402
+from pve_corosync.ports import master  # noqa: E402
+from pve_corosync.ports import watch as kept_watch  # noqa: E402
+
+from _runners import corosync_watch as runner  # noqa: E402
+
+NODES = ("pve1", "pve2")
+POLICY = {"failover": "degraded", "hold": 2, "home": "auto"}
+
+
+class World(master.Master):
+    """A master, its minions, and the cluster behind them; the clock is moved by waiting only."""
+
+    def __init__(self, tmp_path, monkeypatch, policy=POLICY):
+        self.sim = simulation.Sim({0: "vrack"}, NODES)
+        self.given = plain_pillar() | ({} if policy is None else {"watch": policy})
+        self.clock, self.fired, self.asked, self.runs = 1_800_000_000.0, [], 0, []
+        self.age, self.waits, self.apply_code, self.way_code = 500.0, [], 0, 0
+        super().__init__(
+            {"cachedir": str(tmp_path), "pve_corosync": {}},
+            client=None,
+            bus=None,
+            accepted=lambda target, kind: set(NODES) & set(target) if kind == "list" else set(NODES),
+            pillar=lambda minion: {"corosync": self.given} if minion in NODES else {},
+            fire=lambda data, tag: self.fired.append((tag, json.loads(json.dumps(data)))),
+            jid="20261126000000000000",
+        )
+        monkeypatch.setattr(runner, "__context__", {}, raising=False)
+        monkeypatch.setattr(runner, "__opts__", {"conf_file": "/etc/salt/master"}, raising=False)
+        monkeypatch.setattr(runner.kept_watch, "orchestrate", self.orchestrate)
+        monkeypatch.setattr(runner.salt_master, "of", lambda _globals: self)
+        clock = types.SimpleNamespace(time=lambda: self.clock, monotonic=lambda: self.clock, sleep=self.sleep)
+        monkeypatch.setattr(runner, "time", clock)
+        monkeypatch.setattr(runner.salt.runner, "RunnerClient", lambda _opts: self)
+
+    def sleep(self, seconds):
+        self.waits.append(seconds)
+        self.clock += seconds
+
+    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # noqa: PLR0913
+        assert fun == "corosync.watch_facts"
+        self.asked += 1
+        facts = self.sim.observed()["nodes"]
+        got = {name: {"return": self.answer(facts[name])} for name in ids if name in facts}
+        return "1", got, sorted(set(ids) - set(got))
+
+    def answer(self, facts):
+        links = {
+            peer: {str(n): row["connected"] for n, row in rows.items()}
+            for peer, rows in facts["links"].items()
+        }
+        look = {
+            "state": "running",
+            "age": self.age,
+            "quorate": facts["quorum"]["quorate"],
+            "links": links,
+            "downs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
+        }
+        return {"facts": facts, "look": look, "dead_for": {}}
+
+    def cmd(self, function, kwarg, print_event, full_return):
+        """What a job of the runner returns."""
+        assert full_return and not print_event
+        self.runs.append((function, kwarg))
+        assert function == "corosync.apply"
+        code = self.apply_code
+        if not code:
+            self.sim = simulation.Sim({0: "public", 1: "vrack"}, NODES, dead=self.sim.dead)
+        return {"success": True, "jid": "2", "return": {"retcode": code, "report": "as it went"}}
+
+    def orchestrate(self, conf_file, name, pillar):
+        assert conf_file == "/etc/salt/master"
+        self.runs.append((name, pillar))
+        return {"retcode": self.way_code, "report": "as it went"}
+
+    def tags(self):
+        return [tag.rpartition("/")[2] for tag, _ in self.fired]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+def test_a_cut_is_looked_at_twice_and_the_whole_way_is_gone(world):
+    world.sim.dead.add("vrack")
+    report = runner.watch_look(minion="pve2")
+    assert (report["retcode"], report["result"]) == (0, "watch-failover"), report
+    assert world.waits == [2] and world.asked == 2
+    run = {"layout": "degraded", "cluster": "prod"}
+    assert world.runs == [
+        ("corosync.apply", run | {"progress": False, "brief": True}),
+        ("orch.failover", run),
+    ]
+    assert world.tags() == ["watch-second-look", "watch-failover", "ended"]
+    end = world.fired[-1][1]
+    assert end["ok"] is True and end["steps"]["way"]["report"] == "as it went" and end["cluster"] == "prod"
+    told = runner.watch()["watch"]
+    assert told["armed"] and told["failovers"] == 1 and told["last"]["ok"] and told["goal"] is None
+
+
+def test_a_healthy_cluster_costs_one_question_and_is_told_once(world):
+    for _ in range(3):
+        assert runner.watch_look(minion="pve1")["result"] == "watch-healthy"
+    assert world.asked == 3 and world.tags() == ["watch-healthy"] and world.runs == []
+    world.clock += 301
+    runner.watch_look(minion="pve1")
+    assert world.tags() == ["watch-healthy"] * 2
+
+
+def test_a_silent_node_is_no_dead_network(world):
+    world.sim.dead.add("vrack")
+    world.sim.silent.add("pve2")
+    report = runner.watch_look(minion="pve1")
+    assert report["result"] == "watch-silent" and world.runs == []
+
+
+def test_a_network_that_is_back_at_the_second_look_stops_it(world, monkeypatch):
+    world.sim.dead.add("vrack")
+    monkeypatch.setattr(runner.time, "sleep", lambda seconds: (world.sleep(seconds), world.sim.dead.clear()))
+    assert runner.watch_look(minion="pve1")["result"] == "watch-healthy"
+    assert world.runs == []
+
+
+def test_a_move_that_fails_is_told_with_its_reason_and_tried_again_later(world):
+    world.sim.dead.add("vrack")
+    world.apply_code = 1
+    report = runner.watch_look(minion="pve1")
+    assert report["retcode"] == 1 and [item["code"] for item in report["findings"]] == ["watch-refused"]
+    assert "as it went" in report["findings"][0]["text"] and len(world.runs) == 1
+    note = json.loads((pathlib.Path(world.state_dir()) / "watch/pve2.json").read_text())
+    assert note["due"] == world.clock + 10
+
+
+def test_links_without_what_follows_are_gone_on_with(world):
+    world.sim.dead.add("vrack")
+    world.way_code = 1
+    report = runner.watch_look(minion="pve1")
+    assert report["retcode"] == 1 and len(world.runs) == 2
+    world.clock += 10
+    world.way_code = 0
+    report = runner.watch_look(minion="pve1")
+    assert (report["retcode"], report["result"]) == (0, "watch-go-on")
+    assert runner.watch()["watch"]["failovers"] == 1
+
+
+def test_an_orchestration_is_run_as_an_operator_does(tmp_path, monkeypatch):
+    tool = tmp_path / "salt-run"
+    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 3\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    done = kept_watch.orchestrate("/etc/salt/master", "orch.failover", {"layout": "a b"})
+    words = [
+        "-c",
+        "/etc/salt",
+        "state.orchestrate",
+        "orch.failover",
+        'pillar={"layout": "a b"}',
+        "--no-color",
+    ]
+    assert done == {"retcode": 3, "report": "\n".join(words)}
+
+
+def test_while_one_process_looks_another_one_ends_at_once(world):
+    site, _request, kept = runner._site("prod")
+    with kept.lock() as free:
+        assert free
+        assert runner.watch_look(minion="pve1")["result"] == "already"
+    assert world.asked == 0
+
+
+def test_a_run_of_an_operator_goes_first(world):
+    world.sim.dead.add("vrack")
+    with runner._site("prod")[0].lock():
+        assert runner.watch_look(minion="pve1")["result"] == "watch-run-under-way"
+    assert world.runs == []
+
+
+def test_a_pause_is_kept_and_ended(world):
+    world.sim.dead.add("vrack")
+    assert runner.watch(pause=3600)["watch"]["paused_s"] == 3600
+    assert runner.watch_look(minion="pve1")["result"] == "watch-paused"
+    told = runner.watch(resume=True)["watch"]
+    assert told["armed"] and told["paused_s"] == 0
+
+
+def test_a_pause_that_comes_during_the_hold_is_heard(world, monkeypatch):
+    world.sim.dead.add("vrack")
+    monkeypatch.setattr(runner.time, "sleep", lambda _seconds: runner.watch(pause=60))
+    assert runner.watch_look(minion="pve1")["result"] == "watch-paused"
+
+
+@pytest.mark.parametrize("words", [{"pause": -1}, {"pause": "long"}, {"resume": "maybe"}, {"puase": 3}])
+def test_wrong_words_are_refused(world, words):
+    assert runner.watch(**words)["retcode"] == 2
+
+
+@pytest.mark.parametrize("minion", ["other", "pve9", ""])
+def test_a_minion_that_is_no_node_starts_nothing(world, minion):
+    report = runner.watch_look(minion=minion)
+    assert report["retcode"] == 2 and "nothing was done" in report["findings"][0]["text"]
+    assert world.asked == 0
+
+
+def test_without_a_pillar_nothing_is_looked_at(tmp_path, monkeypatch):
+    world = World(tmp_path, monkeypatch, policy=None)
+    assert runner.watch_look(minion="pve1")["result"] == "off" and world.asked == 0
+    assert "off" in runner.watch()["watch"]["text"]
+
+
+def test_an_odd_state_on_the_disk_is_a_new_one(world):
+    folder = pathlib.Path(world.state_dir()) / "prod"
+    folder.mkdir(parents=True)
+    (folder / "watch.json").write_text("{")
+    assert runner.watch_look(minion="pve1")["result"] == "watch-healthy"
