@@ -80,6 +80,7 @@ def apply(
     wait=LOCK_WAIT,
     patience=PATIENCE,
     progress=False,
+    takes_over=(),
 ):  # pylint: disable=too-many-arguments
     """
     Take the cluster to a layout from this node, and return the report.
@@ -109,6 +110,9 @@ def apply(
     progress
         Tell the steps on standard error.
 
+    takes_over
+        Names of runs that are known to be dead: their locks on the nodes are no obstacle.
+
     ``result`` is ``already`` (nothing to do), ``reached``, ``test``, ``waiting`` (this node's part is done,
     the quorum is not back), ``refused`` or ``failed``; the last three set the exit code.
 
@@ -120,7 +124,7 @@ def apply(
         salt-call --local corosync.apply degraded degraded=True progress=True
     """
     return _guarded(
-        "apply", lambda: _job(layout, skip, force, degraded, bool(test), wait, patience, progress)
+        "apply", lambda: _job(layout, skip, force, degraded, bool(test), wait, patience, progress, takes_over)
     )
 
 
@@ -160,7 +164,7 @@ def _pillar():
     return layouts.plain(__pillar__.get("corosync"))
 
 
-def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False):  # pylint: disable=too-many-arguments
+def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False, takes_over=()):  # pylint: disable=too-many-arguments
     """
     Return the report of one call of ``plan`` or ``apply``.
     """
@@ -175,6 +179,7 @@ def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False
         jid=time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{request.own}",
         wait=wait,
         progress=bool(progress),
+        over=takes_over,
         root=(__opts__.get("pve_corosync") or {}).get("root"),
     )
     run = alone_change.AloneChange(request, ports, outcomes.settings(None), bool(degraded), test, patience)

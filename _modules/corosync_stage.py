@@ -30,7 +30,7 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def stage(txn, steps, by="", ttl=900, takes_over=()):
+def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disable=too-many-arguments
     """
     Check the configurations of all steps on this node, keep the local file's bytes, and take the node's run
     lock; nothing else is written.
@@ -51,8 +51,13 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
         Names of runs that are known to be dead: a lock of theirs is no obstacle. A step of theirs that is
         still carried out here is waited for, up to 60 s; none of them can begin another.
 
-    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}]}``. The lock is taken only if all
-    are ok. Raises CommandExecutionError if another run holds the lock.
+    back
+        Keep a way back ready, ``{"layout", "pillar", "quiet", "confirm"}`` as ``corosync.arm_back`` takes
+        them. That of another run is given up in any case.
+
+    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}], "back": text}``; ``back`` is ""
+    or why no way back is ready. The lock is taken only if all are ok. Raises CommandExecutionError if another
+    run holds the lock.
 
     CLI Example:
 
@@ -90,15 +95,19 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
                 runs.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
     except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
-    return {"ok": ok, "checks": checks}
+    return {"ok": ok, "checks": checks, "back": _keep_ready(txn, back) if ok else ""}
 
 
-def finish(txn):
+def finish(txn, confirm=0):
     """
     Give the node's run lock back, and return whether this run held it.
 
     txn
         The name of the run; the lock of another run stays.
+
+    confirm
+        Seconds in which ``corosync.disarm_back`` has to come, or this node goes back; by default the way back
+        that was kept ready for the run is given up.
 
     CLI Example:
 
@@ -107,6 +116,10 @@ def finish(txn):
         salt 'pve*' corosync.finish run1
     """
     txn = _valid(runs.checked_txn, txn)
+    if confirm:
+        __salt__["corosync.await_confirm"](txn, confirm)
+    else:
+        __salt__["corosync.disarm_back"](txn)
     try:
         with runs.locked(_root(), "run", 10.0):
             return runs.give_back(_root(), txn)
@@ -159,6 +172,20 @@ def outcome(txn, number, phase="", wait=0):
         if time.monotonic() >= end:
             return {"under_way": True}
         time.sleep(0.1)
+
+
+def _keep_ready(txn, way):
+    """
+    Give up the way back of an earlier run, and keep that of this one ready; return why that did not go.
+    """
+    if way is None:
+        __salt__["corosync.disarm_back"]()
+        return ""
+    try:
+        __salt__["corosync.arm_back"](txn, **way)
+    except CommandExecutionError as exc:
+        return str(exc)
+    return ""
 
 
 def _back_up():

@@ -114,6 +114,8 @@ def apply(
     cluster=None,
     progress=True,
     brief=False,
+    back=True,
+    confirm=0,
     **kwargs,
 ):
     """
@@ -136,6 +138,15 @@ def apply(
     brief
         Return the text instead of the data, for an orchestration's output.
 
+    back
+        Where nodes lost their quorum in the run, go back at once to the layout that it came from; the exit
+        code is 1 all the same. False leaves the cluster as it is then. Where the master itself is lost in
+        the run, the nodes go back, by a timer that each of them keeps ready.
+
+    confirm
+        Seconds, at most 3600: without ``salt-run corosync.confirm`` in that time after the last step, the
+        nodes go back to the layout before, with a master or without.
+
     Exit code 0 only if the layout is reached and verified, 1 if not, 2 if the cluster or an argument is
     wrong.
 
@@ -145,10 +156,41 @@ def apply(
 
         salt-run corosync.apply degraded
         salt-run corosync.apply degraded test=True
+        salt-run corosync.apply degraded confirm=120
     """
-    return _guarded(
-        "apply", kwargs, brief, lambda: _apply(layout, test, strategy, skip, force, cluster, progress)
-    )
+
+    def work():
+        outcomes.choice(test, "test", (False, True))
+        outcomes.choice(back, "back", (False, True))
+        wait = outcomes.seconds(confirm, "confirm", 3600) if confirm else 0
+        if test:
+            report = _plan(layout, strategy, skip, force, cluster, True)
+            return report | {"result": "refused" if report["retcode"] else "test"}
+        site, request = _request(layout, strategy, skip, force, cluster)
+        with site.lock():
+            ports = master.Ports(site, bool(progress))
+            run = change.Change(request, ports, site.settings, ports.jid, back, wait)
+            return run.carry_out(by=site.master.user, pid=os.getpid())
+
+    return _guarded("apply", kwargs, brief, work)
+
+
+def confirm(cluster=None, skip=None, brief=False, **kwargs):
+    """
+    Keep what ``corosync.apply LAYOUT confirm=SECONDS`` did: no node goes back any more.
+
+    cluster, skip
+        As for ``corosync.status``.
+
+    Exit code 0 if no node goes back, 1 if one could not be told so, 2 if the cluster or an argument is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.confirm
+    """
+    return _guarded("confirm", kwargs, brief, lambda: _confirm(cluster, skip))
 
 
 def verify(layout=None, cluster=None, skip=None, brief=False, **kwargs):
@@ -203,7 +245,19 @@ def _guarded(do, unknown, brief, work):
 FUNCTIONS = {
     "status": ("cluster", "skip", "brief"),
     "plan": ("layout", "strategy", "skip", "force", "cluster", "diff", "brief"),
-    "apply": ("layout", "test", "strategy", "skip", "force", "cluster", "progress", "brief"),
+    "apply": (
+        "layout",
+        "test",
+        "strategy",
+        "skip",
+        "force",
+        "cluster",
+        "progress",
+        "brief",
+        "back",
+        "confirm",
+    ),
+    "confirm": ("cluster", "skip", "brief"),
     "verify": ("layout", "cluster", "skip", "brief"),
     "journal": ("jid", "last"),
 }
@@ -246,16 +300,36 @@ def _verify(layout, cluster, skip):
     }
 
 
-def _apply(layout, test, strategy, skip, force, cluster, progress):
-    outcomes.choice(test, "test", (False, True))
-    if test:
-        report = _plan(layout, strategy, skip, force, cluster, True)
-        return report | {"result": "refused" if report["retcode"] else "test"}
-    site, request = _request(layout, strategy, skip, force, cluster)
-    with site.lock():
-        ports = master.Ports(site, bool(progress))
-        run = change.Change(request, ports, site.settings, ports.jid)
-        return run.carry_out(by=site.master.user, pid=os.getpid())
+def _confirm(cluster, skip):
+    site = master.Site(salt_master.of(globals()), cluster, skip)
+    nodes = [name for name in site.minions if name not in site.skip]
+    answers = site.ask(nodes, "corosync.disarm_back", {}, site.settings["gather_timeout"])
+    # a node that kept nothing ready answers None, which is no error
+    told = {
+        minion: event | {"return": {"layout": event.get("return")}}
+        for minion, event in answers.items()
+        if event.get("success", True) and not event.get("retcode")
+    }
+    good, bad = phases.values(site.minions, nodes, answers | told)
+    findings = [
+        finding(
+            "phase-failed",
+            f"{name} may still go back: {text}",
+            data={"node": name, "error": text},
+            remedy="the same again: salt-run corosync.confirm",
+        )
+        for name, text in sorted(bad.items())
+    ]
+    kept = sorted({row["layout"] for row in good.values()} - {None})
+    summary = f"no node goes back to {', '.join(kept)} any more" if kept else "no node was about to go back"
+    return {
+        "cluster": site.name,
+        "nodes": {name: row["layout"] for name, row in good.items()},
+        "findings": findings,
+        "summary": "not every node could be told" if bad else summary,
+        "result": "failed" if bad else "done",
+        "retcode": outcomes.FAILED if bad else outcomes.OK,
+    }
 
 
 def _request(layout, strategy, skip, force, cluster):

@@ -9,7 +9,7 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 import logging
 
 from pve_corosync.pillar import layouts
-from pve_corosync.run import change
+from pve_corosync.run.request import Request
 from salt.exceptions import SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _allowed(minion, node):
     """
     try:
         pillar = layouts.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
-        request = change.Request(pillar or {})
+        request = Request(pillar or {})
     except layouts.LayoutError as exc:
         raise SaltInvocationError(f"minion {minion!r}: {exc}; nothing was done") from exc
     mine = [name for name, owner in request.minions.items() if owner == minion]

@@ -7,8 +7,9 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 """
 
 from pve_corosync.ports import master, salt_master
-from pve_corosync.run import change, outcomes
+from pve_corosync.run import outcomes
 from pve_corosync.run import rebuild as rebuild_run
+from pve_corosync.run.request import Request
 
 __virtualname__ = "corosync"
 
@@ -60,7 +61,7 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
 def _rebuild(node, test, cluster, progress):
     outcomes.choice(test, "test", (False, True))
     site = master.Site(salt_master.of(globals()), cluster, None)
-    request = change.Request(site.pillar, cluster=cluster)
+    request = Request(site.pillar, cluster=cluster)
     with site.lock():
         ports = master.Ports(site, bool(progress))
         return rebuild_run.Rebuild(request, ports, site.settings, node).carry_out(bool(test))

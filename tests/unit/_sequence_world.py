@@ -4,7 +4,8 @@ import json
 
 import simulation
 from pve_corosync.run import outcomes
-from pve_corosync.run.change import Change, Request
+from pve_corosync.run.change import Change
+from pve_corosync.run.request import Request
 
 NODES = ("pve1", "pve2")
 SETTINGS = outcomes.settings(None)
@@ -40,6 +41,7 @@ class World:
         self.txn, self.dies_in_step = None, None
         self.over, self.busy, self.taken_over = frozenset(), {}, []
         self.in_flight = {}  # node -> what a step of a dead run there still does
+        self.ready, self.back_says = {}, {}  # the way back that a node keeps ready, and why it does not
         self.began_with = []  # where the last run came from, if it ended half-way
         self.cuts = {}  # number of a step -> the network that dies while it is carried out
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
@@ -95,7 +97,7 @@ class World:
         self.ha_done.append((what, name))
         return self.ha_fails.get((what, name), {"changed": True})
 
-    def _stage(self, name, txn, steps, by, takes_over=()):
+    def _stage(self, name, txn, steps, by, takes_over=(), back=None):
         if takes_over:
             self.taken_over.append((name, list(takes_over)))
             self.in_flight.pop(name, lambda: None)()
@@ -105,7 +107,9 @@ class World:
             self.txn, self.kept = txn, {}
         if not said:
             self.locks.add(name)
-        return {"ok": not said, "checks": [{"ok": not said, "text": said}]}
+            self.ready[name] = back
+        told = {"ok": not said, "checks": [{"ok": not said, "text": said}]}
+        return told | {"back": self.back_says.get(name, "")}
 
     def _links(self, name, txn, links):
         found = {}
@@ -119,8 +123,12 @@ class World:
             found[key] = {"busy": "", "peers": peers, "seconds": 4.0 if self.shut else 0.3}
         return {"links": found}
 
-    def _finish(self, name, txn):
+    def _finish(self, name, txn, confirm=0):
         self.locks.discard(name)
+        if confirm and self.ready.get(name):
+            self.ready[name]["due"] = confirm
+        else:
+            self.ready[name] = None
         return True
 
     def came_from(self):

@@ -7,7 +7,7 @@ import simulation
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
 from pve_corosync.pillar import layouts
 from pve_corosync.run import outcomes
-from pve_corosync.run.change import Request
+from pve_corosync.run.request import Request
 
 
 def test_failover_reaches_and_returns():
@@ -261,9 +261,9 @@ def test_a_network_that_dies_unnoticed_is_planned_for_again():
     class Noticed(World):
         """Once the first attempt is over, the nodes know that the network is dead."""
 
-        def _finish(self, name, txn):
+        def _finish(self, name, txn, **more):
             self.dies_in_step = None
-            return super()._finish(name, txn)
+            return super()._finish(name, txn, **more)
 
     ports.__class__ = Noticed
     report = run(ports)

@@ -4,7 +4,7 @@ import pytest
 import simulation
 from pve_corosync import show
 from pve_corosync.run import follow, outcomes
-from pve_corosync.run.change import Request
+from pve_corosync.run.request import Request
 from test_run_change import pillar
 
 NODES = ("pve1", "pve2")

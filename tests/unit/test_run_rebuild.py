@@ -6,8 +6,8 @@ import itertools
 import pytest
 from pve_corosync import conf
 from pve_corosync.run import join, outcomes
-from pve_corosync.run.change import Request
 from pve_corosync.run.rebuild import Rebuild
+from pve_corosync.run.request import Request
 
 SETTINGS = outcomes.settings({})
 KEY = "5" * 64

@@ -1,8 +1,10 @@
 """run.change where the world changes in the middle of a run: late nodes, dead networks, the way back."""
 
+import pytest
 from _sequence_world import SETTINGS, World, pillar, run, step_calls, world
-from pve_corosync.run import outcomes
-from pve_corosync.run.change import Change, Request
+from pve_corosync.run import outcomes, way_back
+from pve_corosync.run.change import Change
+from pve_corosync.run.request import Request
 
 
 def homeward(cuts=(), back=True):
@@ -51,9 +53,9 @@ def test_a_way_back_that_is_refused_says_so():
     ports.cuts = {lost[0]: "vrack"}
     give_back = ports._finish
 
-    def finish(name, txn):
+    def finish(name, txn, **more):
         ports.stage_says = {"pve1": "disk full"}
-        return give_back(name, txn)
+        return give_back(name, txn, **more)
 
     ports._finish = finish
     report = run(ports)
@@ -135,3 +137,64 @@ def test_a_step_that_failed_for_a_reason_is_not_called_done():
     ports = world()
     ports.fails["pve1", 1] = "no space left on device"
     assert World(Request(pillar(), "degraded"), ports.sim) and run(ports)["result"] == "failed"
+
+
+# ---- a master that is lost, and a run that is to be confirmed
+
+
+def test_the_nodes_keep_a_way_back_ready_while_a_run_can_lose_quorum():
+    ports, report = homeward()
+    staged = [kwarg for function, _nodes, kwarg in ports.calls if function == "corosync.stage"]
+    (way,) = [kwarg["back"] for kwarg in staged]
+    assert (way["layout"], way["confirm"], way["pillar"]) == ("degraded", False, pillar())
+    longest = max(step["deadline_s"] for step in report["steps"]) + SETTINGS["step_margin"]
+    assert way["quiet"] > longest + SETTINGS["outcome_patience"], "the runner is not overtaken"
+    assert report["result"] == "reached" and ports.ready == {"pve1": None, "pve2": None}
+
+
+def test_a_failover_without_quorum_has_nothing_to_go_back_to():
+    ports = world()
+    run(ports)
+    assert all("back" not in kwarg for function, _nodes, kwarg in ports.calls if function == "corosync.stage")
+
+
+def test_a_run_that_is_to_be_confirmed_leaves_the_way_back_ready_and_says_how_to_keep_it():
+    ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
+    report = Change(ports.request, ports, SETTINGS, "20261123", confirm=120).carry_out()
+    assert report["result"] == "reached"
+    assert {row["due"] for row in ports.ready.values()} == {120}
+    assert report["confirm"] == {"seconds": 120, "layout": "degraded", "command": "salt-run corosync.confirm"}
+
+
+def test_a_run_that_is_to_be_confirmed_needs_a_way_back_on_every_node():
+    ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
+    ports.back_says["pve2"] = "systemd-run: no such file"
+    report = Change(ports.request, ports, SETTINGS, "20261123", confirm=120).carry_out()
+    assert report["result"] == "failed" and step_calls(ports) == []
+    assert [item["code"] for item in report["findings"] if item["severity"] == "error"] == ["back-not-ready"]
+    ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
+    ports.back_says["pve2"] = "systemd-run: no such file"
+    assert run(ports)["result"] == "reached", "without confirm it is a warning"
+
+
+RECORD = {"txn": "r1", "layout": "degraded", "quorate": True, "quiet": 60.0, "confirm": False, "due": None}
+RUN = {"txn": "r1", "until": 1900.0, "ttl": 900.0}  # renewed at 1000
+
+
+@pytest.mark.parametrize(
+    "record, now, holder, quorate, verdict",
+    [
+        (None, 1100, RUN, False, "done"),
+        (RECORD, 1059, RUN, False, "wait"),
+        (RECORD, 1061, RUN, False, "go"),
+        (RECORD, 1061, RUN, True, "wait"),
+        (RECORD, 1061, None, False, "done"),
+        (RECORD, 1061, RUN | {"txn": "r2"}, False, "done"),
+        (RECORD | {"quorate": False}, 1061, RUN, False, "wait"),
+        (RECORD | {"confirm": True}, 1061, RUN, True, "go"),
+        (RECORD | {"due": 1200.0, "confirm": True}, 1199, None, True, "wait"),
+        (RECORD | {"due": 1200.0, "confirm": True}, 1200, None, True, "go"),
+    ],
+)
+def test_a_node_goes_back_for_a_reason_only(record, now, holder, quorate, verdict):
+    assert way_back.decide(record, now, holder, quorate) == verdict

@@ -431,6 +431,13 @@ TABLE = {
             "Nodes lost quorum in the run, and its way back to the layout before failed too.",
             "this project",
         ),
+        (
+            "back-not-ready",
+            WARNING,
+            False,
+            "A node could not set the timer that takes it back if the master is lost in the run.",
+            "systemd-run(1)",
+        ),
         ("run-broken", ERROR, False, "The run was broken off by an error of the master.", "this project"),
         (
             "run-dead",

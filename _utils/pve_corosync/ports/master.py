@@ -21,6 +21,7 @@ from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import find, index
 from pve_corosync.run import change, outcomes, task
+from pve_corosync.run.request import Request
 
 LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
 
@@ -298,7 +299,7 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
         outcomes.names(force, "force"),
     )
     site = Site(master, cluster, skip)
-    wanted = change.Request(site.pillar, layout, strategy, site.skip, force, cluster)
+    wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
     site.skip = wanted.skip
     return site, wanted
 

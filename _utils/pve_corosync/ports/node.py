@@ -61,16 +61,20 @@ class Ports:
     :param functions: ``__salt__``. :param failures: what those raise on purpose.
     :param jid: the name of the run. :param wait: seconds to wait while another node works on the links.
     :param progress: tell the steps on standard error. :param root: for tests.
+    :param over: names of runs that are known to be dead; their locks on nodes are no obstacle.
     """
 
-    over = frozenset()
-
-    def __init__(self, request, functions, failures, jid, wait=0.0, progress=False, root=None):  # pylint: disable=too-many-arguments
+    def __init__(self, request, functions, failures, jid, wait=0.0, progress=False, root=None, over=()):  # pylint: disable=too-many-arguments
         self.request, self.functions, self.failures = request, functions, failures
         self.jid, self.wait, self.progress, self.root = jid, wait, progress, root
         self.sight = Sight(request, functions["corosync.facts"], root)
-        self.gather, self.sleep = self.sight.gather, time.sleep
+        self.over, self.sleep = frozenset(over), time.sleep
         self.begun, self.lock = time.monotonic(), None
+
+    def gather(self):
+        """Return what this node can see of all, without the locks of dead runs, and findings."""
+        observed, findings = self.sight.gather()
+        return observed, findings + outcomes.dead_runs(observed, self.over)[1]
 
     def came_from(self):
         """A node keeps no journal of runs, so where the last one came from is not known."""
@@ -149,7 +153,7 @@ class Ports:
 
     def _here(self, function, kwarg):
         if function == "corosync.stage":
-            kwarg = {**kwarg, "ttl": STAGE_TTL}
+            kwarg = {**kwarg, "ttl": STAGE_TTL, "takes_over": sorted(self.over)}
         error = f"the execution module {function.partition('.')[0]} is not there"
         try:
             if function in self.functions:

@@ -14,19 +14,20 @@ from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.plan import planner, steps
-from pve_corosync.run import change, outcomes
+from pve_corosync.run import outcomes
+from pve_corosync.run import request as request_of_master
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
 EXPECTED = ("node-skipped", "skip-no-quorum", "quorum-not-expected")
 
 
-class Request(change.Request):
+class Request(request_of_master.Request):
     """A layout that is asked for on one node.
 
     :param pillar: the pillar ``corosync``, plain types.
     :param minion: this minion's id.
     :param host: this node's name in corosync, or its host name.
-    :param layout, skip, force: as in ``run.change.Request``.
+    :param layout, skip, force: as in ``run.request.Request``.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
     :raises run.outcomes.RunError: no pillar, or one that does not have this node.
     """

@@ -41,7 +41,7 @@ class AloneChange(change.Change):
     """
 
     def __init__(self, request, ports, settings, degraded=False, test=False, patience=0.0):  # pylint: disable=too-many-arguments
-        super().__init__(request, ports, settings, ports.jid)
+        super().__init__(request, ports, settings, ports.jid, back=False)
         self.own, self.degraded, self.test, self.patience = request.own, degraded, test, patience
         self.by = f"corosync.apply on {self.own}"
         self.report |= {"node": self.own, "steps": [], "diffs": {}, "path": "none"}

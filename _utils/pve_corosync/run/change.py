@@ -17,163 +17,16 @@ sequence can be driven by a test as well as by the runner. The ports:
 from __future__ import annotations
 
 import contextlib
-import copy
 import traceback
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.pillar import layouts
-from pve_corosync.plan import planner
-from pve_corosync.run import checklist, evidence, ha_guard, preflight, step_trip, task
+from pve_corosync.run import checklist, evidence, ha_guard, preflight, step_trip, task, way_back
 from pve_corosync.run import outcomes as step_outcomes
 
 #: what the names of a run's second attempt and of its way back end in.
 AGAIN, BACK = "-again", "-back"
-
-
-class Request:
-    """What the operator asks for: a layout of a cluster, how, without whom, in spite of what.
-
-    :param pillar: the pillar ``corosync`` of the cluster.
-    :param layout: a layout's name, None for the pillar's.
-    :param strategy: ``live`` or ``restart``.
-    :param skip: nodes to go on without; those that the pillar skips are added.
-    :param force: codes to go on in spite of.
-    :param cluster: the cluster's name as the operator gave it, or None.
-    :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
-    :raises run.outcomes.RunError: unknown strategy.
-    """
-
-    def __init__(self, pillar, layout=None, strategy="live", skip=(), force=(), cluster=None):
-        self.strategy = step_outcomes.choice(strategy, "strategy", planner.STRATEGIES)
-        self.force, self.cluster_arg = list(force), cluster
-        self.loaded = layouts.load(pillar)
-        self.layout = layouts.resolve(self.loaded, None if layout is None else str(layout))
-        self.skip = list(dict.fromkeys([*skip, *(self.loaded.get("skip") or ())]))
-        ids = self.layout["nodes"]
-        self.nodes = [
-            name for name in sorted(ids, key=lambda name: ids[name]["nodeid"]) if name not in self.skip
-        ]
-        self.minions = {name: row["minion"] for name, row in ids.items()}
-        #: for strategy restart: also where everything is as the layout wants it.
-        self.again_all = False
-
-    def take(self, names: list[str]) -> None:
-        """Take the layout in force where the operator named none; the pillar's, if that is one of them.
-
-        :param names: the layouts in force.
-        :raises run.outcomes.RunError: none is, and a restart would move the cluster to the pillar's by
-            surprise.
-        """
-        if not names and self.strategy == "restart":
-            known = sorted(self.loaded["layouts"])
-            raise step_outcomes.RunError(
-                finding(
-                    "layout-not-in-force",
-                    "a restart keeps the layout, and no layout is in force on all running nodes; "
-                    f"there are: {', '.join(known)}",
-                    data={"allowed": known},
-                    remedy=f"name one: {step_outcomes.command('restart', self.layout['name'])}; or live: "
-                    f"{step_outcomes.command('apply', self.layout['name'])}",
-                )
-            )
-        self.layout = layouts.resolve(self.loaded, step_outcomes.held_to(names, self.layout["name"]))
-
-    def toward(self, name: str) -> Request:
-        """Return the same request for another layout, by the live strategy."""
-        other = copy.copy(self)
-        other.layout, other.strategy, other.again_all = layouts.resolve(self.loaded, name), "live", False
-        return other
-
-    def layouts(self) -> dict:
-        """Return all layouts of the pillar, resolved: ``{name: layout}``."""
-        return {name: layouts.resolve(self.loaded, name) for name in self.loaded["layouts"]}
-
-    def head(self) -> dict:
-        """Return what every report begins with."""
-        return {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
-
-    def command_again(self, function: str) -> str:
-        """Return the command line of a function with the same arguments."""
-        return step_outcomes.command(function, self.layout["name"], **self.how())
-
-    def how(self) -> dict:
-        """Return the arguments besides the layout, as ``run.outcomes.command`` takes them."""
-        return {
-            "skip": self.skip,
-            "force": self.force,
-            "strategy": self.strategy,
-            "cluster": self.cluster_arg,
-        }
-
-    def plan(self, observed: dict, findings: list) -> tuple[dict, list]:
-        """Return the plan, and all findings: on the answers and of the plan."""
-        made = planner.plan(
-            self.layout,
-            observed,
-            strategy=self.strategy,
-            skip=self.skip,
-            force=self.force,
-            fast=self.loaded.get("fast_ping"),
-            again=self.again_all,
-        )
-        return made, ordered(list(findings) + list(made["findings"]))
-
-    def planned(self, made: dict, findings: list, observed: dict, diff: bool = False) -> dict:
-        """Return the report of a plan.
-
-        :param diff: with what changes in each file.
-        """
-        refused = bool(errors(findings, self.force))
-        steps = [] if refused else made["steps"]
-        report = self.head() | {
-            "findings": findings,
-            "path": made["path"],
-            "complete": made["complete"],
-            "steps": [{key: value for key, value in step.items() if key != "conf"} for step in steps],
-            "expected_loss_s": made["expected_loss_s"],
-            "from_version": made["from_version"],
-            "to_version": made["to_version"],
-            "partitions": made["partitions"],
-            "summary": _summary(made, steps, refused),
-            "result": "refused" if refused else "planned",
-            "retcode": step_outcomes.FAILED if refused else step_outcomes.OK,
-        }
-        if refused:
-            report["matrix"] = step_outcomes.matrix(observed)
-        if diff and steps:
-            report["diffs"] = planner.diffs(made, observed)
-        if steps:
-            report["ha"] = {"text": ha_guard.words(made["expected_loss_s"], observed, self.nodes)}
-            report["next"] = [f"do it: {self.command_again('apply')}"]
-        if steps and self.again_all:
-            how = {key: value for key, value in self.how().items() if key != "strategy"}
-            report["next"] = [f"do it: {step_outcomes.command('restart', self.layout['name'], **how)}"]
-        return report
-
-    def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:
-        """Return the exit checklist, and warnings on what it bears.
-
-        :param full: with the items of the phases after the links; their facts are in ``exit`` of the nodes'
-            facts.
-        """
-        wanted = None if full else checklist.LINK_ITEMS
-        items = checklist.checklist(self.layout, observed, items=wanted, skip=self.skip)
-        return step_outcomes.tolerate(self.layout, observed, items, self.skip)
-
-
-def _summary(made, steps, refused):
-    if refused:
-        return "refused, nothing was changed"
-    if not steps:
-        return f"there is nothing to do, version {made['from_version']}"
-    loss = made["expected_loss_s"]
-    words = [
-        f"{made['path']} path",
-        f"{len(steps)} step{'s' * (len(steps) > 1)}",
-        f"version {made['from_version']} -> {made['to_version']}",
-        f"expected loss of quorum {loss:g} s",
-    ]
-    return ", ".join(words) + ("" if made["complete"] else "; the layout is not reached by it")
+#: what keeps a run that is to be confirmed.
+CONFIRM = "salt-run corosync.confirm"
 
 
 class Change(task.Task):
@@ -184,11 +37,14 @@ class Change(task.Task):
     :param settings: what ``run.outcomes.settings`` returns.
     :param jid: the name of the run, on the nodes too.
     :param back: plan to the layout that the run came from where it ends with less quorum than it began with.
+    :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0
+        without.
     """
 
-    def __init__(self, request, ports, settings, jid, back=True):  # pylint: disable=too-many-arguments
+    def __init__(self, request, ports, settings, jid, back=True, confirm=0):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, jid=str(jid))
-        self.jid, self.by, self.back = str(jid), f"corosync.apply, job {jid}", back
+        self.jid, self.by = str(jid), f"corosync.apply, job {jid}"
+        self.back, self.confirm = back, confirm
         self.txn, self.path = self.jid, ""
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed, self.failed, self.failed_in = False, [], [], None
@@ -228,10 +84,10 @@ class Change(task.Task):
         The run has failed all the same: its layout is not reached.
         """
         lost = evidence.lost_quorum(evidence.quorate(self.first), self.observed)
-        names = [name for name in self.origin if name != self.request.layout["name"]]
-        if not lost or not names:
+        home = self._home()
+        if not lost or not home:
             return
-        home, said = names[0], f"{', '.join(lost)} lost quorum in this run"
+        said = f"{', '.join(lost)} lost quorum in this run"
         self.ports.say(f"{said}: going back to {home}")
         self.ports.note("going back", layout=home, lost=lost)
         way = Change(self.request.toward(home), self.ports, self.settings, f"{self.jid}{BACK}", back=False)
@@ -353,15 +209,17 @@ class Change(task.Task):
         """Stage the steps and carry them out, HA released around them where that must be; return the
         findings of what failed."""
         guard = ha_guard.HaGuard(self.request, self.ports, self.settings, self.report)
+        failed = ["not done"]
         try:
-            return (
+            failed = (
                 self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
             )
+            return failed
         finally:
             try:
                 self.unarmed += guard.after()
             finally:
-                self._give_back()
+                self._give_back(confirm=0 if failed or not self._home() else self.confirm)
 
     def _look(self):
         """Gather the facts, take over from dead runs, and return the findings.
@@ -393,9 +251,16 @@ class Change(task.Task):
         self._give_back(sorted(held))
         return step_outcomes.stage_problems(answers, {name: self.request.minions[name] for name in held})
 
-    def _give_back(self, nodes=None):
-        """Give the nodes' locks back; one that stays is taken over by the next run."""
+    def _give_back(self, nodes=None, confirm=0):
+        """Give the nodes' locks back; one that stays is taken over by the next run.
+
+        :param confirm: seconds in which the run is to be confirmed, else no way back is kept ready any more.
+        """
         call, wait = {"txn": self.txn}, self.settings["gather_timeout"]
+        if confirm:
+            call["confirm"] = confirm
+            self.report["confirm"] = {"seconds": confirm, "layout": self._home(), "command": CONFIRM}
+            self.ports.say(f"back to {self._home()} in {confirm:g} s, unless: {CONFIRM}")
         try:
             self.ports.ask(nodes or self.request.nodes, "corosync.finish", call, wait)
         except Exception as exc:  # pylint: disable=broad-except
@@ -407,10 +272,10 @@ class Change(task.Task):
         :param nodes: those that take part; default all.
         """
         nodes = {name: self.request.minions[name] for name in nodes or self.request.nodes}
-        call = {"txn": self.txn, "steps": made["steps"], "by": self.by}
+        call = {"txn": self.txn, "steps": made["steps"], "by": self.by} | self._way_back(made)
         wait = self.settings["stage_timeout"]
         answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
-        failed = step_outcomes.stage_problems(answers, nodes)
+        failed = step_outcomes.stage_problems(answers, nodes) or self._not_ready(answers, nodes)
         self.report["seconds"]["staged"] = self.ports.passed()
         self.ports.note("staged", ok=not failed, findings=failed)
         self.ports.say(
@@ -419,6 +284,42 @@ class Change(task.Task):
         if failed:
             self.report["summary"] = "a node refused, nothing was changed"
         return failed
+
+    def _home(self):
+        """Return the layout to go back to, None where the run has none: it keeps its layout, or had no
+        quorum to lose."""
+        names = [name for name in self.origin if name != self.request.layout["name"]]
+        wanted = self.confirm or (self.back and evidence.quorate(self.first))
+        return names[0] if names and wanted else None
+
+    def _way_back(self, made):
+        """Return what the nodes keep ready for the case that this master is lost, as an argument of
+        ``corosync.stage``."""
+        if not self._home():
+            return {}
+        patience = self.settings["outcome_patience"]
+        quiet = way_back.quiet(
+            made["steps"], lambda step: step_outcomes.step_wait(step, self.settings), patience
+        )
+        way = {"layout": self._home(), "pillar": self.request.pillar, "quiet": quiet}
+        return {"back": way | {"confirm": bool(self.confirm)}}
+
+    def _not_ready(self, answers, nodes):
+        """Return the findings on nodes that keep no way back ready; they stop a run to be confirmed."""
+        told = {name: (answers[minion].get("return") or {}).get("back") for name, minion in nodes.items()}
+        found = [
+            finding(
+                "back-not-ready",
+                f"{name}: {text}",
+                severity="error" if self.confirm else "warning",
+                data={"node": name},
+                remedy=f"on {name}: systemctl status pve-corosync-back.timer",
+            )
+            for name, text in told.items()
+            if text
+        ]
+        self.report["findings"] += [] if self.confirm else found
+        return found if self.confirm else []
 
     def _steps(self, made):
         """Carry out the steps one after the other; return the findings of the first that failed."""

@@ -39,7 +39,7 @@ def results(links: dict, nodes: list[str], good: dict, bad: dict) -> dict:
 def measure(request, ports, settings, links: dict, jid: str) -> tuple[dict, dict]:
     """Have all nodes test links at once, and return ``results`` and ``heard`` of ``run.probe_links.judge``.
 
-    :param request: a ``run.change.Request``; :param ports: see there. :param settings: the master's.
+    :param request: a ``run.request.Request``; :param ports: see there. :param settings: the master's.
     :param links: what ``run.probe_links.fresh`` returned. :param jid: the name of the run.
     """
     heard: dict[str, float] = {}

@@ -23,7 +23,7 @@ class _Failed(Exception):
 class Rebuild(task.Task):
     """One rebuild: what is known, and what was done.
 
-    :param request: a ``run.change.Request``. :param ports: see ``run.change``.
+    :param request: a ``run.request.Request``. :param ports: see ``run.change``.
     :param settings: what ``run.outcomes.settings`` returns. :param node: the node to rebuild.
     """
 

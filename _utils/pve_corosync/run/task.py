@@ -16,7 +16,7 @@ GOOD = ("reached", "rebuilt", "done", "already", "test")
 class Task:
     """One piece of work while it is carried out.
 
-    :param request: a ``run.change.Request``. :param ports: see ``run.change``.
+    :param request: a ``run.request.Request``. :param ports: see ``run.change``.
     :param settings: what ``run.outcomes.settings`` returns.
     :param head: what the report begins with, beside cluster and layout.
     """

@@ -1,0 +1,88 @@
+"""The way back that a node keeps ready: the timer, the pillar that it goes by, and what it does."""
+
+import json
+import time
+
+import pytest
+from _corosync_world import conf
+from _two_nodes import INTERFACES, PILLAR
+from salt.exceptions import CommandExecutionError
+
+ARGS = {"layout": "nominal", "pillar": PILLAR, "quiet": 40.0}
+
+
+@pytest.fixture
+def armed(pair):
+    pair.one.tool("systemd-run", "exit 0")
+    pair.one.tool("systemctl", "exit 0")
+    assert pair.call("corosync.arm_back", "run1", **ARGS) is True
+    return pair
+
+
+def record(pair):
+    path = pair.one.root / "var/lib/pve-corosync/back.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def test_the_timer_starts_salt_call_with_the_pillar_of_the_run(armed):
+    (line,) = armed.one.calls("systemd-run ")
+    folder = armed.one.root / "var/lib/pve-corosync/back-pillar"
+    for word in (
+        "--unit=pve-corosync-back",
+        "--on-active=40",
+        "--timer-property=AccuracySec=1s",
+        "--local",
+        f"--pillar-root={folder}",
+        "corosync.go_back run1",
+    ):
+        assert word in line
+    head, _, text = (folder / "layout.sls").read_text().partition("\n")
+    assert head == "#!json" and json.loads(text) == json.loads(json.dumps({"corosync": PILLAR}))
+    assert (folder / "layout.sls").stat().st_mode & 0o077 == 0
+    assert record(armed)["quorate"] is True
+
+
+def test_a_finished_run_goes_back_no_more(armed):
+    armed.call("corosync.finish", "run2")
+    assert record(armed)["txn"] == "run1", "another run's way back stays"
+    armed.call("corosync.finish", "run1")
+    assert record(armed) is None
+    assert "pve-corosync-back.timer" in armed.one.calls("systemctl stop")[0]
+    assert armed.call("corosync.go_back", "run1") is None
+
+
+def test_a_new_run_takes_the_place_of_the_way_back(armed):
+    assert armed.call("corosync.stage", "run2", [])["back"] == ""
+    assert record(armed) is None
+    assert armed.call("corosync.stage", "run2", [], back=ARGS)["back"] == ""
+    assert record(armed)["txn"] == "run2"
+
+
+def test_a_timer_that_cannot_be_set_is_told(pair):
+    pair.one.tool("systemd-run", "echo 'Failed to connect to bus' >&2; exit 1")
+    with pytest.raises(CommandExecutionError, match="Failed to connect to bus"):
+        pair.call("corosync.arm_back", "run1", **ARGS)
+    assert record(pair) is None
+    told = pair.call("corosync.stage", "run1", [], back=ARGS)
+    assert told["ok"] and "Failed to connect to bus" in told["back"]
+
+
+def test_without_a_confirmation_the_node_goes_back(armed):
+    armed.call("corosync.finish", "run1", confirm=30)
+    assert "--on-active=30" in armed.one.calls("systemd-run ")[-1]
+    assert 25 < record(armed)["due"] - time.time() <= 30
+    assert armed.call("corosync.disarm_back") == "nominal" and record(armed) is None
+    assert armed.call("corosync.disarm_back") is None
+
+
+def test_a_lost_run_is_taken_over_and_gone_back_from(armed):
+    """The lock of the dead run stays on the node; the layout before is the one that is in force."""
+    armed.call(
+        "corosync.stage", "run1", [{"number": 1, "act": "local", "version": 6, "conf": conf(6)}], back=ARGS
+    )
+    path = armed.one.root / "var/lib/pve-corosync/back.json"
+    path.write_text(json.dumps(record(armed) | {"due": time.time() - 1}))
+    told = armed.call("corosync.go_back", "run1")
+    assert (told["result"], told["layout"]) == ("already", "nominal"), told
+    assert record(armed) is None
+    assert armed.one.local.read_text() == conf(5, extra=INTERFACES)
