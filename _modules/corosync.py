@@ -25,7 +25,7 @@ import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import ha
-from pve_corosync.node import children, etc_pve, files, runs
+from pve_corosync.node import children, etc_pve, files, runs, undo
 from pve_corosync.tools import corosync, hosts
 from pve_corosync.tools import pve as pve_tools
 from salt.exceptions import SaltInvocationError
@@ -73,8 +73,8 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     ``/etc/pve`` is read in a child process, since it can hang.
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
-    "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "problems"}``. The
-    key of the cluster is never in it, only its digest.
+    "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo",
+    "problems"}``. The key of the cluster is never in it, only its digest.
 
     CLI Example:
 
@@ -117,6 +117,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
         "authkey": _authkey(problems),
         "ha": _ha(pve, problems),
         "busy": __salt__["corosync.busy"](),
+        "undo": undo.read(_root()),
     }
     if told["addresses"]:  # so it is the JSON that is expected
         told["cards"] = corosync.ip_cards(children.text(answers["addresses"]))

@@ -16,7 +16,7 @@ from pve_corosync.findings import alarms, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import node as node_ports
 from pve_corosync.rules import every
-from pve_corosync.run import alone, outcomes
+from pve_corosync.run import alone, evidence, outcomes
 
 __virtualname__ = "corosync"
 
@@ -91,6 +91,7 @@ def status():
         report.update(wanted=request.layout["name"], in_force=outcomes.in_force(layouts, observed))
         held = outcomes.held_to(report["in_force"], request.layout["name"])
         findings += every.check(layouts[held], observed, skip=request.skip)
+        findings += evidence.released(layouts[held], observed)
     except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
     report.update(

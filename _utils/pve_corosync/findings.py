@@ -10,7 +10,7 @@ from pve_corosync.codes import CODES, TABLE
 from pve_corosync.codes.words import SEVERITIES
 
 #: warnings about a cluster that still works, and must not be left like that.
-ALARMS = ("redundancy-lost",)
+ALARMS = ("redundancy-lost", "ha-left-released")
 
 
 class UnknownCode(KeyError):

@@ -86,3 +86,17 @@ def test_a_lost_run_is_taken_over_and_gone_back_from(armed):
     assert (told["result"], told["layout"]) == ("already", "nominal"), told
     assert record(armed) is None
     assert armed.one.local.read_text() == conf(5, extra=INTERFACES)
+
+
+def test_what_is_to_be_undone_is_noted_and_seen_by_both_nodes(pair):
+    entry = {"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA again"}
+    assert pair.call("corosync.facts")["undo"] is None
+    assert pair.call("corosync.keep_undo", "run1", [entry]) is True
+    told = pair.call("corosync.facts")["undo"]
+    assert (told["txn"], told["undo"]) == ("run1", [entry])
+    (pair.two.root / "var/lib/pve-corosync").mkdir(parents=True, exist_ok=True)
+    (pair.two.root / "var/lib/pve-corosync/undo.json").write_text(json.dumps(told))
+    assert pair.call("corosync.observe")["nodes"]["pve2"]["undo"] == told
+    status = pair.call("corosync.status")
+    assert "ha-left-released" in [item["code"] for item in status["findings"]] and status["retcode"] == 1
+    assert pair.call("corosync.drop_undo") is True and pair.call("corosync.drop_undo") is False

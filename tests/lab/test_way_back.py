@@ -1,4 +1,4 @@
-"""The way back on real daemons: the network of a return dies in the middle of it, with a master and without."""
+"""The way back on real daemons: the network of a return dies in its middle, with a master and without."""
 
 import contextlib
 import json

@@ -32,6 +32,8 @@ def pillar(nodes=NODES):
 class World:
     """The ports of a run: nodes of the model, a journal in a list, a clock that only waiting moves."""
 
+    jid = "20261123"
+
     def __init__(self, request, sim):
         self.request, self.sim, self.clock = request, sim, 0.0
         self.notes, self.said, self.calls = [], [], []
@@ -42,6 +44,7 @@ class World:
         self.over, self.busy, self.taken_over = frozenset(), {}, []
         self.in_flight = {}  # node -> what a step of a dead run there still does
         self.ready, self.back_says = {}, {}  # the way back that a node keeps ready, and why it does not
+        self.undo, self.undo_says = {}, {}  # what a node has noted to be undone, and why it cannot
         self.began_with = []  # where the last run came from, if it ended half-way
         self.cuts = {}  # number of a step -> the network that dies while it is carried out
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
@@ -68,6 +71,8 @@ class World:
         self.clock += 0.2
         self.break_at("gather")
         observed = self.sim.observed()
+        for name in observed["nodes"]:
+            observed["nodes"][name]["undo"] = self.undo.get(name)
         for name, txn in self.busy.items():
             observed["nodes"][name]["busy"] = {"txn": txn, "by": "x", "since": 0.0}
         return observed, []
@@ -133,6 +138,16 @@ class World:
 
     def came_from(self):
         return self.began_with
+
+    def _keep_undo(self, name, txn, entries):
+        if name in self.undo_says:
+            return self.undo_says[name]
+        self.clock += 0.01
+        self.undo[name] = {"txn": txn, "since": self.clock, "undo": json.loads(json.dumps(entries))}
+        return {}
+
+    def _drop_undo(self, name):
+        return {"dropped": self.undo.pop(name, None) is not None}
 
     def _outcome(self, name, txn, number, phase, wait=0):
         return self.kept.get((name, number, phase))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from _sequence_world import ARMED, NO_HA, NODES, run, step_calls, world
-from pve_corosync.run import ha_guard, outcomes
+from pve_corosync.run import evidence, ha_guard, outcomes
 
 
 def armed(**more):
@@ -195,3 +195,78 @@ def test_a_live_run_asks_nothing_of_ha_and_says_so():
     report = run(ports)
     assert not [call for call in ports.calls if call[0].startswith("ha_manager.")]
     assert report["ha"]["action"] == "none" and report["ha"]["text"]
+
+
+# ---- a run that is killed between
+
+
+def killed(function):
+    """A restart with HA armed that is killed when it asks for a function, and the world that it leaves."""
+    ports = armed()
+    ask = ports.ask
+
+    def dies(nodes, what, *args, **more):
+        if what == function:
+            raise KeyboardInterrupt
+        return ask(nodes, what, *args, **more)
+
+    ports.ask = dies
+    with contextlib.suppress(KeyboardInterrupt):
+        run(ports)
+    ports.ask, ports.ha_done = ask, []
+    for name in NODES:  # disarmed: no watchdog is open any more, which is how the intent got lost
+        ports.ha[name] = NO_HA | {"configured": True}
+    return ports
+
+
+@pytest.mark.parametrize("strategy", ["restart", "live"])
+def test_what_a_killed_run_has_released_is_put_in_service_by_the_next_one(strategy, monkeypatch):
+    monkeypatch.setattr(ha_guard.HaGuard, "after", lambda self: [])  # killed by -9: nothing ran
+    ports = killed("corosync.step")
+    monkeypatch.undo()
+    assert {row["undo"][0]["function"] for row in ports.undo.values()} == {"ha_manager.arm"}
+    ports.request.strategy = strategy
+    (item,) = evidence.released(ports.request.layout, ports.gather()[0])
+    assert item["code"] == "ha-left-released" and "arm HA again" in item["text"]
+    report = run(ports)
+    assert report["result"] == "reached" and ("arm", "pve1") in ports.ha_done, report
+    assert ports.undo == {} and evidence.released(ports.request.layout, ports.gather()[0]) == []
+
+
+def test_also_where_the_layout_is_reached_already(monkeypatch):
+    ports = world("nominal", dead=())
+    entry = {"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA again"}
+    ports.undo = {"pve2": {"txn": "1", "since": 1.0, "undo": [entry]}}
+    report = run(ports)
+    assert report["result"] == "already" and ports.ha_done == [("arm", "pve1")]
+    assert ports.undo == {} and report["ha"]["action"] == "inherited"
+
+
+def test_an_intent_stays_noted_while_it_is_not_undone():
+    ports = armed()
+    ports.ha_fails["arm", "pve1"] = "the CRM does not answer"
+    assert run(ports)["result"] == "failed"
+    assert set(ports.undo) == set(NODES)
+    ports = world("nominal", dead=())
+    entry = {"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA again"}
+    ports.undo = {"pve2": {"txn": "1", "since": 1.0, "undo": [entry]}}
+    ports.ha_fails["arm", "pve1"] = "the CRM does not answer"
+    report = run(ports)
+    assert (report["result"], report["retcode"]) == ("failed", 1) and ports.undo
+    assert "ha-not-in-service" in [item["code"] for item in report["findings"]]
+
+
+def test_a_run_that_cannot_note_what_to_undo_releases_nothing():
+    ports = armed()
+    ports.undo_says["pve2"] = "/var/lib/pve-corosync/undo.json: No space left on device"
+    report = run(ports)
+    assert report["result"] == "failed" and ports.ha_done == [] and step_calls(ports) == []
+    assert "No space left" in report["findings"][0]["text"]
+
+
+def test_ha_that_somebody_disarmed_by_hand_is_told_and_left():
+    ports = world("nominal", dead=())
+    observed = ports.gather()[0]
+    observed["nodes"]["pve1"]["ha"]["disarm"] = {"mode": "freeze"}
+    (item,) = evidence.released(ports.request.layout, observed)
+    assert item["remedy"] == "if nobody works on it: salt pve1 ha_manager.arm"

@@ -37,6 +37,7 @@ COMMANDS = (
     ("key", 'sha256sum "$R/etc/corosync/authkey"'),
     ("keymode", 'stat -c "%a %U:%G" "$R/etc/corosync/authkey"'),
     ("busy", 'cat "$R/run/pve-corosync/run.json"'),
+    ("undo", 'cat "$R/var/lib/pve-corosync/undo.json"'),
     ("watchdog", 'test -d "$R/run/watchdog-mux.active"'),
     ("link", 'stat --cached=never -c %f "$R/etc/pve/local"'),
     ("cluster_file", 'cat "$R/etc/pve/corosync.conf"'),
@@ -103,6 +104,7 @@ def parse(answer: str, minion: str = "") -> dict:
         "authkey": _key(told),
         "ha": _ha(told, mounted),
         "busy": _busy(told),
+        "undo": _undo(told),
         "problems": told.problems,
     }
     if not mounted:
@@ -226,6 +228,13 @@ def _ha(told, mounted):
         except ValueError:
             told.problems.append("/etc/pve/ha/manager_status is not JSON")
     return facts
+
+
+def _undo(told):
+    try:
+        return json.loads(told.text("undo") or "null")
+    except ValueError:
+        return None
 
 
 def _busy(told):

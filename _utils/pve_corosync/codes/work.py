@@ -149,6 +149,13 @@ TABLE = {
             "pve-ha-manager watchdog-mux.c",
         ),
         (
+            "ha-left-released",
+            WARNING,
+            False,
+            "HA is disarmed, or a run that was ended has not put it in service again.",
+            "pve-ha-manager Manager.pm, disarm-ha",
+        ),
+        (
             "ha-not-in-service",
             ERROR,
             False,

@@ -135,6 +135,9 @@ class AloneChange(change.Change):
     def _probe(self, made):
         return ""  # a test of a port needs a listener on every node, and only the master can start those
 
+    def _in_service(self):
+        return ""  # HA of the whole cluster is put in service by the master; the status tells what is left
+
     def _guarded_steps(self, made):
         try:
             return self._stage(made) or self._steps(made)  # no quorum is lost by them, so HA needs nothing

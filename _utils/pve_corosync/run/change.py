@@ -167,7 +167,7 @@ class Change(task.Task):
         if planned["retcode"]:
             return "refused"
         if not made["steps"]:
-            return self._verify(already=True)
+            return self._in_service() or self._verify(already=True)
         self.path = made["path"]
         self.ports.note(
             "planned",
@@ -205,10 +205,21 @@ class Change(task.Task):
             return "refused"
         return ""
 
+    def _in_service(self):
+        """Put in service what a dead run has left released; return "failed" where that did not go."""
+        guard = ha_guard.HaGuard(self.request, self.ports, self.settings, self.report)
+        if not guard.inherit(self.observed):
+            return ""
+        self.touched, self.unarmed = True, guard.after()
+        self.report["findings"] = ordered(self.unarmed + self.report["findings"])
+        self.report["summary"] = "the layout is reached; HA is not in service again"
+        return "failed" if self.unarmed else ""
+
     def _guarded_steps(self, made):
         """Stage the steps and carry them out, HA released around them where that must be; return the
         findings of what failed."""
         guard = ha_guard.HaGuard(self.request, self.ports, self.settings, self.report)
+        guard.inherit(self.observed)
         failed = ["not done"]
         try:
             failed = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pve_corosync.addresses import canonical
+from pve_corosync.findings import finding
 from pve_corosync.run import outcomes
 
 _LINK = re.compile(r"link (\d+) to \S+ not connected")
@@ -119,3 +120,52 @@ def only_links(failed: list[dict]) -> set[int]:
     texts = [text for text in texts if not text.startswith("not seen within")]
     links = [_LINK.fullmatch(text.strip()) for text in texts]
     return {int(match[1]) for match in links} if all(links) else set()
+
+
+def left_undone(observed: dict) -> tuple[list[dict], dict]:
+    """Return what dead runs have left to be undone, and where it is noted: ``([entry], {node: run})``.
+
+    Of two runs the later one counts: it has taken over what the first one left.
+
+    :param observed: facts of all nodes; no run may be under way.
+    """
+    noted = {name: facts["undo"] for name, facts in observed["nodes"].items() if facts.get("undo")}
+    latest = max(noted.values(), key=lambda row: row["since"], default={"undo": []})
+    return list(latest["undo"]), {name: row["txn"] for name, row in noted.items()}
+
+
+def released(layout: dict, observed: dict) -> list[dict]:
+    """Return the findings on HA that a dead run has released, or somebody by hand.
+
+    :param layout: for the command that arms again. :param observed: as for :func:`left_undone`.
+    """
+    if any(facts.get("busy") for facts in observed["nodes"].values()):
+        return []  # a run is under way, which undoes it itself
+    entries, noted = left_undone(observed)
+    if entries:
+        said = "; ".join(f"{entry['text']} ({', '.join(entry['nodes'])})" for entry in entries)
+        return [
+            finding(
+                "ha-left-released",
+                f"run {', '.join(sorted(set(noted.values())))} ended before it could undo: {said}",
+                data={"nodes": sorted(noted)},
+                remedy=f"the next run does it: {outcomes.command('apply', layout['name'])}",
+            )
+        ]
+    off = {
+        name: facts["ha"]["disarm"]
+        for name, facts in observed["nodes"].items()
+        if (facts.get("ha") or {}).get("disarm")
+    }
+    if not off:
+        return []
+    name = sorted(off)[0]
+    minion = (layout["nodes"].get(name) or {}).get("minion", name)
+    return [
+        finding(
+            "ha-left-released",
+            f"HA is disarmed for the whole cluster ({off[name]}): no service is restarted if a node fails",
+            data={"nodes": sorted(off)},
+            remedy=f"if nobody works on it: salt {minion} ha_manager.arm",
+        )
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pve_corosync.cluster import ha as cluster_ha
 from pve_corosync.findings import finding
-from pve_corosync.run import phases, task
+from pve_corosync.run import evidence, phases, task
 
 #: how long all nodes may take to be members again before HA is given up on.
 MEMBERS_S = 60
@@ -90,12 +90,28 @@ class HaGuard:
     def __init__(self, request, ports, settings, report):
         self.request, self.ports, self.settings, self.report = request, ports, settings, report
         self.answer = None
-        self.begun = False
+        self.begun, self.left = False, []
+
+    def inherit(self, observed: dict) -> bool:
+        """Take over what a dead run has left to be undone, and tell whether there was something.
+
+        For who holds the cluster's lock: then no run that may still undo it is alive.
+        """
+        entries = evidence.left_undone(observed)[0]
+        self.left = [entry | {"when": "after"} for entry in entries]
+        if self.left:
+            self.begun, self.answer = True, {"sequence": list(self.left)}
+            self.report["ha"] = {"action": "inherited", "text": "a dead run has left HA released"}
+            self.ports.note("HA inherited", undo=entries)
+            self.ports.say("HA was released by a run that is dead: it is put in service again at the end")
+        return self.begun
 
     def before(self, expected_loss_s: float, observed: dict) -> list[dict]:
         """Release HA if the plan needs it; return the findings that stop the run."""
         if expected_loss_s <= 0:
-            self.report["ha"] = {"action": "none", "text": words(0, observed, self.request.nodes)}
+            if not self.left:
+                text = words(0, observed, self.request.nodes)
+                self.report["ha"] = {"action": "none", "text": text}
             return []
         self.answer = cluster_ha.guard(
             expected_loss_s,
@@ -104,6 +120,10 @@ class HaGuard:
             seen=_armed(observed, self.request.nodes),
             cut=_cut(observed, self.request.nodes),
         )
+        new = {(entry["function"], *entry["nodes"]) for entry in self.answer["sequence"]}
+        self.answer["sequence"] += [
+            entry for entry in self.left if (entry["function"], *entry["nodes"]) not in new
+        ]
         self.report["ha"] = {"action": self.answer["action"], "text": self.answer["text"]}
         self.ports.note("HA", **self.report["ha"])
         self.ports.say(f"HA: {self.answer['text']}")
@@ -114,7 +134,7 @@ class HaGuard:
                     "ha-guard", self.answer["text"], remedy=f"first: {self.request.command_again('status')}"
                 )
             ]
-        found = self._release()
+        found = self._keep_undo() or self._release()
         if found:
             self.report["summary"] = "HA could not be released, nothing was changed"
         return found
@@ -141,7 +161,7 @@ class HaGuard:
     def _bring_back(self):
         away = self._away()
         if not away:
-            return self._arm()
+            return self._arm() or self._drop_undo()
         self._quietly(self.ports.note, "HA not in service", away=away)
         text = (
             f"HA stays released, because not all nodes are back ({'; '.join(away)}): in service now,"
@@ -158,6 +178,32 @@ class HaGuard:
         # Only a node that says so has no HA. "is not available" is what Salt says of a module that was never
         # synced there, and tells nothing about HA.
         return good | {name: dict(NO_HA) if NOT_INSTALLED in text else None for name, text in bad.items()}
+
+    def _keep_undo(self):
+        """Note on every node what is to be undone, before anything is done that needs it."""
+        entries = [
+            {key: entry[key] for key in ("function", "nodes", "kwargs", "text")}
+            for entry in self._entries("after")
+        ]
+        if not entries:
+            return []
+        call, wait = {"txn": self.ports.jid, "entries": entries}, self.settings["phase_timeout"]
+        answers = self.ports.ask(self.request.nodes, "corosync.keep_undo", call, wait)
+        return [
+            finding(
+                "ha-guard",
+                f"{name} could not note that HA is to be armed again: {text}",
+                data={"node": name, "function": "corosync.keep_undo"},
+                remedy="correct it, then the same again",
+            )
+            for name, text in phases.values(self.request.minions, self.request.nodes, answers)[1].items()
+        ]
+
+    def _drop_undo(self):
+        """Have the nodes forget what is undone. One that does not hear of it keeps the note, and the next run
+        arms once more, which changes nothing."""
+        self.ports.ask(self.request.nodes, "corosync.drop_undo", {}, self.settings["gather_timeout"])
+        return []
 
     def _release(self):
         """Carry out the entries of ``before``, up to the first that fails."""

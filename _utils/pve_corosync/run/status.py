@@ -5,7 +5,7 @@ from __future__ import annotations
 from pve_corosync.findings import alarms, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.rules import every
-from pve_corosync.run import outcomes, verdict
+from pve_corosync.run import evidence, outcomes, verdict
 
 
 def load(pillar) -> tuple[dict | None, list[dict]]:
@@ -42,6 +42,7 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
         rows["in_force"] = outcomes.in_force(layouts, observed)
         held = outcomes.held_to(rows["in_force"], wanted)
         findings += every.check(layouts[held], observed, skip=skip)
+        findings += evidence.released(layouts[held], observed)
     findings = ordered(findings)
     if loaded:
         told = verdict.verdict(
