@@ -72,6 +72,7 @@ def test_a_return_whose_network_dies_goes_back_by_itself(degraded):
 
 
 def test_a_return_whose_network_and_master_die_is_gone_back_from_by_the_nodes(degraded):
+    degraded.exec("master", ["mkdir", "-p", "/etc/salt/master.d"], check=True)
     degraded.write("master", "/etc/salt/master.d/patience.conf", "pve_corosync:\n  outcome_patience: 2\n")
     try:
         with returning(degraded):
