@@ -72,6 +72,9 @@ def ring_layout(
         for, and waits this many seconds until it is a member, but 60 at most for the master to answer at all.
         0: it does not ask.
 
+    Where this node can prove by itself that there is nothing to do, no other node is asked
+    (docs/highstate.md).
+
     The change goes through the cluster file, live and step by step, and each step is read back on all nodes.
     With ``test=True`` the same steps and diffs are reported, and nothing is touched.
 
@@ -83,7 +86,12 @@ def ring_layout(
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     how = {"degraded": degraded, "skip": skip, "force": force, "wait": wait, "patience": patience}
     try:
+        known = {} if degraded or skip else __salt__["corosync.proved"](layout)
+        if known and not known["unproved"]:
+            return ret | {"result": True, "comment": f"reached already, version {known['version']}"}
         report = __salt__["corosync.apply"](layout, test=__opts__["test"], **how)
+        if known and report["result"] == "already" and not __opts__["test"]:
+            __salt__["corosync.keep_proof"](known["note"])
         joined, said = _rebuilt(report, rebuild)
         if joined and not __opts__["test"]:
             report = __salt__["corosync.apply"](layout, **how)

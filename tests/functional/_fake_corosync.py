@@ -93,6 +93,10 @@ def map_rows(state):
     yield "runtime.config.totem.token", "u32", 3000
     yield "runtime.config.totem.consensus", "u32", 3600
     yield "runtime.votequorum.this_node_id", "u32", state.get("me", 1)
+    # what was announced at the last change of membership: a reload does not touch it (exec/cmap.c)
+    for nodeid in state["nodes"] if state["quorate"] else [str(state.get("me", 1))]:
+        yield f"runtime.members.{nodeid}.config_version", "u64", state.get("announced", 5)
+        yield f"runtime.members.{nodeid}.status", "str", "joined"
     for place, (nodeid, (name, links)) in enumerate(sorted(state["nodes"].items())):
         yield f"nodelist.node.{place}.nodeid", "u32", nodeid
         yield f"nodelist.node.{place}.name", "str", name
@@ -122,7 +126,7 @@ Date:             Mon Nov 23 09:14:20 2026
 Quorum provider:  corosync_votequorum
 Nodes:            {2 if yes else 1}
 Node ID:          0x{me:08x}
-Ring ID:          1.1e
+Ring ID:          {state.get("ring", "1.1e")}
 Quorate:          {"Yes" if yes else "No"}
 
 Votequorum information

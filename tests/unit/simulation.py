@@ -251,6 +251,7 @@ class Sim:
                     n: {"nodeid": d.nodeid, "addresses": {k: a[n] for k, a in me.links.items()}}
                     for n, d in self.daemons.items()
                 },
+                "joined": {i: {"status": "joined", "version": me.version} for i in ids},
                 "interfaces": {k: dict(v) for k, v in me.options.items()},
             },
             "links": {

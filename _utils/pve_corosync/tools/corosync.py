@@ -153,9 +153,10 @@ def runtime(found: dict) -> dict:
 
     :returns: ``{"version", "cluster_name", "reload_status", "nodeid", "token", "consensus",
         "nodes": {name: {"nodeid", "addresses": {link: address}}}, "interfaces": {link: {key: text}},
-        "members": {nodeid: [address]}}``, the addresses in order of the links with which a node joined; the
-        numbers in milliseconds; None where the daemon has no such key (``reload_status`` before the first
-        reload; ``1`` is success). ``nodeid`` is the local node's.
+        "members": {nodeid: [address]}, "joined": {nodeid: {"status": "joined" or "left", "version"}}}``, the
+        addresses in order of the links with which a node joined, and its version at the last change of
+        membership (exec/cmap.c); the numbers in milliseconds; None where the daemon has no such key
+        (``reload_status`` before the first reload; ``1`` is success). ``nodeid`` is the local node's.
     """
     nodes, by_place = {}, _groups(found, r"nodelist\.node\.(\d+)\.(.+)\Z")
     for place in sorted(by_place):
@@ -167,6 +168,7 @@ def runtime(found: dict) -> dict:
     for link, keys in _groups(found, r"runtime\.config\.totem\.interface\.(\d+)\.(.+)\Z").items():
         interfaces.setdefault(link, {}).update(keys)
     local = by_place.get(found.get("nodelist.local_node_pos"), {}).get("nodeid")
+    joined = _groups(found, r"runtime\.members\.(\d+)\.(.+)\Z")
     return {
         "version": int(found.get("totem.config_version") or 0),
         "cluster_name": found.get("totem.cluster_name"),
@@ -179,6 +181,10 @@ def runtime(found: dict) -> dict:
             for nodeid, keys in sorted(_groups(found, r"runtime\.members\.(\d+)\.(ip)\Z").items())
         },
         "nodes": nodes,
+        "joined": {
+            nodeid: {"status": keys.get("status"), "version": keys.get("config_version")}
+            for nodeid, keys in sorted(joined.items())
+        },
         "interfaces": {
             link: {key: str(value) for key, value in sorted(keys.items())}
             for link, keys in sorted(interfaces.items())
