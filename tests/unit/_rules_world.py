@@ -68,9 +68,7 @@ def facts(name, nodes=2, text=None):
             "token": 3000,
             "consensus": 3600,
             "nodes": {n: {"nodeid": r["nodeid"], "addresses": dict(r["addresses"])} for n, r in rows.items()},
-            "joined": {
-                r["nodeid"]: {"status": "joined", "version": document.version} for r in rows.values()
-            },
+            "joined": {r["nodeid"]: {"status": "joined", "version": document.version} for r in rows.values()},
             "interfaces": {n: {"knet_ping_interval": "750", "knet_ping_timeout": "1500"} for n in links},
         },
         "links": {

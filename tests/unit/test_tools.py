@@ -201,7 +201,9 @@ nodelist.node.1.ring2_addr (str) = 203.0.113.20
 runtime.config.totem.consensus (u32) = 3600
 runtime.config.totem.interface.0.knet_ping_interval (u32) = 750
 runtime.config.totem.token (u32) = 3000
+runtime.members.2.config_version (u64) = 4
 runtime.members.2.ip (str) = r(0) ip(10.66.0.2)\x20
+runtime.members.2.status (str) = joined
 some.binary (bin)
 some.double (dbl) = 0.500000
 some.empty (str) =\x20
@@ -244,6 +246,7 @@ def test_runtime():
         "token": 3000,
         "consensus": 3600,
         "members": {2: ["10.66.0.2"]},
+        "joined": {2: {"status": "joined", "version": 4}},
         "nodes": {
             "pve1": {"nodeid": 1, "addresses": {0: "10.66.0.1"}},
             "pve2": {"nodeid": 2, "addresses": {0: "10.66.0.2", 2: "203.0.113.20"}},
@@ -269,6 +272,7 @@ def test_runtime_after_a_refused_reload_and_of_nothing():
         "token": None,
         "consensus": None,
         "members": {},
+        "joined": {},
         "nodes": {},
         "interfaces": {},
     }

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from pve_corosync import conf
 from pve_corosync.addresses import canonical
-from pve_corosync.cluster import view as cluster_view
+from pve_corosync.cluster.cluster import Cluster
+from pve_corosync.cluster.topology import Topology
+from pve_corosync.conf.links import is_goal
 from pve_corosync.findings import errors
-from pve_corosync.plan import steps
 from pve_corosync.rules import every
 from pve_corosync.run import alone, checklist
 
@@ -69,7 +70,7 @@ def _files(facts, layout, runtime):
         return ["local file and cluster file are not the same"]
     try:
         doc = conf.parse(local["text"])
-        goal = steps.is_goal(doc, layout)
+        goal = is_goal(doc, layout)
     except conf.ConfError as exc:
         return [f"the file cannot be read: {exc}"]
     found = [] if goal else ["the file has not the links of the layout"]
@@ -92,7 +93,7 @@ def _quorum(layout, votes):
 
 def _links(facts, layout, own):
     others = [name for name in layout["nodes"] if name != own]
-    view = cluster_view.View(layout, {"nodes": {own: facts}, "silent": others}, others)
+    view = Topology(Cluster(layout, {"nodes": {own: facts}, "silent": others}, skip=others))
     found = [] if view.current.get(own) == view.goal else ["the daemon runs other links"]
     cards = (text for card in (facts.get("addresses") or {}).values() for text in card or ())
     here = {canonical(text.partition("/")[0]) for text in cards}
