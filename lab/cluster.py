@@ -229,8 +229,8 @@ class Lab:
         return self.exec(node, ["corosync-quorumtool", "-s"]).returncode == 0
 
     def writable(self, node):
-        """Tell whether /etc/pve of a node is mounted and writable (PVE's test: mode of /etc/pve/local)."""
-        return self.exec(node, ["stat", "-c", "%A", "/etc/pve/local"]).stdout.strip() == "lrwxr-xr-x"
+        """Tell whether a write to /etc/pve of a node goes through; its modes only tell of quorum."""
+        return self.exec(node, ["lab-reset", "write"]).returncode == 0
 
     def members(self, node):
         """Return the node ids that a node's Corosync sees as members."""

@@ -7,6 +7,8 @@ link 0) and public (198.51.100.0/24): bridges in a network namespace of their ow
 """
 
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -67,6 +69,17 @@ def program(name):
     if not path.is_file():
         raise FileNotFoundError(f"{PROGRAMS.get(name, name)} names {path}, and there is no such file")
     return path
+
+
+def pve_major():
+    """Return which Proxmox VE is built on this machine's Debian: 8 on Debian 12, 9 on Debian 13."""
+    return {"12": 8, "13": 9}[platform.freedesktop_os_release()["VERSION_ID"]]
+
+
+def reload_fails(node):
+    """Tell whether `corosync-cfgtool -R` has an exit code: from corosync 3.1.9 on it is always 0."""
+    found = re.search(r"version '(\d+)\.(\d+)\.(\d+)", node.ok("corosync", "-v"))
+    return tuple(map(int, found.groups())) < (3, 1, 9)
 
 
 def wait_for(test, what, seconds=WAIT_SECONDS):

@@ -120,7 +120,7 @@ def test_modes_without_quorum(pve1, pve2):
         ("os.truncate(FILE, (1 << 20) + 1)", "EFBIG"),
         ("os.fsync(os.open(FILE, os.O_WRONLY))", ""),
         ("os.unlink('/etc/pve/local')", "EACCES"),
-        ("os.pwrite(os.open('/etc/pve/.members', os.O_WRONLY), b'x', 0)", "EACCES"),
+        ("os.pwrite(os.open('/etc/pve/.members', os.O_WRONLY), b'x', 0)", "EIO"),
     ],
 )
 def test_errors_while_quorate(pve1, call, outcome):

@@ -19,9 +19,12 @@ from ctypes import (
     c_void_p,
 )
 
+from pve_lib import release
+
 CS_OK = 1
 CS_ERR_LIBRARY = 2
 CS_ERR_TRY_AGAIN = 6
+CS_ERR_EXIST = 14
 DISPATCH_ALL = 2
 TRACK_CHANGES = 2
 TYPE_AGREED = 2
@@ -41,11 +44,18 @@ RETRY_SECONDS = 0.1
 
 
 class CorosyncError(Exception):
-    """A call that did not return CS_OK; `code` is corosync's number, the text its name (cs_strerror)."""
+    """A call that did not return CS_OK; `code` is corosync's number, the text what pmxcfs logs of it.
+
+    pmxcfs 8.1.3 logs the number, 9.x the name (cs_strerror), and from 9.0.1 on what a library error means.
+    """
 
     def __init__(self, call, code):
         self.call, self.code = call, code
-        super().__init__(COMMON.cs_strerror(code).decode())
+        text = str(code)
+        if release.major() > 8:
+            hint = " (failed to connect to corosync)" if code == CS_ERR_LIBRARY else ""
+            text = COMMON.cs_strerror(code).decode() + hint
+        super().__init__(text)
 
 
 class CpgName(Structure):

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import stat
+from contextlib import asynccontextmanager
 
 import pyfuse3
 import trio
@@ -100,6 +101,7 @@ class FileSystem(pyfuse3.Operations):
         self.database, self.tree, self.status, self.gid = database, database.tree, status, gid
         self.names = Names()
         self.virtual = {}
+        self.renaming = {}
 
     # Looking
 
@@ -166,8 +168,19 @@ class FileSystem(pyfuse3.Operations):
         for number, count in inode_list:
             self.names.forget(number, count)
 
+    async def _settled(self, inode):
+        """Return a number's path as soon as no rename on this node has to do with it.
+
+        libfuse 2 keeps both names locked until the rename is answered, and then the replaced file's number
+        has no path any more: who asked meanwhile gets ENOENT, once (seen with pmxcfs 8.1.3 and 9.1.6). For
+        corosync.conf that takes the second that the writer waits before it reloads.
+        """
+        while (event := self.renaming.get(self.names.path(inode))) is not None:
+            await event.wait()
+        return self.names.path(inode)
+
     async def getattr(self, inode, ctx=None):
-        return self._attributes(self.names.path(inode))
+        return self._attributes(await self._settled(inode))
 
     async def readlink(self, inode, ctx):
         path = self.names.path(inode)
@@ -213,7 +226,7 @@ class FileSystem(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False)
 
     async def open(self, inode, flags, ctx):
-        path = self.names.path(inode)
+        path = await self._settled(inode)
         self._attributes(path)
         if flags & os.O_TRUNC and path not in VIRTUAL_MODES:
             await self._change("write", path, truncate=True)
@@ -228,7 +241,7 @@ class FileSystem(pyfuse3.Operations):
         return self._opened(path), attributes
 
     async def read(self, fh, off, size):
-        path = self.names.path(fh)
+        path = await self._settled(fh)
         if path in VIRTUAL_MODES:
             return self.virtual.get(path, b"")[off : off + size]
         entry = self.tree.find(path)
@@ -237,11 +250,11 @@ class FileSystem(pyfuse3.Operations):
         return entry.data[off : off + size]
 
     async def write(self, fh, off, buf):
-        path = self.names.path(fh)
+        path = await self._settled(fh)
         if path == ".debug":
             return self._set_debug(bytes(buf))
         if path in VIRTUAL_MODES:
-            raise pyfuse3.FUSEError(errno.EACCES)
+            raise pyfuse3.FUSEError(errno.EIO)  # pmxcfs 8.1.3 and 9.1.6
         return await self._change("write", path, data=bytes(buf), offset=off)
 
     @staticmethod
@@ -313,13 +326,28 @@ class FileSystem(pyfuse3.Operations):
         old = self.names.child(parent_inode_old, name_old)
         new = self.names.child(parent_inode_new, name_new)
         self._refuse_special(old, new)
-        if old != new and self.names.is_open(new):
-            await self._hide(new)
-        await self._change("rename", old, to=new)
-        self.names.move(old, new)
+        async with self._locked(old, new):
+            if old != new and self.names.is_open(new):
+                await self._hide(new)
+            await self._change("rename", old, to=new)
+            self.names.move(old, new)
+
+    @asynccontextmanager
+    async def _locked(self, *paths):
+        """Let everybody else who means one of the names wait."""
+        while busy := [self.renaming[path] for path in paths if path in self.renaming]:
+            await busy[0].wait()
+        event = trio.Event()
+        self.renaming.update(dict.fromkeys(paths, event))
+        try:
+            yield
+        finally:
+            for path in paths:
+                del self.renaming[path]
+            event.set()
 
     async def setattr(self, inode, attr, fields, fh, ctx):
-        path = self.names.path(inode)
+        path = await self._settled(inode)
         if fields.update_mode and stat.S_IMODE(attr.st_mode) != (0o600 if is_private(path) else 0o640):
             raise pyfuse3.FUSEError(errno.EPERM)
         if (fields.update_uid and attr.st_uid != 0) or (fields.update_gid and attr.st_gid != self.gid):

@@ -5,7 +5,7 @@ import threading
 import time
 
 from . import log
-from .corosynclib import CS_ERR_LIBRARY, CorosyncError, Map, Quorum
+from .corosynclib import CorosyncError, Map, Quorum
 from .group import Resync
 
 RETRY_SECONDS = 5
@@ -30,8 +30,7 @@ class Service:
             self.connection = self.opened()
             self.failures = 0
         except CorosyncError as error:
-            hint = " (failed to connect to corosync)" if error.code == CS_ERR_LIBRARY else ""
-            log.critical(self.domain, f"{error.call} failed: {error}{hint}")
+            log.critical(self.domain, f"{error.call} failed: {error}")
             if not self.failures:
                 log.critical(self.domain, "can't initialize service")
             self.failures += 1
@@ -44,8 +43,10 @@ class Service:
             log.critical(self.domain, f"{error.call} failed: {error}")
             self.stop()
         except Resync as error:
-            log.critical(self.domain, f"leaving CPG group ({error})")
-            self.stop()
+            log.debug(self.domain, f"resynchronise: {error}")
+            log.critical(self.domain, "leaving CPG group")
+            connection, self.connection = self.connection, None
+            connection.leave()
 
     def stop(self):
         """Close the connection."""

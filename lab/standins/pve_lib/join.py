@@ -6,13 +6,14 @@ import glob
 import gzip
 import json
 import os
+import random
 import re
 import sqlite3
 import subprocess
 import sys
 import time
 
-from . import certificates, corosync_conf
+from . import certificates, corosync_conf, release
 from .common import (
     CONF,
     NODE_NAME,
@@ -101,7 +102,9 @@ def _prepare_ssh():
 def create(arguments):
     """Make a cluster of this one node."""
     usage = "\npvecm create <clustername> [OPTIONS]"
-    known = {**LINKS, "nodeid": False, "votes": False, "token_coefficient": False}
+    known = {**LINKS, "nodeid": False, "votes": False}
+    if release.major() > 8:
+        known["token_coefficient"] = False
     words = [word for word in arguments if not word.startswith("-")]
     if words and not NODE_NAME.fullmatch(words[0]):
         raise invalid("clustername", "invalid format - value does not look like a valid node name", usage)
@@ -129,7 +132,7 @@ def create(arguments):
             "config_version": "1",
             "ip_version": "ipv4-6",
             "link_mode": "passive",
-            "token_coefficient": found.get("token_coefficient", TOKEN_COEFFICIENT),
+            **_token(found),
             "interface": [{"linknumber": str(number)} for number in links],
         }
         say(f"Writing corosync config to {CONF}")
@@ -146,6 +149,15 @@ def create(arguments):
         _share_known_hosts()
         say("Restart corosync and cluster filesystem")
         _run(["systemctl", "restart", "corosync", "pve-cluster"], "restart failed")
+
+
+def _token(found):
+    """Return the totem keys that only PVE 9 writes."""
+    return (
+        {}
+        if release.major() < 9
+        else {"token_coefficient": found.get("token_coefficient", TOKEN_COEFFICIENT)}
+    )
 
 
 def _share_known_hosts():
@@ -278,7 +290,8 @@ def _join(found):
     command = ["ssh", host, "-o", "BatchMode=yes", "pvecm", "addnode", nodename(), "--force", "1"]
     for name in ("nodeid", "votes"):
         command += [f"--{name}", found[name]] if name in found else []
-    for number in sorted(links, reverse=True):
+    # perl walks through a hash, so that the order differs from run to run
+    for number in random.sample(sorted(links), len(links)):
         command += [f"--link{number}", links[number]]
     if not links:
         address = remote_node_ip(nodename())
@@ -330,7 +343,7 @@ def _assert_joinable(links, force):
 
 def _finish(authkey, conf):
     os.makedirs(os.path.dirname(LOCAL), exist_ok=True)
-    with open(os.open(AUTHKEY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "wb") as file:
+    with open(AUTHKEY, "wb") as file:  # mode 0644, as the real one leaves it (PVE 8 and 9)
         file.write(authkey)
     with open(LOCAL, "wb") as file:
         file.write(conf)
