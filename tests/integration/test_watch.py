@@ -27,3 +27,19 @@ def test_the_state_starts_the_beacon_and_takes_it_out(cluster, event_listener):
     done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
     assert done.data[STATE.replace("present", "absent")]["result"] is True, done
     assert "corosync" not in cli.run("beacons.list", "return_yaml=False", minion_tgt="pve1").data
+
+
+def test_the_state_has_the_minion_write_its_metrics(cluster, tmp_path):
+    cli = cluster.master.salt_cli(timeout=120)
+    target = tmp_path / "exporter/corosync.prom"
+    words = ("state.apply", "corosync.metrics", f'pillar={{"corosync_metrics": "{target}"}}')
+    done = cli.run(*words, minion_tgt="pve1")
+    assert done.returncode == 0 and all(row["result"] for row in done.data.values()), done
+    jobs = cli.run("schedule.list", "return_yaml=False", minion_tgt="pve1").data
+    job = jobs["pve-corosync-metrics"]
+    assert (job["function"], job["args"], job["seconds"]) == ("corosync.metrics", [str(target)], 60)
+    assert cli.run(job["function"], *job["args"], minion_tgt="pve1").data == str(target)
+    assert 'pve_corosync_layout_in_force{layout="nominal"} 1\n' in target.read_text()
+    done = cli.run("state.apply", "corosync.metrics", 'pillar={"corosync_metrics": false}', minion_tgt="pve1")
+    assert done.returncode == 0, done
+    assert "pve-corosync-metrics" not in cli.run("schedule.list", "return_yaml=False", minion_tgt="pve1").data
