@@ -20,7 +20,7 @@ import time
 
 import salt.utils.path
 from pve_corosync import link_options
-from pve_corosync.node import children, etc_pve, etc_pve_client, etc_pve_lock, files
+from pve_corosync.node import children, etc_pve, etc_pve_client, etc_pve_lock, files, timed_undo
 from pve_corosync.pillar import layouts
 from pve_corosync.tools import cluster_fw, nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -36,6 +36,9 @@ UNIT_FOLDER = "/etc/systemd/system"
 SETTLE = 25.0
 #: for the write of a file in ``/etc/pve``: its lock, and a pmxcfs that joins its group again.
 WRITE_TIMEOUT = 30.0
+#: the undo of a table that was loaded anew, and the seconds in which the master must have answered.
+UNDO, UNDO_S = "firewall", 60
+CONFIRM_S = (10, 86400)
 
 
 def __virtual__():
@@ -77,7 +80,7 @@ def state():
     }
 
 
-def apply(networks=None, management=None, ssh=None, test=False, ports=None):
+def apply(networks=None, management=None, ssh=None, test=False, ports=None, confirm=None):
     """
     Let the nodes' corosync and ssh in and everyone else's not, through the firewall that this node uses.
 
@@ -101,6 +104,11 @@ def apply(networks=None, management=None, ssh=None, test=False, ports=None):
     ports
         UDP ports of links besides 5405 to 5412.
 
+    confirm
+        Seconds after which a table of nftables that was changed goes back to what it was, unless somebody
+        calls ``pve_firewall.confirm`` before. Without it the master's answer over a new connection is
+        enough; called with ``salt-call --local`` there is no master, and nothing is undone.
+
     Returns ``{"backend", "changed", "diff", "management": [cidr], "ssh", "seen": …, "notes": [text],
     "findings": [finding]}``; ``seen`` is what is in force afterwards, read back from the kernel or from
     cluster.fw. Raises CommandExecutionError with nothing changed, if the rules do not pass their check, or if
@@ -120,6 +128,7 @@ def apply(networks=None, management=None, ssh=None, test=False, ports=None):
     ssh, ports = ssh or "peers", ports or ()
     if not isinstance(networks, dict) or not all(isinstance(nodes, dict) for nodes in networks.values()):
         raise SaltInvocationError("networks: {network: {node: IP address}} is needed")
+    confirm = _confirm_seconds(confirm)
     now = state()
     try:
         if now["backend"] == "pve-firewall":
@@ -135,7 +144,7 @@ def apply(networks=None, management=None, ssh=None, test=False, ports=None):
                 _remove_nft()
                 done["notes"].append("the table of nftables was removed: PVE's firewall is on now")
         else:
-            done = _apply_nft(networks, management, ssh, ports, now, test)
+            done = _apply_nft(networks, management, ssh, ports, now, test, confirm)
     except cluster_fw.FirewallError as exc:
         raise SaltInvocationError(str(exc)) from exc
     if ssh == "peers" and management is None:
@@ -175,6 +184,102 @@ def remove(test=False):
         if not test:
             _remove_nft()
     return {"changed": bool(removed), "removed": removed}
+
+
+def confirm():
+    """
+    Let the table that was loaded with ``confirm`` stay; returns whether one waited for it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pve_firewall.confirm
+    """
+    return timed_undo.disarm(_root(), UNDO) is not None
+
+
+def undo_change():
+    """
+    Go back to the table before the last change; the timer of that change calls this.
+
+    Returns whether there was something to go back to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local pve_firewall.undo_change
+    """
+    before = timed_undo.kept(_root(), UNDO)
+    if before is None:
+        return False
+    path = _path(nft.NFT_FILE)
+    if before["text"] is None:
+        _remove_nft()
+    else:
+        _load_nft(path, files.read(path), before["text"].encode("latin-1"))
+    timed_undo.disarm(_root(), UNDO)
+    log.warning("the firewall went back to what it was: nobody said that it may stay")
+    return True
+
+
+def _confirm_seconds(confirm):
+    if confirm is None:
+        return None
+    number, (least, most) = link_options.whole(confirm), CONFIRM_S
+    if number is None or not least <= number <= most:
+        raise SaltInvocationError(f"confirm={confirm!r}: allowed: seconds from {least} to {most}")
+    return number
+
+
+def _guarded_load(path, old, text, confirm):
+    """
+    Load a table that undoes itself unless the master answers after it, or somebody confirms it.
+
+    Returns a note for who called, or None.
+    """
+    master = __opts__.get("file_client") != "local"
+    if not master and confirm is None:
+        _load_nft(path, old, text)
+        return None
+    seconds = confirm or UNDO_S
+    before = None if old is None else old.decode("latin-1")
+    try:
+        timed_undo.arm(_root(), UNDO, {"text": before}, "pve_firewall.undo_change", seconds)
+    except timed_undo.NotArmed as exc:
+        raise CommandExecutionError(f"the undo could not be armed, nothing was changed: {exc}") from exc
+    try:
+        _load_nft(path, old, text)
+    except CommandExecutionError:
+        undo_change()
+        raise
+    if confirm:
+        return f"it undoes itself in {confirm} s unless: salt {__opts__.get('id')} pve_firewall.confirm"
+    _hear_master(seconds)
+    if timed_undo.disarm(_root(), UNDO) is None:
+        raise CommandExecutionError(f"the master answered only after {seconds} s: the table was undone")
+    return None
+
+
+def _hear_master(seconds):
+    """
+    Have the master answer over a new connection; raise CommandExecutionError if it does not.
+    """
+    try:
+        if __salt__["event.send"]("corosync/firewall/loaded", {"node": socket.gethostname()}):
+            return
+        said = "it did not take an event"
+    except Exception as exc:  # pylint: disable=broad-except
+        said = repr(exc)
+    raise CommandExecutionError(
+        f"the master was not reached after the new table was loaded, so it undoes itself within {seconds} s:"
+        f" {said}"
+    )
+
+
+def _root():
+    return (__opts__.get("pve_corosync") or {}).get("root")
 
 
 def _path(path):
@@ -283,7 +388,7 @@ def _nft_listing():
     return children.text(result) if result["rc"] == 0 else ""
 
 
-def _apply_nft(networks, management, ssh, ports, now, test):
+def _apply_nft(networks, management, ssh, ports, now, test, confirm):  # pylint: disable=too-many-arguments
     peers = [address for nodes in networks.values() for address in nodes.values()]
     ssh = "open" if management is None and ssh == "peers" else ssh
     wanted = nft.wanted(peers, management or [], ssh, ports)
@@ -301,7 +406,8 @@ def _apply_nft(networks, management, ssh, ports, now, test):
     if test:
         return done
     if done["changed"]:
-        _load_nft(path, old, text)
+        note = _guarded_load(path, old, text, confirm)
+        done["notes"] += [note] if note else []
     done["seen"] = nft.listed(_nft_listing())
     if done["seen"] != wanted:
         raise CommandExecutionError(f"nft holds {done['seen']} and not {wanted} after it was loaded")

@@ -15,7 +15,7 @@ def __virtual__():
     return (False, "the execution module pve_firewall is not there: no pve-firewall and no nft on this node")
 
 
-def managed(name, networks=None, management=None, ssh=None):
+def managed(name, networks=None, management=None, ssh=None, confirm=None):
     """
     Hold corosync's UDP ports and ssh open to the peers and closed to everyone else; ssh only with management.
 
@@ -33,6 +33,11 @@ def managed(name, networks=None, management=None, ssh=None):
     ssh
         ``peers`` or ``open``.
 
+    confirm
+        Seconds after which a table of nftables that was changed goes back to what it was, unless somebody
+        calls ``pve_firewall.confirm``; default the pillar ``corosync_confirm``. Without either an answer of
+        the master is enough.
+
     .. code-block:: yaml
 
         corosync firewall:
@@ -44,8 +49,10 @@ def managed(name, networks=None, management=None, ssh=None):
             - management: [192.0.2.0/24]
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    confirm = __pillar__.get("corosync_confirm") if confirm is None else confirm
+    how = {"management": management, "ssh": ssh, "test": __opts__["test"]}
     try:
-        done = __salt__["pve_firewall.apply"](networks, management=management, ssh=ssh, test=__opts__["test"])
+        done = __salt__["pve_firewall.apply"](networks, **how, **({"confirm": confirm} if confirm else {}))
     except (CommandExecutionError, SaltInvocationError) as exc:
         return dict(ret, result=False, comment=str(exc))
     notes = "".join(f"; {note}" for note in done["notes"])

@@ -1,3 +1,4 @@
+import collections
 import os
 import pathlib
 import subprocess
@@ -272,3 +273,92 @@ def test_a_pillar_with_an_error_changes_nothing(node):
     assert "corosync:firewall:management:0: 'everywhere'" in ret["comment"]
     assert "corosync:firewall:ssh: 'shut'" in ret["comment"]
     assert node.salt["pve_firewall.state"]()["nft"] is None
+
+
+@pytest.fixture
+def mastered(node, monkeypatch):
+    """The node has a master, which answers unless ``$WORLD/deaf`` exists; ``systemd-run`` is noted."""
+    node.tool("systemd-run", 'test ! -e "$WORLD/no-systemd" || { echo "no bus" >&2; exit 1; }')
+    salt = node.salt
+    sent = []
+
+    def send(tag, data):
+        sent.append(tag)
+        if (node.bin.parent / "deaf").exists():
+            raise OSError("no answer")
+        return True
+
+    assert "pve_firewall.apply" in salt  # loads the file
+    scope = salt._dict["pve_firewall.apply"].__globals__
+    monkeypatch.setitem(scope, "__salt__", collections.ChainMap({"event.send": send}, salt))
+    monkeypatch.setitem(scope, "__opts__", {**scope["__opts__"], "file_client": "remote"})
+    node.sent = sent
+    return node
+
+
+def kept_text(node):
+    path = node.root / "etc/pve-corosync/firewall.nft"
+    return path.read_text() if path.exists() else None
+
+
+def armed(node):
+    return (node.root / "run/pve-corosync/undo/firewall.json").exists()
+
+
+def test_a_table_stays_when_the_master_answers_after_it(mastered):
+    assert apply(mastered)["changed"]
+    (call,) = mastered.calls("systemd-run")
+    assert "--unit=pve-corosync-firewall-undo --on-active=60" in call
+    assert call.endswith("--local pve_firewall.undo_change")
+    assert mastered.sent == ["corosync/firewall/loaded"] and not armed(mastered)
+    assert mastered.calls("systemctl stop pve-corosync-firewall-undo.timer")
+    assert apply(mastered)["changed"] is False and len(mastered.calls("systemd-run")) == 1
+
+
+def test_a_table_that_keeps_the_master_out_goes_back(mastered):
+    apply(mastered)
+    before = kept_text(mastered)
+    (mastered.bin.parent / "deaf").touch()
+    with pytest.raises(CommandExecutionError, match="undoes itself within 60 s"):
+        apply(mastered, management=["203.0.113.0/24"])
+    assert armed(mastered) and kept_text(mastered) != before
+    assert mastered.salt["pve_firewall.undo_change"]() is True  # the timer
+    assert kept_text(mastered) == before and not armed(mastered)
+    assert mastered.salt["pve_firewall.state"]()["nft"]["management"] == MANAGEMENT
+    assert mastered.salt["pve_firewall.undo_change"]() is False, "only once"
+
+
+def test_the_first_table_of_all_goes_back_to_none(mastered):
+    (mastered.bin.parent / "deaf").touch()
+    with pytest.raises(CommandExecutionError):
+        apply(mastered)
+    mastered.salt["pve_firewall.undo_change"]()
+    told = mastered.salt["pve_firewall.state"]()
+    assert told["nft"] is None and not told["persistent"] and kept_text(mastered) is None
+
+
+def test_with_confirm_somebody_has_to_say_so(mastered):
+    done = apply(mastered, confirm=120)
+    assert "undoes itself in 120 s unless" in done["notes"][0] and armed(mastered)
+    assert "--on-active=120" in mastered.calls("systemd-run")[0] and mastered.sent == []
+    # a further change keeps the first state as the one to return to
+    apply(mastered, confirm=120, management=["203.0.113.0/24"])
+    mastered.salt["pve_firewall.undo_change"]()
+    assert kept_text(mastered) is None
+    apply(mastered, confirm=120)
+    assert mastered.salt["pve_firewall.confirm"]() is True and not armed(mastered)
+    assert mastered.salt["pve_firewall.undo_change"]() is False and kept_text(mastered)
+    assert mastered.salt["pve_firewall.confirm"]() is False
+
+
+def test_without_a_timer_nothing_is_changed(mastered):
+    (mastered.bin.parent / "no-systemd").touch()
+    with pytest.raises(CommandExecutionError, match="nothing was changed: systemd-run: .*no bus"):
+        apply(mastered)
+    assert kept_text(mastered) is None
+
+
+@pytest.mark.parametrize("confirm", [0, "soon", True, 10**6])
+def test_odd_seconds_are_refused(node, confirm):
+    with pytest.raises(SaltInvocationError, match="allowed: seconds from 10 to 86400"):
+        apply(node, confirm=confirm)
