@@ -24,10 +24,12 @@ to standard output.
 
 import logging
 import os
+import time
 
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.ports import journals, master, salt_master
-from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases
+from pve_corosync.ports import watch as kept_watch
+from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, watch
 from pve_corosync.run import past as past_runs
 from pve_corosync.run import status as status_of
 
@@ -269,9 +271,11 @@ def _status(cluster, skip):
     site.skip = list(dict.fromkeys([*site.skip, *((loaded or {}).get("skip") or ())]))
     observed, findings = site.see()
     past = [past_runs.row(lines, idle) for lines, idle in _past(site)]
-    return status_of.judge(
+    report = status_of.judge(
         site.name, site.pillar, observed, findings, skip=site.skip, past=past, cluster=cluster
     )
+    kept = kept_watch.Kept(site.folder(), site.master.state_dir())
+    return report | {"watch": watch.shown((loaded or {}).get("watch"), kept.load(), time.time())}
 
 
 def _plan(layout, strategy, skip, force, cluster, diff):

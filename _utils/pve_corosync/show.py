@@ -44,7 +44,10 @@ def render(report: dict) -> list[str]:
 
 def _status(report):
     lines = verdict_lines(report["verdict"]) if report.get("verdict") else []
-    lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts"), ""]
+    lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")]
+    if (report.get("watch") or {}).get("policy") is not None:
+        lines += [f"watch: {report['watch']['text']}"]
+    lines += [""]
     lines += state_table(report["state"]) + [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
 

@@ -191,3 +191,12 @@ def test_progress_and_answers():
     assert show.answer("pve1", {}, ["not quorate"]) == "  pve1: FAILED: not quorate"
     assert show.answer("pve1", "Traceback\nboom", []) == "  pve1: boom"
     assert show.answer("pve1", "", []) == "  pve1: an empty answer"
+
+
+def test_status_shows_the_watch_where_the_pillar_has_one():
+    report = {"do": "status", "in_force": ["nominal"], "state": [], "matrix": {}, "findings": []}
+    told = {"policy": {"failover": "degraded"}, "text": "armed: 0 of 3 failovers in 24 hours"}
+    lines = show.render(report | {"watch": told})
+    assert "watch: armed: 0 of 3 failovers in 24 hours" in lines
+    off = {"policy": None, "text": "off: the pillar has no corosync:watch"}
+    assert not [line for line in show.render(report | {"watch": off}) if line.startswith("watch:")]
