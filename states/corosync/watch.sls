@@ -11,8 +11,8 @@ watch of corosync:
     - again: 10
     - alive: 60
     - retry:  # a beacon that came with this very highstate is not known to the minion for a moment
-        attempts: 5
-        interval: 2
+        attempts: 12
+        interval: 5
 {%- else %}
   beacon.absent:
     - name: corosync

@@ -30,7 +30,8 @@ def watched(lab):
     lab.write(MASTER, EXTRA, json.dumps({"corosync": {"watch": POLICY}}))
     restart_master(lab)
     lab.sync()
-    lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", check=True)
+    done = lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", timeout=300)
+    assert done.returncode == 0, done
     try:
         yield lab
     finally:
