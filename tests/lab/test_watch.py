@@ -30,14 +30,14 @@ def watched(lab):
     lab.write(MASTER, EXTRA, json.dumps({"corosync": {"watch": POLICY}}))
     restart_master(lab)
     lab.sync()
-    said = []
 
     def applied():
         # on Salt 3006 the minion loads every module it has when it is asked for its beacons
-        said.append(lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", timeout=300))
-        return said[-1].returncode == 0
+        done = lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", timeout=300)
+        print(done.stdout, done.stderr)
+        return done.returncode == 0
 
-    wait_for(applied, 300, every=5, what=f"the state of the watch: {said[-1:]}")
+    wait_for(applied, 300, every=5, what="the state of the watch")
     try:
         yield lab
     finally:
