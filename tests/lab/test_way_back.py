@@ -5,7 +5,7 @@ import json
 import threading
 
 import pytest
-from links import PUBLIC, VRACK, addresses, healthy, reach, version
+from links import PUBLIC, VRACK, addresses, files, healthy, reach, version
 from phases import codes, heal, run
 
 from lab.cluster import wait_for
@@ -54,7 +54,7 @@ def timers(lab):
 
 
 def back(lab):
-    return all(map(lab.quorate, lab.nodes)) and addresses(lab) == DEGRADED
+    return all(map(lab.quorate, lab.nodes)) and len(files(lab)) == 1 and addresses(lab) == DEGRADED
 
 
 def test_a_return_whose_network_dies_goes_back_by_itself(degraded):
