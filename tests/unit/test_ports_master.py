@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import io
+import json
 import os
 import pathlib
 import signal
@@ -11,7 +12,9 @@ import threading
 
 import pytest
 from pve_corosync.ports import master as port_master
+from pve_corosync.ports import salt_master
 from pve_corosync.run import outcomes
+from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 
 def site(path, jid="20261125"):
@@ -150,3 +153,48 @@ def test_a_run_of_the_version_before_keeps_its_cluster_and_no_other(tmp_path):
     with one.lock():
         assert one.earlier_runs() == {"7", "7-again"}, "its journal came along"
     assert one.see()[0]["nodes"]["pve1"]["busy"] is None
+
+
+def test_a_master_that_is_killed_ends_no_run_and_the_journal_has_the_report(tmp_path, capsys):
+    ours = site(tmp_path)
+    with ours.lock():
+        ports = port_master.Ports(ours, True)
+
+        def gone(_data, _tag):
+            raise OSError("Stream is closed")
+
+        ours.master.fire = gone
+        ports.note("begun")
+        ports.note("ended", findings=[{"code": "step-failed"}])
+    said = capsys.readouterr().err
+    assert said.count("cannot be reached") == 1
+    assert f"it is in the journal: salt-run corosync.journal jid={ports.jid}" in said
+    rows = [json.loads(line) for line in pathlib.Path(ports.path).read_text().splitlines()]
+    assert [row["event"] for row in rows] == ["begun", "ended"] and rows[1]["findings"]
+
+
+@pytest.mark.parametrize(
+    "error", [SaltClientError("no answer"), SaltReqTimeoutError("timed out"), OSError("Stream is closed")]
+)
+def test_a_master_that_cannot_be_reached_is_a_finding_and_no_traceback(error):
+    def work():
+        raise error
+
+    context = {}
+    report = salt_master.guarded("apply", {}, (), False, work, context)
+    assert (report["retcode"], context["retcode"]) == (1, 1)
+    assert report["findings"][0]["code"] == "master-failed" and str(error) in report["findings"][0]["text"]
+
+
+def test_where_a_run_came_from_is_in_the_journal_of_one_that_ended_half_way(tmp_path):
+    ours = site(tmp_path)
+    with ours.lock():
+        ports = port_master.Ports(ours, False)
+        assert ports.came_from() == []
+        earlier = pathlib.Path(ports.path).with_name("20261124.jsonl")
+        rows = [{"event": "begun"}, {"event": "planned", "origin": ["degraded"]}]
+        earlier.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert ports.came_from() == ["degraded"], "it was killed"
+        rows += [{"event": "ended", "result": "reached"}]
+        earlier.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert ports.came_from() == []

@@ -445,6 +445,13 @@ TABLE = {
             "A node could not set the timer that takes it back if the master is lost in the run.",
             "systemd-run(1)",
         ),
+        (
+            "master-failed",
+            ERROR,
+            False,
+            "The Salt master takes no jobs, was killed meanwhile, or cannot write its files.",
+            "this project",
+        ),
         ("run-broken", ERROR, False, "The run was broken off by an error of the master.", "this project"),
         (
             "run-dead",

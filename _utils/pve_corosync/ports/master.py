@@ -19,7 +19,7 @@ from pve_corosync import show
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.ports import find, index
+from pve_corosync.ports import find, index, journals
 from pve_corosync.run import change, outcomes, task
 from pve_corosync.run.request import Request
 
@@ -236,7 +236,7 @@ class Ports:
 
     def __init__(self, site, progress):
         self.site, self.progress = site, progress
-        self.begun = time.monotonic()
+        self.begun, self.unheard = time.monotonic(), False
         self.jid = site.master.jid
         self.path = os.path.join(site.folder(), f"{self.jid}.jsonl")
         self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
@@ -249,12 +249,8 @@ class Ports:
     def came_from(self):
         """Return the layouts that the last run of this master began with, if it ended half-way: where none is
         in force, that is where the cluster came from."""
-        folder = os.path.dirname(self.path)
-        for name in sorted(os.listdir(folder), reverse=True):
-            if not name.endswith(".jsonl") or name == os.path.basename(self.path):
-                continue
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                rows = [json.loads(line) for line in file if line.endswith("\n")]
+        for path in journals.paths(os.path.dirname(self.path)):
+            rows = journals.read(path) if path != self.path else []
             planned = [row["origin"] for row in rows if row["event"] == "planned" and "origin" in row]
             if planned:
                 return [] if rows[-1].get("result") in task.GOOD else planned[0]
@@ -288,7 +284,15 @@ class Ports:
             file.write(json.dumps(row, default=str) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.site.master.fire(row, f"corosync/{self.site.name}/run/{self.jid}/{tag}")
+        try:
+            self.site.master.fire(row, f"corosync/{self.site.name}/run/{self.jid}/{tag}")
+        except Exception as exc:  # pylint: disable=broad-except
+            # the line is on disk; a master that was killed must not end the run in the middle
+            if not self.unheard:
+                self.say(f"the master's bus cannot be reached ({exc!r}); the run goes on")
+            self.unheard = True
+        if self.unheard and event == "ended":
+            self.say(f"the report may be lost; it is in the journal: {task.journal_command(self.jid)}")
 
 
 def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=too-many-arguments

@@ -9,8 +9,10 @@ import salt.client
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
+from pve_corosync.findings import finding
 from pve_corosync.ports import master, salt_pillar
-from salt.exceptions import CommandExecutionError, SaltClientError
+from pve_corosync.run import outcomes
+from salt.exceptions import CommandExecutionError, SaltException
 
 
 def of(runner: dict) -> master.Master:
@@ -42,11 +44,28 @@ def of(runner: dict) -> master.Master:
 def guarded(do, unknown, allowed, brief, work, context) -> dict:  # pylint: disable=too-many-arguments
     """Run a public function of the runner: see ``ports.master.guarded``, which this wraps.
 
-    :raises CommandExecutionError: Salt's master takes no jobs, or the function has a defect.
+    A master that takes no jobs, or is killed meanwhile, is a finding: Salt would print a traceback.
+
+    :raises CommandExecutionError: the function has a defect.
     """
+
+    def told():
+        try:
+            return work()
+        except CommandExecutionError:
+            raise
+        except (SaltException, OSError) as exc:
+            where = f"{exc.filename}: " if getattr(exc, "filename", None) else ""
+            raise outcomes.RunError(
+                finding(
+                    "master-failed",
+                    f"the Salt master could not go on: {where}{exc}",
+                    remedy="systemctl status salt-master; what a run did: salt-run corosync.journal",
+                ),
+                outcomes.FAILED,
+            ) from exc
+
     try:
-        return master.guarded(do, unknown, allowed, brief, work, context)
-    except SaltClientError as exc:
-        raise CommandExecutionError(f"the Salt master does not take jobs: {exc}") from exc
+        return master.guarded(do, unknown, allowed, brief, told, context)
     except TypeError as exc:  # Salt turns it into success
         raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc

@@ -119,7 +119,7 @@ class Change(task.Task):
             self.ports.note("broken off", error=traceback.format_exc())
         broken = finding(
             "run-broken",
-            f"the run was broken off on the master: {exc!r}",
+            f"the run was broken off on the master: {exc!r}; its journal: {task.journal_command(self.jid)}",
             remedy=f"repair what it names, then: {self.request.command_again('apply')}",
         )
         self.report["summary"] = "broken off" + ("; HA is not in service again" if self.unarmed else "")

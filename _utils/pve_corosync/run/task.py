@@ -62,6 +62,8 @@ class Task:
                 seconds=report["seconds"],
                 summary=report.get("summary", ""),
                 codes=[item["code"] for item in report["findings"]],
+                findings=report["findings"] if report["retcode"] else [],
+                next=report.get("next") or [],
             )
         said = "interrupted" if result == "interrupted" else report.get("summary", result)
         self.ports.say(self.title + said)
@@ -87,6 +89,11 @@ def add_row(report: dict, ports, text: str, nodes, bad: dict, begun: float, **mo
     } | more
     report["done"].append(row)
     return row
+
+
+def journal_command(jid: str) -> str:
+    """Return the command line that shows what a run noted."""
+    return f"salt-run corosync.journal jid={jid}"
 
 
 def until(ports, seconds: float, look, true, pause: float = 0.5):
