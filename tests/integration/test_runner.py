@@ -18,6 +18,7 @@ FUNCTIONS = {
     "fleet_facts": "corosync_fleet.py",
     "stage": "corosync_stage.py",
     "finish": "corosync_stage.py",
+    "disarm_back": "corosync_back.py",
     "outcome": "corosync_stage.py",
     "step": "corosync_step.py",
 }
@@ -237,6 +238,8 @@ def test_a_second_run_is_refused_while_one_is_under_way(cluster):
         (("degraded", "skip=pve9"), "skip-unknown"),
         (("degraded", "strategy=fast"), "argument-bad"),
         (("degraded", "test=maybe"), "argument-bad"),
+        (("degraded", "back=maybe"), "argument-bad"),
+        (("degraded", "confirm=soon"), "argument-bad"),
         (("degraded", "cluster=lab"), "cluster-unknown"),
     ],
 )
@@ -247,6 +250,17 @@ def test_what_is_typed_wrong_changes_nothing(cluster, words, code):
     assert codes(ret) == [code]
     assert ret.data["findings"][0]["remedy"]
     assert cluster.state() == before
+
+
+def test_a_run_that_is_to_be_confirmed_and_its_confirmation(cluster):
+    ret = cluster.run("corosync.apply", "degraded", "confirm=60")
+    assert ret.returncode == 0 and ret.data["confirm"]["layout"] == "nominal", ret
+    assert [row["back"] for row in cluster.state()["nodes"].values()] == ["nominal", "nominal"]
+    ret = cluster.run("corosync.confirm")
+    assert ret.returncode == 0 and ret.data["nodes"] == {"pve1": "nominal", "pve2": "nominal"}, ret
+    assert [row["back"] for row in cluster.state()["nodes"].values()] == [None, None]
+    ret = cluster.run("corosync.confirm")
+    assert ret.returncode == 0 and "no node was about to go back" in ret.data["summary"], ret
 
 
 def test_orchestrations_and_their_exit_codes(cluster):

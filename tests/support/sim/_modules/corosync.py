@@ -44,7 +44,7 @@ def fleet_facts(timeout=3):
     return {"facts": facts(timeout=timeout), "pillar": layouts.plain(__pillar__.get("corosync"))}
 
 
-def stage(txn, steps, by="", ttl=900, takes_over=()):
+def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disable=too-many-arguments
     while takes_over and _at_work():
         time.sleep(0.1)
     with _state() as state:
@@ -66,8 +66,8 @@ def stage(txn, steps, by="", ttl=900, takes_over=()):
             )
         ok = all(check["ok"] for check in checks)
         if ok:
-            row["lock"] = txn
-        return {"ok": ok, "checks": checks}
+            row["lock"], row["back"] = txn, back and back["layout"]
+        return {"ok": ok, "checks": checks, "back": ""}
 
 
 def step(txn, step, writer="", phase=""):
@@ -113,9 +113,17 @@ def step(txn, step, writer="", phase=""):
     return outcome
 
 
-def outcome(txn, number, phase=""):
-    with _state() as state:
-        return state["nodes"][__opts__["id"]]["outcomes"].get(f"{txn} {number} {phase}")
+def outcome(txn, number, phase="", wait=0):
+    end = time.time() + wait
+    while True:
+        working = bool(wait) and _at_work()
+        with _state() as state:
+            found = state["nodes"][__opts__["id"]]["outcomes"].get(f"{txn} {number} {phase}")
+        if found or not working:
+            return found
+        if time.time() > end:
+            return {"under_way": True}
+        time.sleep(0.05)
 
 
 def _at_work():
@@ -123,11 +131,19 @@ def _at_work():
         return state["nodes"][__opts__["id"]].get("at_work", 0) > 0
 
 
-def finish(txn):
+def finish(txn, confirm=0):
     with _state() as state:
         row = state["nodes"][__opts__["id"]]
         held, row["lock"] = row["lock"] == txn, None
+        row["back"] = row.get("back") if confirm else None
         return held
+
+
+def disarm_back(txn=None):
+    with _state() as state:
+        row = state["nodes"][__opts__["id"]]
+        layout, row["back"] = row.get("back"), None
+        return layout
 
 
 def _act(name, step, writer):
@@ -263,6 +279,7 @@ def _facts(state, name):
         "names": {peer: [state["addresses"][peer][0]] for peer in nodes},
         "authkey": {"sha256": "k" * 64, "mode": "0400", "owner": "root:root"},
         "ha": {"armed": False, "configured": False, "resources": [], "disarm": None},
+        "undo": None,
         "busy": {"txn": row["lock"], "by": "", "since": 0.0} if row["lock"] else None,
         "problems": [],
     }
