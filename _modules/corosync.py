@@ -279,7 +279,7 @@ def _ask(*keys, timeout=TIMEOUT):
         "stats": ["corosync-cmapctl", "-m", "stats", "stats.knet."],
         "quorum": ["corosync-quorumtool", "-siH"],
         "pve": etc_pve.command(),
-        "addresses": ["ip", "-j", "addr"],
+        "addresses": ["ip", "-d", "-j", "addr"],
     }
     data = {"pve": json.dumps(request).encode()}
     return children.run_all({key: commands[key] for key in keys}, timeout=timeout, data=data)

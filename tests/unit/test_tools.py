@@ -441,6 +441,33 @@ def test_ip_cards_are_found_below_bridges_bonds_and_vlans():
     assert corosync.ip_cards("") == {}
 
 
+def test_ip_cards_guests_taps_and_veths_are_none():
+    rows = [
+        {"ifname": "eno1", "master": "vmbr0"},
+        {"ifname": "tap100i0", "master": "vmbr0", "linkinfo": {"info_kind": "tun"}},
+        {"ifname": "veth101i0", "master": "vmbr0", "link_index": 2},
+        {"ifname": "fwpr102p0", "link": "fwln102i0", "master": "vmbr0"},
+        {"ifname": "fwln102i0", "link": "fwpr102p0", "master": "fwbr102i0"},
+        {"ifname": "vmbr0", "linkinfo": {"info_kind": "bridge"}},
+        {"ifname": "vmbr1", "linkinfo": {"info_kind": "bridge"}},
+        {"ifname": "tap103i0", "master": "vmbr1"},
+    ]
+    found = corosync.ip_cards(json.dumps(rows))
+    assert (found["vmbr0"], found["vmbr1"]) == (["eno1"], ["vmbr1"])
+
+
+@pytest.mark.parametrize(
+    "cards, wanted", [(["eno1"], (["eno1"], ["eno1"])), (["eno1", "eno2"], (["vmbr0"], ["vlan66"]))]
+)
+def test_ip_cards_of_open_vswitch(cards, wanted):
+    """Every port has the datapath as master: with one card all end there, with two nobody can tell."""
+    kind = {"linkinfo": {"info_kind": "openvswitch"}}
+    rows = [{"ifname": name, "master": "ovs-system"} for name in [*cards, "tap100i0"]]
+    rows += [{"ifname": name} | kind for name in ("ovs-system", "vmbr0", "vlan66")]
+    found = corosync.ip_cards(json.dumps(rows))
+    assert (found["vmbr0"], found["vlan66"]) == wanted
+
+
 def test_replication_schedules_with_blanks_rates_and_errors_over_several_lines():
     head = "JobID                Target                 Schedule  Rate  Enabled\n"
     assert pve.pvesr_list(

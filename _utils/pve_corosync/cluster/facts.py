@@ -31,7 +31,7 @@ COMMANDS = (
     ),
     ("stats", "corosync-cmapctl -m stats stats.knet."),
     ("quorum", "corosync-quorumtool -siH"),
-    ("addresses", "ip -j addr"),
+    ("addresses", "ip -d -j addr"),
     ("local", 'cat "$R/etc/corosync/corosync.conf"'),
     ("hosts", 'cat "$R/etc/hosts"'),
     ("key", 'sha256sum "$R/etc/corosync/authkey"'),
@@ -210,10 +210,10 @@ def _number(text):
 
 
 def _key(told):
-    words = told.text("keymode").split()
-    if told.code("key") or len(words) != 2:
+    words, digest = told.text("keymode").split(), told.text("key").split()
+    if told.code("key") or len(words) != 2 or not digest:
         return None
-    return {"sha256": told.text("key").split()[0].lstrip("\\"), "mode": words[0].zfill(4), "owner": words[1]}
+    return {"sha256": digest[0].lstrip("\\"), "mode": words[0].zfill(4), "owner": words[1]}
 
 
 def _ha(told, mounted):

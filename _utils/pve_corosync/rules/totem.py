@@ -180,7 +180,7 @@ def keys(context):
             continue
         by_hash.setdefault(key.get("sha256"), []).append(node)
         mode, owner = str(key.get("mode") or ""), key.get("owner")
-        if mode and int(mode, 8) & 0o077:
+        if re.fullmatch(r"[0-7]+", mode) and int(mode, 8) & 0o077:
             yield finding(
                 "authkey-mode",
                 f"{node}: /etc/corosync/authkey has mode {mode}; allowed: 0400",

@@ -169,8 +169,9 @@ def runtime(found: dict) -> dict:
         interfaces.setdefault(link, {}).update(keys)
     local = by_place.get(found.get("nodelist.local_node_pos"), {}).get("nodeid")
     joined = _groups(found, r"runtime\.members\.(\d+)\.(.+)\Z")
+    version = found.get("totem.config_version")
     return {
-        "version": int(found.get("totem.config_version") or 0),
+        "version": version if isinstance(version, int) else 0,
         "cluster_name": found.get("totem.cluster_name"),
         "reload_status": found.get("config.reload_status"),
         "nodeid": found.get("runtime.votequorum.this_node_id", local),
@@ -287,11 +288,10 @@ def quorum(text: str) -> dict:
 
     def number(name):
         value = fields.get(name, "").split(" ")[0]
-        if value and not value.isdigit():
+        if not re.fullmatch(r"(0x[0-9a-fA-F]+|[0-9]*)", value):
             raise OutputError(tool, f"{name}: {fields[name]}")
-        return int(value) if value else None
+        return int(value, 16 if value.startswith("0x") else 10) if value else None
 
-    node = fields.get("Node ID", "0")
     return {
         "quorate": fields["Quorate"] == "Yes",
         "ring_id": fields.get("Ring ID"),
@@ -301,7 +301,7 @@ def quorum(text: str) -> dict:
         "quorum": number("Quorum"),
         "flags": fields.get("Flags", "").split(),
         "members": sorted(row["nodeid"] for row in rows if row["nodeid"]),
-        "nodeid": int(node, 16 if node.startswith("0x") else 10),
+        "nodeid": number("Node ID") or 0,
         "votes": {row["nodeid"]: row["votes"] for row in rows if row["nodeid"]},
         "qdevice_votes": next((row["votes"] for row in rows if not row["nodeid"]), None),
     }
@@ -376,23 +376,39 @@ def ip_addresses(text: str) -> dict:
 
 
 def ip_cards(text: str) -> dict:
-    """Return on which cards each interface ends: ``{"vmbr0.66": ["eno1"]}``, from ``ip -j addr``.
+    """Return on which cards each interface ends: ``{"vmbr0.66": ["eno1"]}``, from ``ip -d -j addr``.
 
     A port of a bridge or a bond names that as ``master``; a VLAN names what it is on as ``link``, as a veth
-    and its peer name each other, which leads nowhere. What is on nothing is a card. Measured for a bridge and
-    a veth pair (iproute2 6.1); that bonds and VLANs use the same keys is expected, not measured.
+    and its peer name each other, which leads nowhere. What is on nothing is a card, but for a guest's tap or
+    veth. With Open vSwitch every port of every bridge has ``ovs-system`` as master, whatever its bridge: the
+    internal ports end on the card that is there, and on themselves where there are several. Measured for a
+    bridge, a veth pair, a tap and a VLAN (iproute2 6.1); Open vSwitch from its kernel module's source.
 
     :raises OutputError: not the JSON that iproute2 prints.
     """
     try:
         rows = [row for row in (json.loads(text) if text.strip() else []) if row]
         below = {row["ifname"]: {row["link"]} if row.get("link") else set() for row in rows}
+        guests = {row["ifname"] for row in rows if _is_guests(row)}
+        switched = [row["ifname"] for row in rows if row.get("master") == OVS and row["ifname"] not in guests]
         for row in rows:
-            if row.get("master") in below:
+            if row["ifname"] != OVS and (row.get("linkinfo") or {}).get("info_kind") == "openvswitch":
+                below[row["ifname"]] |= set(switched) if len(switched) == 1 else set()
+            elif row.get("master") in below and row["ifname"] not in guests:
                 below[row["master"]].add(row["ifname"])
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise OutputError("ip -j addr", text[:80], f"not understood ({err})") from None
-    return {name: sorted(_cards(name, below)) or [name] for name in below}
+    return {name: sorted(_cards(name, below) - guests) or [name] for name in below}
+
+
+#: the datapath of Open vSwitch, which is the master of all its ports (kernel net/openvswitch/vport-netdev.c).
+OVS = "ovs-system"
+#: interfaces of guests: PVE names them so (PVE/Network.pm, PVE/QemuServer.pm, PVE/LXC.pm).
+_GUESTS = re.compile(r"(tap|veth|fwpr|fwln|fwbr)[0-9]+[iop][0-9]+\Z")
+
+
+def _is_guests(row) -> bool:
+    return bool(_GUESTS.match(row["ifname"]))
 
 
 def _cards(name, below):

@@ -49,7 +49,7 @@ def pvecm_status(stdout: str, stderr: str = "", rc: int = 0) -> dict:
         rest = mark + tail
         keys = dict(re.findall(r"^([\w ]+):[ \t]*(\S*)[ \t]*$", head, re.MULTILINE))
         version = keys.get("Config Version", "")
-        if not version.isdigit():
+        if not re.fullmatch(r"[0-9]+", version):
             raise OutputError("pvecm status", head, "no line 'Config Version:'")
         cluster = {
             "name": keys.get("Name"),
