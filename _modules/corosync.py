@@ -25,7 +25,7 @@ import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import ha
-from pve_corosync.node import children, etc_pve, files, runs, undo
+from pve_corosync.node import children, database, etc_pve, files, runs, undo
 from pve_corosync.tools import corosync, hosts
 from pve_corosync.tools import pve as pve_tools
 from salt.exceptions import SaltInvocationError
@@ -124,6 +124,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     known = _known_nodes(local, cluster_file)
     told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
     told["node"] = _own_name(running, known, told["addresses"])
+    told["database"] = _database(told["quorum"], running, problems)
     told["problems"] = problems
     return told
 
@@ -423,6 +424,20 @@ def _names(nodes, problems):
         problems.append(f"{HOSTS}: {exc.strerror}")
         return None
     return hosts.names(data, nodes)
+
+
+def _database(quorum, running, problems):
+    """
+    Return what ``/etc/pve`` holds, where this node is quorate without some of the others: the rule about
+    halves compares it. None elsewhere.
+    """
+    if not quorum or not quorum["quorate"] or len(quorum["members"]) >= max(2, len(running["nodes"])):
+        return None
+    try:
+        return database.index(_root())
+    except OSError as exc:
+        problems.append(str(exc))
+        return None
 
 
 def _addresses(result, problems):

@@ -186,3 +186,12 @@ def a_survivor_of_two_node(goal, world):
     two_node(goal, world)
     del world["nodes"]["pve2"]
     world["nodes"]["pve1"]["quorum"] |= {"total": 1, "quorum": 1, "members": [1]}
+
+
+@breaks("error quorate-halves", "warning cluster-split", "warning expected-votes", said="did not tell")
+def two_quorate_halves(goal, world):
+    split(goal, world)
+    for number, row in enumerate(world["nodes"].values(), 1):
+        row["quorum"] |= {"quorate": True, "expected": 1, "quorum": 1}
+        row["pmxcfs"]["writable"] = True
+        row["database"] = {"version": 7, "mtime": 1, "files": {}} if number == 1 else None

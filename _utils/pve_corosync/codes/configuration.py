@@ -504,6 +504,13 @@ TABLE = {
         ),
         ("cluster-split", WARNING, False, "The nodes do not see each other.", "this project"),
         (
+            "quorate-halves",
+            ERROR,
+            True,
+            "Parts of the cluster are quorate apart: joining them drops what one of them wrote to /etc/pve.",
+            "pve-cluster src/pmxcfs/dcdb.c dcdb_select_leader, dcdb_commit",
+        ),
+        (
             "redundancy-lost",
             WARNING,
             False,

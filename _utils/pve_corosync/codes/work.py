@@ -408,6 +408,20 @@ TABLE = {
         ("cluster-unknown", ERROR, False, "The named cluster is in no minion's pillar.", "this project"),
         ("key-missing", ERROR, False, "The master has no accepted key for a node's minion.", "this project"),
         (
+            "halves-lost",
+            WARNING,
+            False,
+            "What a part of the cluster had under /etc/pve and lost when the parts were joined.",
+            "pve-cluster src/pmxcfs/dcdb.c dcdb_commit",
+        ),
+        (
+            "halves-unsaved",
+            ERROR,
+            False,
+            "A node could not save its /etc/pve before quorate parts are joined.",
+            "this project",
+        ),
+        (
             "layout-not-in-force",
             ERROR,
             False,

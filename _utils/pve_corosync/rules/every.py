@@ -1,7 +1,7 @@
 """The rules: what stands between the observed cluster and a layout, everything at once.
 
 One small function a rule, by subject in ``rules.links``, ``rules.copies``, ``rules.keys``,
-``rules.nodes``, ``rules.totem``, ``rules.votes`` and ``rules.device``; each takes a
+``rules.nodes``, ``rules.totem``, ``rules.votes``, ``rules.halves`` and ``rules.device``; each takes a
 ``cluster.cluster.Cluster`` and yields findings.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.findings import check_force, errors, finding, ordered
-from pve_corosync.rules import copies, device, keys, links, nodes, totem, votes
+from pve_corosync.rules import copies, device, halves, keys, links, nodes, totem, votes
 
 RULES = nodes.RULES + links.RULES + copies.RULES + totem.RULES + keys.RULES + votes.RULES + device.RULES
+RULES += halves.RULES
 STRATEGIES = ("live", "restart")
 
 

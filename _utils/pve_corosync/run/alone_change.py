@@ -140,7 +140,8 @@ class AloneChange(change.Change):
 
     def _guarded_steps(self, made):
         try:
-            return self._stage(made) or self._steps(made)  # no quorum is lost by them, so HA needs nothing
+            # no quorum is lost by them, so HA needs nothing; the other nodes save their own /etc/pve
+            return self._save_halves([self.own]) or self._stage(made) or self._steps(made)
         finally:
             self._give_back()
 
@@ -334,7 +335,7 @@ class AloneChange(change.Change):
         """Do a step that concerns this node alone, or of a start only the file; return findings."""
         start, self.txn, self.touched = self.ports.passed(), txn, True
         try:
-            failed = self._stage({"steps": [step]}, [self.own])
+            failed = self._save_halves([self.own]) or self._stage({"steps": [step]}, [self.own])
             if not failed:
                 answer = self._value("corosync.step", txn=txn, step=step, writer="", phase=phase)
                 told = answer if isinstance(answer, dict) else {"ok": False, "error": answer}

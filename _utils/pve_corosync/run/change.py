@@ -20,7 +20,7 @@ import contextlib
 import traceback
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, evidence, ha_guard, preflight, step_trip, task, way_back
+from pve_corosync.run import checklist, evidence, ha_guard, merge, preflight, step_trip, task, way_back
 from pve_corosync.run import outcomes as step_outcomes
 
 #: what the names of a run's second attempt and of its way back end in.
@@ -48,6 +48,7 @@ class Change(task.Task):
         self.txn, self.path = self.jid, ""
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed, self.failed, self.failed_in = False, [], [], None
+        self.saved = {}
         #: what the run began with: facts, and layouts in force; a second attempt keeps them.
         self.first, self.origin = None, []
 
@@ -185,6 +186,7 @@ class Change(task.Task):
         if step_outcomes.sick(step_outcomes.state_now(self.observed), request.skip):
             self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
+        self.report["findings"] = ordered(self.report["findings"] + merge.lost(request, self.saved))
         if self.unarmed:
             result, self.report["summary"] = "failed", f"{self.report['summary']}; HA is not in service again"
         if result == "failed":
@@ -223,7 +225,10 @@ class Change(task.Task):
         failed = ["not done"]
         try:
             failed = (
-                self._stage(made) or guard.before(made["expected_loss_s"], self.observed) or self._steps(made)
+                self._save_halves()
+                or self._stage(made)
+                or guard.before(made["expected_loss_s"], self.observed)
+                or self._steps(made)
             )
             return failed
         finally:
@@ -231,6 +236,15 @@ class Change(task.Task):
                 self.unarmed += guard.after()
             finally:
                 self._give_back(confirm=0 if failed or not self._home() else self.confirm)
+
+    def _save_halves(self, nodes=None):
+        """Save every node's /etc/pve before parts that are quorate apart meet; return the findings."""
+        if not merge.needed(self.report["findings"]):
+            return []
+        failed, self.saved = merge.save(self.request, self.ports, self.txn, nodes or self.request.nodes)
+        if failed:
+            self.report["summary"] = "a node could not save its /etc/pve, nothing was changed"
+        return failed
 
     def _look(self):
         """Gather the facts, take over from dead runs, and return the findings.
