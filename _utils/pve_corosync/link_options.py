@@ -23,6 +23,10 @@ CONF_KEYS = {name: row[0] for name, row in NUMBERS.items()} | {"transport": "kne
 #: corosync.conf key -> pillar name
 PILLAR_NAMES = {key: name for name, key in CONF_KEYS.items()}
 
+#: keys of totem that the pillar may set, for the cluster or for one layout: (lowest, highest) in ms. A reload
+#: takes them live (corosync totemconfig.c); below 1000 a short stall of the network costs the quorum.
+TOTEM = {"token": (1000, 300000), "token_coefficient": (0, 60000)}
+
 DEFAULT_PORT = 5405
 MAX_LINK = 7
 #: The fast-ping options of a link that is added in an emergency: link up after 0.5 s instead of 2.2 s.
@@ -100,6 +104,24 @@ def check(options: dict, place: str) -> list[dict]:
             )
         )
     return out
+
+
+def check_totem(given: dict, place: str) -> list[dict]:
+    """Return the findings of the keys of totem that stand at a place of the pillar.
+
+    :param given: a mapping of the pillar; keys that are not in :data:`TOTEM` are left alone.
+    :param place: where it stands, e.g. ``corosync:layouts:nominal``.
+    """
+    return [
+        finding(
+            "option-range",
+            f"{place}:{key}: {given[key]!r}; allowed: a whole number from {low} to {high} (ms)",
+            data={"place": f"{place}:{key}", "value": given[key], "allowed": f"{low} to {high}"},
+            remedy=f"correct {place}:{key} in the pillar",
+        )
+        for key, (low, high) in TOTEM.items()
+        if key in given and not low <= (-1 if (n := whole(given[key])) is None else n) <= high
+    ]
 
 
 def _pair(options: dict, place: str) -> list[dict]:

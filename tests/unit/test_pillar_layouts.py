@@ -145,6 +145,7 @@ def test_resolve():
         },
         "primary": {"network": "public", "addresses": public},
         "networks": {"public": public, "vrack": vrack},
+        "totem": {},
     }
 
 

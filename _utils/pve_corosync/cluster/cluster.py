@@ -156,18 +156,30 @@ class Cluster:
         return {row["name"]: row["votes"] for row in self.base.view["nodes"]}
 
     def token(self) -> int:
-        """Return the token timeout in ms: the longest that runs, else what corosync makes of the base."""
+        """Return the longest token timeout in ms: of what runs, else of the base, and of the layout."""
         running = timers.running((runtime for _, runtime in self.runtime()), "token")
-        nodes = len(self.layout["nodes"]) or len(self.votes())
-        return running or timers.token(self._totem(), nodes)
+        return max(running or timers.token(self._totem(), self._count()), self._goal_token())
+
+    def _goal_token(self) -> int:
+        """Return the token timeout in ms of the layout, 0 where it sets none."""
+        return timers.token(self._goal_totem(), self._count()) if self.layout.get("totem") else 0
+
+    def _count(self) -> int:
+        return len(self.layout["nodes"]) or len(self.votes())
 
     def consensus(self) -> int:
         """Return the consensus timeout in ms, 1.2 times the token when nothing else is known."""
         running = timers.running((runtime for _, runtime in self.runtime()), "consensus")
-        return running or timers.consensus(self._totem(), self.token())
+        goal = timers.consensus(self._goal_totem(), self._goal_token()) if self.layout.get("totem") else 0
+        return max(running or timers.consensus(self._totem(), self.token()), goal)
 
     def _totem(self) -> dict:
         return self.base.view["totem"] if self.base else {}
+
+    def _goal_totem(self) -> dict:
+        """Return the section totem of the base as the layout leaves it."""
+        wanted = self._totem() | (self.layout.get("totem") or {})
+        return {key: value for key, value in wanted.items() if value is not None}
 
     def armed(self) -> list[str]:
         """Return the nodes whose HA watchdog is armed."""

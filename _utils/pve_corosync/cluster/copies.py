@@ -53,7 +53,9 @@ def aimed(text: str, layout: dict, version: int) -> list[dict]:
     :returns: problems; none if the links cannot be put into this copy, which other rules name, and the plan.
     """
     try:
-        document = links.document(conf.parse(text.encode("latin-1")), links.goal_links(layout), version)
+        document = links.document(
+            conf.parse(text.encode("latin-1")), links.goal_links(layout), version, layout.get("totem")
+        )
     except conf.ConfError:
         return []
     return list(conf.lint(document.dump()))

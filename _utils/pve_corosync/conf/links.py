@@ -49,7 +49,7 @@ def goal_links(layout):
     }
 
 
-def document(base, wanted, version):
+def document(base, wanted, version, totem=None):
     """
     A copy of a document with exactly these links, each with its interface block, and this version.
 
@@ -57,6 +57,8 @@ def document(base, wanted, version):
         ``conf.Document``; everything that is no link keeps its bytes.
     wanted
         ``{link: ({node: address}, {corosync key: value})}``.
+    totem
+        ``{key: value}`` of the section totem that the layout sets; with None the key goes.
 
     Raises ``conf.ConfError`` for what a file cannot hold.
     """
@@ -68,6 +70,11 @@ def document(base, wanted, version):
         same = have.get(number) == {"addresses": addresses, "options": options, "interface": True}
         if not (same and result.is_plain(number)):
             result.set_link(number, addresses, options)
+    for key, value in (totem or {}).items():
+        if value is None:
+            result.remove(f"totem.{key}")
+        else:
+            result.set(f"totem.{key}", value)
     result.set_version(version)
     return result
 
@@ -93,10 +100,16 @@ def is_goal(doc, layout):
         )
         for n, link in links.items()
     }
-    return have == {
+    return not differing(doc, layout) and have == {
         n: ({node: canonical(a) for node, a in addresses.items()}, options, blocks)
         for n, (addresses, options) in goal_links(layout).items()
     }
+
+
+def differing(doc, layout):
+    """``{key: value or None}`` of the section totem that a layout sets and a document has otherwise."""
+    wanted = layout.get("totem") or {}
+    return {key: value for key, value in wanted.items() if doc.get(f"totem.{key}") != value}
 
 
 def _unused(number, key, value):

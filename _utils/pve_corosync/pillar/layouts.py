@@ -84,7 +84,8 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
     :param name: a layout's name; None takes the one that the pillar wants.
     :returns: ``{"name", "cluster_name", "nodes": {node: {"nodeid", "minion"}}, "links": {int: {"network",
         "addresses": {node: IP}, "options": {conf key: text}}}, "primary": {"network", "addresses"},
-        "networks": {network: {node: IP}}}``.
+        "networks": {network: {node: IP}}, "totem": {key: text}}``; a link that may be down has ``optional``
+        besides; a key of totem that some layout sets and this one does not is None: it goes.
     :raises LayoutError: unknown layout.
     """
     name = cluster["layout"] if name is None else name
@@ -102,6 +103,9 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
         )
     layout = cluster["layouts"][name]
     networks = networks_of(cluster)
+    ways = [cluster["totem"], *(row["totem"] for row in cluster["layouts"].values())]
+    managed = list(dict.fromkeys(key for way in ways for key in way))
+    totem = cluster["totem"] | layout["totem"]
     return {
         "name": name,
         "cluster_name": cluster["cluster_name"],
@@ -114,8 +118,10 @@ def resolve(cluster: dict, name: str | None = None) -> dict:
                 "addresses": dict(networks[link["network"]]),
                 "options": dict(link["options"]),
             }
+            | ({"optional": True} if link.get("optional") else {})
             for number, link in sorted(layout["links"].items())
         },
         "primary": {"network": layout["primary"], "addresses": dict(networks[layout["primary"]])},
         "networks": networks,
+        "totem": {key: totem.get(key) for key in managed},
     }

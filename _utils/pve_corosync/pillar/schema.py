@@ -15,11 +15,22 @@ from pve_corosync.pillar import watch
 from pve_corosync.pillar.problems import Problems
 from pve_corosync.tools import nft
 
-TOP_KEYS = ("cluster_name", "nodes", "layouts", "layout", "skip", "fast_ping", "firewall", "watch")
+TOTEM_KEYS = tuple(link_options.TOTEM)
+TOP_KEYS = (
+    "cluster_name",
+    "nodes",
+    "layouts",
+    "layout",
+    "skip",
+    "fast_ping",
+    "firewall",
+    "watch",
+    *TOTEM_KEYS,
+)
 NODE_KEYS = ("nodeid", "addresses", "minion")
-LAYOUT_KEYS = ("links", "primary")
+LAYOUT_KEYS = ("links", "primary", *TOTEM_KEYS)
 FIREWALL_KEYS = ("management", "ssh")
-LINK_KEYS = ("network",) + tuple(link_options.CONF_KEYS)
+LINK_KEYS = ("network", "optional") + tuple(link_options.CONF_KEYS)
 
 # PVE::JSONSchema, format pve-node; a host name label has at most 63 characters.
 NODE_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
@@ -42,6 +53,7 @@ def check(pillar) -> tuple[list[dict], dict]:
         "fast_ping": dict(link_options.FAST_PING),
         "firewall": {"management": None, "ssh": "peers"},
         "watch": None,
+        "totem": {},
     }
     if not out.mapping(pillar, "corosync", "a mapping with " + ", ".join(TOP_KEYS)):
         return list(out), cluster
@@ -56,6 +68,7 @@ def check(pillar) -> tuple[list[dict], dict]:
     cluster["layout"] = _wanted(out, pillar.get("layout"), cluster["layouts"])
     cluster["skip"] = _skip(out, pillar.get("skip"), cluster["nodes"])
     cluster["fast_ping"] = _fast_ping(out, pillar.get("fast_ping", link_options.FAST_PING))
+    cluster["totem"] = _totem(out, "corosync", pillar)
     cluster["firewall"] = _firewall(out, pillar.get("firewall", {}))
     cluster["watch"] = watch.check(out, pillar.get("watch"), cluster["layouts"])
     return list(out), cluster
@@ -239,7 +252,7 @@ def _across_nodes(out: Problems, nodes: dict) -> None:
 
 def _layout(out: Problems, name: str, layout, nodes: dict) -> dict:
     place = f"corosync:layouts:{name}"
-    good = {"name": name, "links": {}, "primary": ""}
+    good = {"name": name, "links": {}, "primary": "", "totem": {}}
     if not out.mapping(layout, place, "a mapping with " + ", ".join(LAYOUT_KEYS)):
         return good
     out.keys(layout, LAYOUT_KEYS, place)
@@ -248,7 +261,20 @@ def _layout(out: Problems, name: str, layout, nodes: dict) -> dict:
     elif out.mapping(layout.get("links"), f"{place}:links", "a mapping link number: {network: NAME}"):
         good["links"] = _links(out, f"{place}:links", layout["links"], nodes)
     good["primary"] = _primary(out, f"{place}:primary", layout.get("primary"), nodes)
+    good["totem"] = _totem(out, place, layout)
     return good
+
+
+def _totem(out: Problems, place: str, given: dict) -> dict:
+    """Return the keys of totem that the cluster or a layout sets, as text."""
+    bad = link_options.check_totem(given, place)
+    out.extend(bad)
+    wrong = {item["data"]["place"] for item in bad}
+    return {
+        key: str(link_options.whole(given[key]))
+        for key in TOTEM_KEYS
+        if key in given and f"{place}:{key}" not in wrong
+    }
 
 
 def _links(out: Problems, place: str, links: dict, nodes: dict) -> dict:
@@ -287,6 +313,11 @@ def _link(out: Problems, place: str, link, nodes: dict) -> dict:
     good = {"network": "", "options": {}}
     if not out.mapping(link, place, "a mapping with network and options"):
         return good
+    optional = link.get("optional", False)
+    if optional is True:
+        good["optional"] = True
+    elif optional is not False:
+        out.add("pillar-type", f"{place}:optional", f"{optional!r} is no yes or no", "true or false")
     options = {key: value for key, value in link.items() if key in link_options.CONF_KEYS}
     out.keys(link, LINK_KEYS, place, "option-unknown")
     bad = link_options.check(options, place)

@@ -9,7 +9,7 @@ import math
 
 from pve_corosync import conf
 from pve_corosync.addresses import canonical
-from pve_corosync.conf.links import document, goal_links
+from pve_corosync.conf.links import differing, document, goal_links
 from pve_corosync.link_options import CONF_KEYS, FAST_PING
 
 PVE_DELAY_S = 1.0  # pmxcfs dcdb.c: the writer sleeps 1 s between the file and the reload
@@ -125,9 +125,10 @@ class Builder:
         wanted = self._wanted(links, lasting, quick)
         changed = self._changed(wanted, added)
         self.version += 1
-        made = document(self.doc, wanted, self.version)
+        totem = differing(self.doc, self.layout) if lasting and not nodes else {}
+        made = document(self.doc, wanted, self.version, totem)
         step = self._step(act, links, added, removed, changed, made)
-        step["text"] = self._text(links, before, added, removed, changed, quick)
+        step["text"] = self._text(links, before, added, removed, changed, quick, totem)
         step["wait"] = {
             "connected": {} if alone else self._expected(links),
             "quorate": not alone and self._quorate(links),
@@ -167,7 +168,7 @@ class Builder:
         removed = sorted({n for m in before for n in m} - set(links))  # one with another address stays
         changed = self._changed(self.goal, added)
         self.version += 1
-        self.doc = document(self.doc, self.goal, self.version)
+        self.doc = document(self.doc, self.goal, self.version, self.layout.get("totem"))
         step = self._step("restart", links, added, removed, changed, self.doc)
         step["mode"] = mode
         how = "on all nodes at the same moment" if mode == "together" else "one node after the other"
@@ -237,13 +238,17 @@ class Builder:
     # -- words
     # ----------------------------------------------------------------------------------------------------
 
-    def _text(self, links, before, added, removed, changed, quick):
+    def _text(self, links, before, added, removed, changed, quick, totem):
         names = {n: self.view.network_of(sig[0]) for n, sig in links.items()}
         gone = {n: self.view.network_of(sig[0]) for m in before for n, sig in m.items()}
         parts = [f"remove link {n} ({gone[n]})" for n in removed]
         parts += [f"add link {n} on {names[n]}" + (" (fast ping)" if n in quick else "") for n in added]
         if changed:
             parts.append(f"set the options of link {', '.join(map(str, changed))}")
+        parts += [
+            f"drop totem.{key}" if value is None else f"set totem.{key} to {value}"
+            for key, value in totem.items()
+        ]
         return "; ".join(parts) or "level all copies and reload"
 
     def _cost(self, act, added, removed, quick, alone):

@@ -377,6 +377,7 @@ def redundancy(context):
         yield finding(
             "redundancy-lost",
             f"link {number} ({network}) is dead between {_join(pairs)}: {cost}",
+            severity="info" if context.links[number].get("optional") else None,
             data={"link": number, "network": network, "pairs": list(pairs), "left": left},
             remedy=f"repair {network}: on each node `ip -br address`, then ping the peers' addresses; the "
             "link comes back by itself",

@@ -41,12 +41,15 @@ def values(context):
             continue
         bad = [*_words(text.view), *_limits(context, text.view), *_cipher(text.view["totem"])]
         for path, value, allowed in bad:
+            cured = path.removeprefix("totem.") in (context.layout.get("totem") or {})
             yield finding(
                 "conf-value",
                 f"{text.where()}: {path} is {value!r}; allowed: {allowed}",
-                severity=context.severity(text),
+                severity="warning" if cured else context.severity(text),
                 data={"places": text.places, "key": path, "value": value, "allowed": allowed},
-                remedy=f"correct {path} with a higher config_version",
+                remedy="nothing, the layout sets it"
+                if cured
+                else f"correct {path} with a higher config_version",
             )
 
 

@@ -157,11 +157,17 @@ def options(world):
             }
             for number in want
         }
-        return ", ".join(
+        wrong = [
             f"link {number} has {have[number] or 'no options'}"
             for number in sorted(want)
             if have[number] != want[number]
-        )
+        ]
+        wrong += [
+            f"totem.{key} is {view['totem'].get(key, 'not set')}, not {value or 'unset'}"
+            for key, value in (world.layout.get("totem") or {}).items()
+            if view["totem"].get(key) != value
+        ]
+        return ", ".join(wrong)
 
     return world.each("the options of the layout in every local file", judge)
 

@@ -126,9 +126,9 @@ def _carries(layout: dict, nodes: dict) -> bool:
 def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[list[dict], list[dict]]:
     """Return the checklist and warnings, with backup links that are dead taken as a warning.
 
-    A layout is for its primary network: a link on it must be connected on every pair. Any other link may be
-    dead, as the vRack is when `degraded` is wanted, where every pair has another link of the layout
-    connected. A link that was expected to live has been waited for in its step.
+    A layout is for its primary network: a link on it must be connected on every pair. Any other link, or one
+    that is optional, may be dead, as the vRack is when `degraded` is wanted, where every pair has another
+    link of the layout connected. A link that was expected to live has been waited for in its step.
 
     :param layout: what ``pillar.layouts.resolve`` returns.
     :param observed: what :func:`observe` returned.
@@ -144,10 +144,9 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
             seen = {int(number) for number, row in rows.items() if row.get("connected") is True}
             up[one, two] = seen & set(links)
             down += [(number, one, two) for number in sorted(set(links) - seen)]
-    bearable = down and all(
-        links[number] != layout["primary"]["network"] and up[one, two] & up[two, one]
-        for number, one, two in down
-    )
+    optional = {int(number) for number, link in layout["links"].items() if link.get("optional")}
+    needed = {n for n in set(links) - optional if links[n] == layout["primary"]["network"]}
+    bearable = down and all(n not in needed and up[one, two] & up[two, one] for n, one, two in down)
     if not bearable:
         return items, []
     findings = []
@@ -158,7 +157,7 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
                 "link-dead",
                 f"link {number} ({links[number]}) is not connected on {', '.join(pairs)}; "
                 "the other links of the layout carry",
-                severity="warning",
+                severity="info" if number in optional else "warning",
                 data={"link": number, "network": links[number], "pairs": pairs},
                 remedy=f"repair {links[number]}; the link comes back by itself",
             )

@@ -362,7 +362,9 @@ class _Case:
 
     def _dead(self):
         """``{network: pairs that it does not connect}`` of the links that run; silent nodes count."""
-        found = self._networks(lambda number, connected: number not in connected)
+        links = {int(number): link for number, link in self.layout["links"].items()}
+        spare = {number for number, link in links.items() if link.get("optional")}
+        found = self._networks(lambda number, up: number not in up and not (up and number in spare))
         for node in self.view.running:
             for peer in self.silent:
                 for number, row in sorted((self.facts[node].get("links") or {}).get(peer, {}).items()):
