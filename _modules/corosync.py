@@ -26,7 +26,7 @@ from pve_corosync import arguments
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import ha
 from pve_corosync.node import children, database, etc_pve, files, runs, undo
-from pve_corosync.tools import corosync, hosts
+from pve_corosync.tools import corosync, hosts, iproute
 from pve_corosync.tools import pve as pve_tools
 from salt.exceptions import SaltInvocationError
 
@@ -124,6 +124,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     known = _known_nodes(local, cluster_file)
     told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
     told["node"] = _own_name(running, known, told["addresses"])
+    told["routes"] = _routes(running, told["links"])
     told["database"] = _database(told["quorum"], running, problems)
     told["problems"] = problems
     return told
@@ -424,6 +425,17 @@ def _names(nodes, problems):
         problems.append(f"{HOSTS}: {exc.strerror}")
         return None
     return hosts.names(data, nodes)
+
+
+def _routes(running, links):
+    """
+    Return where the kernel sends what goes over dead links: the cause may be a rule of another network.
+    """
+    ways = iproute.dead_ways(running, links) if running else []
+    if not ways:
+        return []
+    asked = children.run_all({number: iproute.command(way) for number, way in enumerate(ways)}, timeout=1.0)
+    return [way | {"dev": iproute.device(children.text(asked[number]))} for number, way in enumerate(ways)]
 
 
 def _database(quorum, running, problems):

@@ -224,3 +224,11 @@ def a_dead_link_beside_a_living_one(goal, world):
 @breaks(name="degraded", said="")
 def one_port_on_two_addresses(goal, world):
     goal["links"][1]["options"]["mcastport"] = "5405"
+
+
+@breaks("warning redundancy-lost", "warning route-elsewhere", said="leads over tailscale0, not over eno2")
+def a_route_that_leads_elsewhere(goal, world):
+    a_dead_link_beside_a_living_one(goal, world)
+    way = {"peer": "pve1", "link": 0, "from": VRACK["pve2"], "to": VRACK["pve1"]}
+    world["nodes"]["pve2"]["routes"] = [way | {"dev": "tailscale0"}]
+    world["nodes"]["pve1"]["routes"] = [way | {"from": VRACK["pve1"], "to": VRACK["pve2"], "dev": "eno2"}]

@@ -104,6 +104,7 @@ def parse(answer: str, minion: str = "") -> dict:
         "authkey": _key(told),
         "ha": _ha(told, mounted),
         "busy": _busy(told),
+        "routes": [],  # asked of a node by itself only
         "database": None,  # a peer is not asked to read all of it; the rule says that it is not known
         "undo": _undo(told),
         "problems": told.problems,

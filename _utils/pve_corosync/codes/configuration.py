@@ -312,6 +312,13 @@ TABLE = {
             "Two nodes have no link of the goal with both its addresses.",
             "this project",
         ),
+        (
+            "route-elsewhere",
+            WARNING,
+            False,
+            "What goes over a dead link leaves the node over another card.",
+            "ip-route(8): route get; ip-rule(8)",
+        ),
         ("subnet-overlap", WARNING, False, "Two links of a node are in overlapping subnets.", "this project"),
         ("same-card", WARNING, False, "Two links of a node are on one card.", "this project"),
         (

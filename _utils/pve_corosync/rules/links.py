@@ -6,6 +6,7 @@ from itertools import combinations
 
 from pve_corosync import addresses, link_options
 from pve_corosync.findings import finding
+from pve_corosync.tools import iproute
 
 
 def numbers(context):
@@ -384,6 +385,21 @@ def redundancy(context):
         )
 
 
+def routes(context):
+    """What goes over a dead link leaves a node by the card of the link."""
+    for node in context.layout["nodes"]:
+        ways = (context.nodes.get(node) or {}).get("routes") or []
+        for way in iproute.elsewhere(ways, context.interfaces(node)):
+            yield finding(
+                "route-elsewhere",
+                f"{node}: link {way['link']} to {way['peer']} is dead, and what goes from {way['from']} to "
+                f"{way['to']} leads over {way['dev']}, not over {way['card']}",
+                data={"node": node} | way,
+                remedy=f"on {node}: ip route get {way['to']} from {way['from']}; then ip rule: a rule or a "
+                "route of another network (VPN, overlay) takes it",
+            )
+
+
 def _seen(running: dict, pair) -> dict[int, bool]:
     """Return ``{link: connected}`` of two nodes; False where one end says so."""
     found: dict[int, bool] = {}
@@ -434,4 +450,5 @@ RULES = (
     prefixes,
     taken,
     redundancy,
+    routes,
 )
