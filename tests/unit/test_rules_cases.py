@@ -157,3 +157,23 @@ def test_a_device_in_every_section_has_no_vote():
     found = every.check(_cases.goal(nodes, {0: "lan"}, cluster="cluster01"), seen)
     told = {item["data"]["section"] for item in found if item["code"] == "conf-section-unknown"}
     assert told == {"logging.qdevice", "nodelist.qdevice", "quorum.qdevice", "totem.qdevice"}
+
+
+@pytest.mark.parametrize(
+    "old, new, codes",
+    [
+        ("debug: off", "debug: off # as the vendor says", []),
+        ("logging {\n", "logging {\n  a {\n    b: 1\n  }\n  a {\n    b: 1\n  }\n", []),
+        ("    nodeid: 2\n", "", ["conf-grammar"]),
+    ],
+)
+def test_what_pve_alone_does_not_read_yields_to_a_force(old, new, codes):
+    """Corosync runs such a file: at night it is no reason to leave the cluster without quorum."""
+    text = _cases.text("one-address-for-both").replace("10.66.0.2", "10.66.0.1", 1)
+    seen = _cases.cut(_cases.world(text, ONE_CARDS))
+    for row in seen["nodes"].values():
+        row["local"]["text"] = row["cluster_file"]["text"] = text.replace(old, new)
+    wanted = _cases.goal(ONE, {0: "vrack"})
+    assert "conf-grammar" in {item["code"] for item in errors(every.check(wanted, seen))}
+    forced = every.check(wanted, seen, force=["conf-grammar", "no-network-alive"])
+    assert [item["code"] for item in errors(forced) if item["code"] == "conf-grammar"] == codes

@@ -72,7 +72,7 @@ def test_many_faults_are_told_at_once():
 
 def test_nobody_answers():
     found = every.check(layout(), {"nodes": {}, "silent": ["pve1", "pve2"]})
-    assert codes(found) == ["conf-none", "node-silent"]
+    assert codes(found) == ["node-silent"]
 
 
 def test_unknown_strategy():

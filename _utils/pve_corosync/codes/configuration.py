@@ -349,10 +349,11 @@ TABLE = {
         (
             "conf-grammar",
             ERROR,
-            False,
+            True,
             (
                 "Something that corosync, PVE or pmxcfs does not read, or not like the others, and that would"
-                " remain in the goal's file (a warning where the plan writes it anew)."
+                " remain in the goal's file (a warning where the plan writes it anew; forceable only where"
+                " PVE alone minds, as corosync runs the file so)."
             ),
             "coroparse.c; pcs T3; PVE::Corosync parse_conf, verify_conf; pmxcfs; measured",
         ),

@@ -38,7 +38,7 @@ def parsable(context):
                     else f"correct it and test it with: corosync -t -c {_path(text)}"
                 ),
             )
-    if context.base is None:
+    if context.base is None and context.nodes:  # silence says nothing about a file
         yield finding(
             "conf-none",
             "no node has a copy of corosync.conf that parses",
@@ -81,7 +81,8 @@ def grammars(context):
                 "conf-grammar",
                 f"{context.base.where()}: {_problem(item)}",
                 data={"places": context.base.places} | item,
-                remedy=_LINE_REMEDY,
+                forceable=item["reader"] == "PVE",  # corosync runs the file as it is
+                remedy=_LINE_REMEDY + ("; or force=conf-grammar" if item["reader"] == "PVE" else ""),
             )
     for text in _parsed(context):
         for item in text.view["lint"]:

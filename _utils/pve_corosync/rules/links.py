@@ -128,7 +128,8 @@ def one_family(context):
                     f"link {number} ({link['network']}) is {family}, but totem.ip_version is "
                     f"{wanted}, which only a stop of all nodes can change",
                     data={"link": number, "family": family, "ip_version": wanted},
-                    remedy=f"use {wanted} addresses on {link['network']}",
+                    remedy=f"use {wanted} addresses on {link['network']}; or set totem.ip_version to "
+                    "ipv4-6 and restart corosync on all nodes: salt-run corosync.restart",
                 )
 
 

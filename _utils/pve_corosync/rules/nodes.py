@@ -123,7 +123,8 @@ def daemon(context):
                 "runtime-unreadable",
                 f"{node}: corosync is active, but its runtime could not be read",
                 data={"node": node},
-                remedy=f"on {node}: corosync-cmapctl totem.config_version",
+                remedy=f"on {node}: corosync-cmapctl totem.config_version; if it hangs: systemctl restart "
+                f"corosync there, or go on without it: skip={node}",
             )
             continue
         local = next((text for text in context.texts if [node, "local"] in text.places), None)
