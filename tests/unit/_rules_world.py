@@ -4,7 +4,7 @@ import copy
 import hashlib
 
 from pve_corosync import conf as corosync_conf
-from pve_corosync.pillar import layouts
+from pve_corosync.pillar import layouts, schema
 
 VRACK = {"pve1": "10.66.0.1", "pve2": "10.66.0.2", "pve3": "10.66.0.3"}
 PUBLIC = {"pve1": "198.51.100.10", "pve2": "203.0.113.20", "pve3": "192.0.2.30"}
@@ -137,3 +137,8 @@ def changed(world, path, value):
 
 def codes(findings, severity=None):
     return sorted({item["code"] for item in findings if severity in (None, item["severity"])})
+
+
+def problems(given):
+    """Every problem of a pillar at once, warnings too."""
+    return schema.check(layouts.plain(given))[0]

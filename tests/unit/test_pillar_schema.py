@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from _rules_world import codes, pillar
+from _rules_world import codes, pillar, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pve_corosync.pillar import layouts
@@ -389,7 +389,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_problem(case):
     data, expected, place, said = CASES[case]
-    found = layouts.validate(data)
+    found = problems(data)
     assert codes(found) == expected
     first = next(item for item in found if item["data"]["place"] == place)
     assert first["text"].startswith(f"{place}: ")
@@ -421,7 +421,7 @@ def test_load_raises_with_the_findings(case):
 
 def test_a_good_pillar_has_no_finding():
     for nodes in (1, 2, 3):
-        assert layouts.validate(pillar(nodes)) == []
+        assert problems(pillar(nodes)) == []
 
 
 def test_all_problems_at_once():
@@ -430,7 +430,7 @@ def test_all_problems_at_once():
     data["layouts"]["nominal"]["links"]["0"] = {"network": "nope", "priority": 999}
     data["layouts"]["degraded"]["primary"] = "vrak"
     data["layout"] = "other"
-    assert codes(layouts.validate(data)) == [
+    assert codes(problems(data)) == [
         "address-duplicate",
         "address-host-name",
         "layout-unknown",
@@ -443,7 +443,7 @@ def test_all_problems_at_once():
 
 def test_the_same_missing_address_is_told_once():
     data = drop("nodes", "pve2", "addresses", "vrack")
-    assert [item["code"] for item in layouts.validate(data)] == ["address-missing"]
+    assert [item["code"] for item in problems(data)] == ["address-missing"]
 
 
 JUNK = st.recursive(
@@ -476,7 +476,7 @@ def test_junk_anywhere_gives_findings_and_never_another_exception(path, junk):
         at[path[-1]] = junk
     else:
         data = junk
-    found = layouts.validate(data)
+    found = problems(data)
     if any(item["severity"] == "error" for item in found):
         with pytest.raises(layouts.LayoutError):
             layouts.load(data)

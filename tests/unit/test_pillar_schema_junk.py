@@ -4,6 +4,7 @@ import copy
 import datetime
 
 import pytest
+from _rules_world import problems
 from pve_corosync.findings import errors
 from pve_corosync.pillar import layouts
 from pve_corosync.run import outcomes
@@ -100,7 +101,7 @@ def told(pillar):
     """Validate, and hold the findings to their form; the master looks for the nodes before it validates."""
     if isinstance(pillar, dict):
         outcomes.members(layouts.plain(pillar))
-    found = layouts.validate(pillar)
+    found = problems(pillar)
     for item in found:
         assert item["code"] and item["text"] and str(item["data"]["place"]).startswith("corosync"), item
     if errors(found):

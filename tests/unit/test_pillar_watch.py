@@ -1,6 +1,7 @@
 """The pillar `corosync:watch`: defaults, and every problem at once with its place."""
 
 import pytest
+from _rules_world import problems
 from _sequence_world import pillar
 from pve_corosync.pillar import layouts
 
@@ -52,11 +53,11 @@ def test_what_is_given_is_taken():
     ],
 )
 def test_a_problem_has_its_place(watch, place, text):
-    (item,) = layouts.validate(pillar() | {"watch": watch})
+    (item,) = problems(pillar() | {"watch": watch})
     assert item["data"]["place"] == f"corosync:watch:{place}".rstrip(":")
     assert text in item["text"]
 
 
 def test_every_problem_is_told_at_once():
-    found = layouts.validate(pillar() | {"watch": {"hold": 99, "home": "no", "at_most": 0}})
+    found = problems(pillar() | {"watch": {"hold": 99, "home": "no", "at_most": 0}})
     assert [item["data"]["place"].rpartition(":")[2] for item in found] == ["home", "hold", "at_most"]

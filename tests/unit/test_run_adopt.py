@@ -3,9 +3,8 @@
 import copy
 
 import pytest
-from _rules_world import conf
+from _rules_world import conf, problems
 from _rules_world import observed as world_observed
-from pve_corosync.pillar import layouts
 from pve_corosync.run import adopt, outcomes
 
 
@@ -47,7 +46,7 @@ def test_the_head_tells_what_the_first_plan_would_do(kind):
     assert BLOCK in conf()
     pillar, head = adopt.adopt(answers(world_observed(text=conf().replace(BLOCK, block))), "pve*")
     text = " ".join(line.removeprefix("# ") for line in head)
-    assert layouts.validate(pillar) == []
+    assert problems(pillar) == []
     assert set(pillar["layouts"]["nominal"]["links"][0]) == {"network"}
     if said is None:
         assert "Its first plan is empty." in text

@@ -6,99 +6,10 @@ import subprocess
 import pytest
 from pve_corosync.tools import corosync, pve
 
-STATUS = """\
-Local node ID 1, transport knet
-LINK ID 0 udp
-\taddr\t= 10.66.0.1
-\tstatus:
-\t\tnodeid:          1:\tlocalhost
-\t\tnodeid:          2:\tconnected
-LINK ID 1 sctp
-**SCTP is deprecated and will be removed in a future release
-\taddr\t= 10.67.0.1
-\tstatus:
-\t\tnodeid:          1:\tlocalhost
-\t\tnodeid: 4294967295:\tdisconnected
-"""
-
-
-def test_cfgtool_status():
-    assert corosync.cfgtool_status(STATUS) == {
-        "nodeid": 1,
-        "transport": "knet",
-        "links": {
-            0: {"transport": "udp", "address": "10.66.0.1", "nodes": {1: "localhost", 2: "connected"}},
-            1: {
-                "transport": "sctp",
-                "address": "10.67.0.1",
-                "nodes": {1: "localhost", 4294967295: "disconnected"},
-            },
-        },
-    }
-    assert corosync.cfgtool_status("Local node ID 3, transport knet\n") == {
-        "nodeid": 3,
-        "transport": "knet",
-        "links": {},
-    }
-
-
-@pytest.mark.parametrize("onwire", ["", "   onwire (min/max/cur): 0, 1, 1"])
-def test_cfgtool_nodes(onwire):
-    text = (
-        f"Local node ID 1, transport knet\nnodeid: 2 reachable{onwire}\n"
-        "   LINK: 0 udp (10.66.0.1->10.66.0.2) enabled connected mtu: 1397\n"
-        "   LINK: 1 udp (fd00::1->fd00::2) enabled mtu: 469\n\n"
-        f"nodeid: 3 reachable{onwire}\n   "
-        "LINK: 0 udp (10.66.0.1->10.66.0.3) enabled connected dynconnected mtu: 9\n\n"
-    )
-    assert corosync.cfgtool_nodes(text) == {
-        "nodeid": 1,
-        "transport": "knet",
-        "nodes": {
-            2: {
-                0: {
-                    "transport": "udp",
-                    "local": "10.66.0.1",
-                    "remote": "10.66.0.2",
-                    "enabled": True,
-                    "connected": True,
-                    "mtu": 1397,
-                },
-                1: {
-                    "transport": "udp",
-                    "local": "fd00::1",
-                    "remote": "fd00::2",
-                    "enabled": True,
-                    "connected": False,
-                    "mtu": 469,
-                },
-            },
-            3: {
-                0: {
-                    "transport": "udp",
-                    "local": "10.66.0.1",
-                    "remote": "10.66.0.3",
-                    "enabled": True,
-                    "connected": True,
-                    "mtu": 9,
-                }
-            },
-        },
-    }
-
 
 @pytest.mark.parametrize(
     "parser, text",
     [
-        (corosync.cfgtool_status, ""),
-        (corosync.cfgtool_status, STATUS.replace("connected\n", "happy\n")),
-        (corosync.cfgtool_status, "\tstatus:\n"),
-        (corosync.cfgtool_nodes, "nodeid: 2 reachable\n"),
-        (
-            corosync.cfgtool_nodes,
-            "Local node ID 1, transport knet\n   LINK: 0 udp (a->b) enabled mtu: 1\n",
-        ),
-        (corosync.cfgtool_nodes, ""),
         (corosync.cmap, "totem.token = 1\n"),
         (corosync.cmap, "totem.token (u32) = x\n"),
         (corosync.cmap, "totem.token (u32) =\n"),

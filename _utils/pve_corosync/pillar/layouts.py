@@ -38,15 +38,6 @@ def plain(obj):
     return obj
 
 
-def validate(pillar) -> list[dict]:
-    """Return every problem of the pillar at once.
-
-    :param pillar: the value of the pillar key ``corosync``.
-    :returns: findings, each naming its place, the bad value, the allowed values and the next action.
-    """
-    return schema.check(plain(pillar))[0]
-
-
 def load(pillar) -> dict:
     """Return the cluster that the pillar describes.
 

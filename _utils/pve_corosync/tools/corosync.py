@@ -18,73 +18,9 @@ class OutputError(ValueError):
         self.tool, self.line = tool, line
 
 
-_LOCAL = re.compile(r"Local node ID (\d+), transport (\S+)\Z")
-_LINK = re.compile(r"LINK ID (\d+)(?: (\w*))?\Z")
-_ADDR = re.compile(r"\taddr\t= ?(\S*)\Z")
-_PEER = re.compile(r"\t\tnodeid:\s+(\d+):\t(localhost|connected|disconnected)\Z")
-_REACHABLE = re.compile(r"nodeid: (\d+) reachable(?: remote)?(?: external)?(?:\s+onwire .*)?\Z")
-_PATH = re.compile(
-    r"   LINK: (\d+) (\w*) ?\((\S*?)(?:->(\S*?))?\)( enabled)?( connected)?( dynconnected)?"
-    r" mtu: (\d+)\Z"
-)
-
-
 def _lines(text):
     """The lines that say something; 3.1.10 warns of SCTP in between."""
     return [line.rstrip("\r") for line in text.split("\n") if line.strip() and not line.startswith("**")]
-
-
-def cfgtool_status(text: str) -> dict:
-    """Return what ``corosync-cfgtool -s`` prints.
-
-    :returns: ``{"nodeid": 1, "transport": "knet", "links": {0: {"transport": "udp", "address": "10.66.0.1",
-        "nodes": {1: "localhost", 2: "connected"}}}}``; only links towards the last other node are printed.
-    :raises OutputError: a line that does not fit.
-    """
-    result, link = None, None
-    for line in _lines(text):
-        if match := _LOCAL.match(line):
-            result = {"nodeid": int(match[1]), "transport": match[2], "links": {}}
-        elif result and (match := _LINK.match(line)):
-            link = result["links"][int(match[1])] = {"transport": match[2] or "", "address": "", "nodes": {}}
-        elif link and (match := _ADDR.match(line)):
-            link["address"] = match[1]
-        elif link and (match := _PEER.match(line)):
-            link["nodes"][int(match[1])] = match[2]
-        elif not (link and line.strip() == "status:"):
-            raise OutputError("corosync-cfgtool -s", line)
-    if result is None:
-        raise OutputError("corosync-cfgtool -s", text, "no line 'Local node ID'")
-    return result
-
-
-def cfgtool_nodes(text: str) -> dict:
-    """Return what ``corosync-cfgtool -n`` prints: the reachable other nodes, and no others.
-
-    :returns: ``{"nodeid": 1, "transport": "knet", "nodes": {2: {0: {"transport": "udp", "local": "10.66.0.1",
-        "remote": "10.66.0.2", "enabled": True, "connected": True, "mtu": 1397}}}}``.
-    :raises OutputError: a line that does not fit.
-    """
-    result, node = None, None
-    for line in _lines(text):
-        if match := _LOCAL.match(line):
-            result = {"nodeid": int(match[1]), "transport": match[2], "nodes": {}}
-        elif result and (match := _REACHABLE.match(line)):
-            node = result["nodes"].setdefault(int(match[1]), {})
-        elif node is not None and (match := _PATH.match(line)):
-            node[int(match[1])] = {
-                "transport": match[2],
-                "local": match[3],
-                "remote": match[4] or "",
-                "enabled": bool(match[5]),
-                "connected": bool(match[6]),
-                "mtu": int(match[8]),
-            }
-        else:
-            raise OutputError("corosync-cfgtool -n", line)
-    if result is None:
-        raise OutputError("corosync-cfgtool -n", text, "no line 'Local node ID'")
-    return result
 
 
 def reload_result(stdout: str, stderr: str, rc: int) -> dict:
