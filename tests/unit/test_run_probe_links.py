@@ -162,3 +162,24 @@ def test_what_arrives_on_one_link_shows_that_both_tested():
     verdict = probe_links.judge(links, observed(), results, {"pve1": 4.1, "pve2": 9.0})
     assert {item["code"] for item in verdict["findings"]} == {"port-filtered"}
     assert {item["data"]["link"] for item in verdict["findings"]} == {0}
+
+
+def test_a_dead_link_of_the_layout_is_tested_on_a_port_that_no_link_has():
+    layout = world.layout("nominal")
+    assert probe_links.dead(layout, observed()) == {}
+    links = probe_links.dead(layout, observed(vrack_up=False))
+    assert list(links) == ["0 vrack on UDP 5412"] and links["0 vrack on UDP 5412"]["port"] == 5412
+    taken = [{"port": 5412}]
+    assert list(probe_links.dead(layout, observed(vrack_up=False), others=taken)) == ["0 vrack on UDP 5411"]
+
+
+def test_a_network_that_is_open_beside_a_dead_link_leaves_the_port():
+    seen = observed(vrack_up=False)
+    links = probe_links.dead(world.layout("nominal"), seen)
+    (key,) = links
+    verdict = probe_links.judge(links, seen, told(links))
+    (item,) = probe_links.alive(links, verdict["ways"])
+    assert item["code"] == "port-suspect" and "UDP 5405 is filtered" in item["text"]
+    shut = {(key, "pve1", "pve2"), (key, "pve2", "pve1")}
+    verdict = probe_links.judge(links, seen, told(links, shut))
+    assert probe_links.alive(links, verdict["ways"]) == [] and verdict["findings"]

@@ -451,9 +451,10 @@ def probe(request, ports, settings) -> dict:
         links = probe_links.fresh(
             request.layout, observed, request.plan(observed, [])[0]["steps"], request.skip
         )
+        links |= probe_links.dead(request.layout, observed, request.skip, links.values())
         phase.report["links"] = links
         if not links:
-            return "already", "the layout adds no link, there is nothing to test"
+            return "already", "the layout adds no link and none of it is dead, there is nothing to test"
         heard = {}
         good, bad = phase.call(
             f"test {len(links)} links",
@@ -465,7 +466,7 @@ def probe(request, ports, settings) -> dict:
         )
         results = preflight.results(links, request.nodes, good, bad)
         verdict = probe_links.judge(links, observed, results, heard)
-        phase.report["findings"] += verdict["findings"]
+        phase.report["findings"] += verdict["findings"] + probe_links.alive(links, verdict["ways"])
         phase.report |= {"ways": verdict["ways"], "untested": verdict["untested"]}
         failed = verdict["untested"] or errors(phase.report["findings"], request.force)
         return "failed" if failed else "done", verdict["summary"]

@@ -31,6 +31,51 @@ def fresh(layout: dict, observed: dict, steps=(), skip=()) -> dict[int, dict[str
     return found
 
 
+def dead(layout: dict, observed: dict, skip=(), others=()) -> dict[str, dict]:
+    """Return the links of a layout that run and are dead, to be tested beside corosync; as :func:`fresh`.
+
+    Corosync has their port, so the test takes one that no link has, of those that firewalls let through.
+
+    :param layout, observed, skip: as of :func:`fresh`. :param others: links that are tested besides.
+    """
+    used = {link["port"] for link in others}
+    used |= {link_options.port(int(n), link.get("options") or {}) for n, link in layout["links"].items()}
+    for facts in observed["nodes"].values():
+        blocks = (facts.get("runtime") or {}).get("interfaces") or {}
+        used |= {link_options.port(int(number), block or {}) for number, block in blocks.items()}
+        rows = (facts.get("links") or {}).values()
+        used |= {link_options.DEFAULT_PORT + int(number) for row in rows for number in row}
+    highest = link_options.DEFAULT_PORT + link_options.MAX_LINK
+    free = [port for port in range(highest, link_options.DEFAULT_PORT - 1, -1) if port not in used]
+    found = {}
+    for key, link in of_layout(layout, skip).items():
+        nodes = sorted(link["addresses"])
+        runs = all(_has(observed, name, link["link"], link["addresses"][name]) for name in nodes)
+        down = any(_down(observed, link, one, two) for one in nodes for two in nodes if one != two)
+        if runs and down and free:
+            port = free.pop(0)
+            found[f"{key} on UDP {port}"] = link | {"port": port, "own": link["port"]}
+    return found
+
+
+def alive(links: dict, ways: list[dict]) -> list[dict]:
+    """Return a finding for each dead link whose network is open on another port.
+
+    :param links: what :func:`dead` returned, perhaps among others. :param ways: those of :func:`judge`.
+    """
+    return [
+        finding(
+            "port-suspect",
+            f"link {link['link']} ({link['network']}) is dead, and packets arrive both ways on UDP "
+            f"{link['port']}: UDP {link['own']} is filtered, or corosync has not noticed yet",
+            data={"link": link["link"], "port": link["own"], "nodes": sorted(link["addresses"])},
+            remedy=f"on each node: nft list ruleset | grep {link['own']}; salt-run corosync.status",
+        )
+        for key, link in links.items()
+        if "own" in link and all(row["arrives"] for row in ways if row["link"] == key)
+    ]
+
+
 def of_layout(layout: dict, skip=(), steps=()) -> dict[str, dict]:
     """Return the links of a layout and of the steps to it; shape and parameters as of :func:`fresh`."""
     nodes = [name for name in layout["nodes"] if name not in skip]
