@@ -14,8 +14,9 @@ from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import master, salt_master
 from pve_corosync.ports import watch as kept_watch
-from pve_corosync.run import change, outcomes, watch_seen
+from pve_corosync.run import outcomes, watch_seen
 from pve_corosync.run import watch as decision_of
+from pve_corosync.run.request import Request
 
 __virtualname__ = "corosync"
 
@@ -115,7 +116,7 @@ def _wrong(minion, why):
 
 def _site(cluster):
     site = master.Site(salt_master.of(globals()), cluster, None)
-    request = change.Request(site.pillar, cluster=site.name)
+    request = Request(site.pillar, cluster=site.name)
     return site, request, kept_watch.Kept(site.folder(), site.master.state_dir())
 
 
@@ -237,7 +238,7 @@ class Look:
         """
         Return why HA does not allow it, as findings.
         """
-        request = change.Request(self.site.pillar, decision["layout"], cluster=self.site.name)
+        request = Request(self.site.pillar, decision["layout"], cluster=self.site.name)
         made, findings = request.plan(observed, [])
         if errors(findings):
             return []  # the run says so itself, with all that it knows
