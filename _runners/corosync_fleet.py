@@ -8,10 +8,12 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name); docs
 
 import logging
 import os
+import sys
 import time
 
-from pve_corosync.ports import find, index, journals, master, salt_master
+from pve_corosync.ports import find, index, journals, master, processes, salt_master
 from pve_corosync.run import fleet as fleet_run
+from pve_corosync.run import many as many_run
 from pve_corosync.run import outcomes
 from pve_corosync.run import past as past_runs
 
@@ -23,6 +25,14 @@ __virtualname__ = "corosync"
 PAST = 3
 #: seconds that the answer of one node takes on the master, beyond the wait for the nodes themselves.
 ANSWER_S = 0.02
+#: how many clusters are worked on at the same time: one takes half a core while it starts.
+AT_ONCE = 8
+#: ``salt-run`` of this very Salt, wherever it is installed.
+SALT_RUN = "import salt.scripts; salt.scripts.salt_run()"
+#: lines of the log of a failed one that the summary shows.
+TAIL = 12
+#: how many times' logs are kept.
+KEPT = 20
 
 
 def __virtual__():
@@ -47,6 +57,73 @@ def fleet(**kwargs):
         salt-run corosync.fleet --out=json
     """
     return salt_master.guarded("fleet", kwargs, (), False, _fleet, __context__)
+
+
+def many(
+    clusters, orchestration="failover", given=None, at_once=AT_ONCE, progress=True, brief=False, **kwargs
+):
+    """
+    Run an orchestration for many clusters, side by side, each in a process of its own; show one summary.
+
+    clusters
+        A list, names with commas between, or ``needed``: all clusters of ``corosync.fleet`` whose way out is
+        ``orch.failover``, each with the layout and the ``skip`` that it says.
+
+    orchestration
+        ``failover`` or ``nominal``.
+
+    given
+        What else the orchestration takes from its pillar: ``layout``, ``skip``, ``force``, ``strategy``,
+        ``replication_timeout``.
+
+    at_once
+        How many clusters at the same time.
+
+    progress, brief
+        As for ``corosync.apply``.
+
+    One that fails stops no other. Exit code 0 if all ended with 0, 1 if one did not, 2 if an argument is
+    wrong. What each printed is kept beside the journals.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run corosync.many a,b
+        salt-run state.orchestrate orch.failover pillar='{"cluster": "needed"}'
+    """
+    return salt_master.guarded(
+        "many",
+        kwargs,
+        ("clusters", "orchestration", "given", "at_once", "progress", "brief"),
+        brief,
+        lambda: _many(clusters, orchestration, given, at_once, progress),
+        __context__,
+    )
+
+
+def _many(clusters, orchestration, given, at_once, progress):
+    outcomes.choice(orchestration, "orchestration", many_run.ORCHESTRATIONS)
+    at_once, given = outcomes.count(at_once, "at_once"), dict(given or {})
+    outcomes.unknown_arguments(f"orch.{orchestration}", given, (*many_run.GIVEN, "cluster"))
+    here = salt_master.of(globals())
+
+    def needed():
+        return [row | {"way": fleet_run.way(row)} for row in _fleet()["clusters"]]
+
+    pillars = many_run.chosen(clusters, orchestration, given, needed)
+    begin = [sys.executable, "-c", SALT_RUN, "-c", os.path.dirname(__opts__["conf_file"]), "--no-color"]
+    commands = {name: many_run.command(begin, orchestration, pillar) for name, pillar in pillars.items()}
+    folder = os.path.join(here.state_dir(), ".many", here.jid)
+    processes.keep_newest(os.path.dirname(folder), KEPT)
+    ended = processes.side_by_side(commands, at_once, folder, _say if progress else lambda text: None)
+    after = {row["cluster"]: row for row in _fleet()["clusters"]} if ended else {}
+    tails = {name: processes.tail(row["log"], TAIL) for name, row in ended.items() if row["retcode"]}
+    return many_run.report(orchestration, ended, after, tails)
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def _fleet():

@@ -21,6 +21,7 @@ def render(report: dict) -> list[str]:
     shown = {
         "status": _status,
         "fleet": _fleet,
+        "many": _many,
         "plan": _plan,
         "apply": _apply,
         "verify": _verify,
@@ -30,6 +31,7 @@ def render(report: dict) -> list[str]:
     has = {
         "status": "state",
         "fleet": "clusters",
+        "many": "clusters",
         "plan": "steps",
         "apply": "steps",
         "verify": "checklist",
@@ -80,6 +82,26 @@ def _fleet(report):
     if len(report["needed"]) > 1:
         lines += ["", "All that need a failover, side by side:"]
         lines += command_lines('salt-run state.orchestrate orch.failover pillar=\'{"cluster": "needed"}\'')
+    return lines
+
+
+def _many(report):
+    """One line a cluster, then what the failed ones said last."""
+    rows = [
+        (
+            _cut(row["cluster"], NAME_W),
+            "done" if row["ok"] else "FAILED",
+            row["retcode"],
+            f"{row['seconds']} s",
+            fleet_words(row["kind"]) if row["kind"] else "?",
+        )
+        for row in report["clusters"]
+    ]
+    lines = [report["summary"]]
+    lines += ["", *table(("cluster", "run", "exit", "took", "now"), rows)] if rows else []
+    for row in [row for row in report["clusters"] if not row["ok"]][:EXPLAINED]:
+        lines += ["", f"{_cut(row['cluster'], NAME_W)}: all of it is in {row['log']}"]
+        lines += [f"  {_cut(line, WIDTH - 2)}" for line in row["said"]]
     return lines
 
 

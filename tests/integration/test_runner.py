@@ -77,6 +77,27 @@ def test_the_fleet_in_one_line_a_cluster(cluster):
     assert ret.returncode == 2 and codes(ret) == ["argument-unknown"]
 
 
+def test_a_failover_of_many_runs_them_side_by_side_and_one_that_fails_stops_no_other(cluster):
+    cluster.cut(conftest.VRACK)
+    before = versions(cluster)
+    given = json.dumps({"cluster": ["nope", "prod"]})
+    ret = cluster.run("state.orchestrate", "orch.failover", f"pillar={given}")
+    assert ret.returncode == 1, ret
+    assert max(versions(cluster)) > max(before), "prod was moved"
+    assert "nope: begun (1 of 2)" in ret.stderr and "prod: begun (2 of 2)" in ret.stderr
+    assert "cluster 'nope' is in no pillar" in ret.stdout
+    ret = cluster.run("corosync.many", "needed")
+    assert ret.returncode == 0 and ret.data["clusters"] == [], ret
+    for words in (
+        ("prod", "orchestration=restart"),
+        ("prod", "at_once=0"),
+        ("prod", "given={'x': 1}"),
+        ("needed", "orchestration=nominal"),
+    ):
+        ret = cluster.run("corosync.many", *words)
+        assert ret.returncode == 2, ret
+
+
 def test_status_of_a_cut_cluster_as_text(cluster):
     cluster.cut(conftest.VRACK)
     ret = cluster.text("corosync.status")
