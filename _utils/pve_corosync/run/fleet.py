@@ -50,11 +50,11 @@ def sort(owners: dict, answers: dict) -> tuple[dict, list]:
     return clusters, moved
 
 
-def judge(name: str, told: dict, accepted, past=(), code=None) -> dict:
+def judge(name: str, told: dict, accepted, past=()) -> dict:
     """Return one cluster's row.
 
     :param told: of :func:`sort`. :param accepted: minions with an accepted key.
-    :param past: as in ``run.status.judge``. :param code: as in ``run.outcomes.observe``.
+    :param past: as in ``run.status.judge``.
     :returns: ``{"cluster", "kind", "ok", "text", "command", "answers", "nodes", "quorate", "votes", "dead",
         "in_force", "wanted", "drift", "since"}``; ``dead`` has numbers of links, ``drift`` is True where the
         copies of the configuration differ or the daemons run another one.
