@@ -121,7 +121,7 @@ def _cpu():
     return used.ru_utime + used.ru_stime
 
 
-def main(runs=3, sizes=(1, 20, 200)):
+def main(runs=5, sizes=(1, 20, 200)):
     """Print the table."""
     import salt.version
 
