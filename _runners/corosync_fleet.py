@@ -30,7 +30,7 @@ AT_ONCE = 8
 #: ``salt-run`` of this very Salt, wherever it is installed.
 SALT_RUN = "import salt.scripts; salt.scripts.salt_run()"
 #: lines of the log of a failed one that the summary shows.
-TAIL = 12
+TAIL = 16
 #: how many times' logs are kept.
 KEPT = 20
 
@@ -118,7 +118,11 @@ def _many(clusters, orchestration, given, at_once, progress):
     processes.keep_newest(os.path.dirname(folder), KEPT)
     ended = processes.side_by_side(commands, at_once, folder, _say if progress else lambda text: None)
     after = {row["cluster"]: row for row in _fleet()["clusters"]} if ended else {}
-    tails = {name: processes.tail(row["log"], TAIL) for name, row in ended.items() if row["retcode"]}
+    tails = {
+        name: processes.tail(row["log"], TAIL, "Summary for ")
+        for name, row in ended.items()
+        if row["retcode"]
+    }
     return many_run.report(orchestration, ended, after, tails)
 
 

@@ -17,6 +17,7 @@ def test_one_that_fails_stops_no_other_and_what_it_said_is_kept(tmp_path):
     ended = processes.side_by_side(commands, 2, tmp_path / "logs", told.append)
     assert {name: row["retcode"] for name, row in ended.items()} == {"a": 3, "b": 127, "c": 0}
     assert processes.tail(ended["a"]["log"], 5) == ["out", "err"]
+    assert processes.tail(ended["a"]["log"], 5, "er") == ["out"]
     assert processes.tail(ended["b"]["log"], 5) == ["/nosuch: No such file or directory"]
     assert sum("begun" in text for text in told) == sum("ended" in text for text in told) == 3
 

@@ -60,12 +60,17 @@ def keep_newest(folder, count: int) -> None:
         shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
-def tail(path, lines: int) -> list[str]:
-    """Return the last lines of a file that say something; none if it cannot be read."""
+def tail(path, lines: int, before: str = "") -> list[str]:
+    """Return the last lines of a file that say something; none if it cannot be read.
+
+    :param before: the text that the first line begins with which is no longer wanted.
+    """
+    found = []
     with contextlib.suppress(OSError):
         with open(path, encoding="utf-8", errors="replace") as file:
-            return [line.rstrip() for line in file if line.strip()][-lines:]
-    return []
+            found = [line.rstrip() for line in file if line.strip()]
+    end = next((place for place, line in enumerate(found) if before and line.startswith(before)), len(found))
+    return found[:end][-lines:]
 
 
 def _start(words, log):
