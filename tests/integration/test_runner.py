@@ -87,7 +87,8 @@ def test_a_failover_of_many_runs_them_side_by_side_and_one_that_fails_stops_no_o
     assert "nope: begun (1 of 2)" in ret.stderr and "prod: begun (2 of 2)" in ret.stderr
     assert "cluster 'nope' is in no pillar" in ret.stdout
     ret = cluster.run("corosync.many", "needed")
-    assert ret.returncode == 0 and ret.data["clusters"] == [], ret
+    # the simulated nodes have links only, so the failover stops after them: it is gone on with
+    assert [row["cluster"] for row in ret.data["clusters"]] == ["prod"], ret
     for words in (
         ("prod", "orchestration=restart"),
         ("prod", "at_once=0"),
