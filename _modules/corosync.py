@@ -23,11 +23,9 @@ import time
 
 import salt.utils.path
 from pve_corosync import arguments
-from pve_corosync import conf as corosync_conf
-from pve_corosync.cluster import ha
-from pve_corosync.node import children, database, etc_pve, files, runs, undo
-from pve_corosync.tools import corosync, hosts, iproute
-from pve_corosync.tools import pve as pve_tools
+from pve_corosync.cluster import facts as node_facts
+from pve_corosync.node import children, database, etc_pve, etc_pve_client, files, runs, undo
+from pve_corosync.tools import corosync, iproute
 from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync"
@@ -53,7 +51,6 @@ CMAP_PARTS = (
     "runtime.members.",
     "config.",
 )
-PVE_FILES = (etc_pve.CONF, ".members", "ha/resources.cfg", "ha/manager_status")
 
 
 def __virtual__():
@@ -74,7 +71,8 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
     "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo",
-    "problems"}``. The key of the cluster is never in it, only its digest.
+    "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``: ``mounted``, ``hung`` or
+    ``not mounted``.
 
     CLI Example:
 
@@ -86,47 +84,13 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
         timeout = runs.checked_seconds(timeout, "timeout")
     except runs.BadArgument as exc:
         raise SaltInvocationError(str(exc)) from None
-    problems = []
     answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses", timeout=timeout)
-    pve = _pve(answers["pve"], problems, timeout)
-    cmap = _cmap(answers["cmap"], problems)
-    running = corosync.runtime(cmap) if cmap else None
-    local, cluster_file = (
-        _local_file(problems),
-        _described(pve["files"].get(etc_pve.CONF), "cluster file", problems),
-    )
-    told = {
-        "minion": __opts__.get("id"),
-        "time": time.time(),
-        "corosync": {
-            "version": _version(answers["version"], problems),
-            "state": _unit(answers["unit"])["state"],
-        },
-        "local": local,
-        "cluster_file": cluster_file,
-        "runtime": running,
-        "links": _links(answers["stats"], running, problems) if running else {},
-        "quorum": _quorum(answers["quorum"], problems) if running else None,
-        "pmxcfs": {
-            "mounted": pve["mounted"],
-            "writable": pve["writable"],
-            "members": _members(pve, problems),
-        },
-        "addresses": _addresses(answers["addresses"], problems),
-        "cards": {},
-        "authkey": _authkey(problems),
-        "ha": _ha(pve, problems),
-        "busy": __salt__["corosync.busy"](),
-        "undo": undo.read(_root()),
-    }
-    if told["addresses"]:  # so it is the JSON that is expected
-        told["cards"] = corosync.ip_cards(children.text(answers["addresses"]))
-    known = _known_nodes(local, cluster_file)
-    told["names"] = _names(sorted({*known, *(running["nodes"] if running else ())}), problems)
-    told["node"] = _own_name(running, known, told["addresses"])
-    told["routes"] = _routes(running, told["links"])
-    told["database"] = _database(told["quorum"], running, problems)
-    told["problems"] = problems
+    rows = {name: _row(result) for name, result in answers.items() if name != "pve"}
+    rows |= _pve_rows(answers["pve"], timeout)
+    rows |= _file_rows()
+    told = node_facts.build(rows, __opts__.get("id"))
+    told["routes"] = _routes(told["runtime"], told["links"])
+    told["database"] = _database(told["quorum"], told["runtime"], told["problems"])
     return told
 
 
@@ -256,9 +220,11 @@ def node_name(conf=None):
     """
     answers = _ask("cmap", "addresses")
     cmap = _cmap(answers["cmap"], [])
-    given = _described(conf, "given", []) if conf else _local_file([])
+    text = conf or _file_row(files.LOCAL_CONF).text or None
     running = corosync.runtime(cmap) if cmap else None
-    return _own_name(running, _known_nodes(given), _addresses(answers["addresses"], []))
+    known = node_facts.known_nodes(node_facts.described(text, "", []))
+    addresses = _parsed(corosync.ip_addresses, answers["addresses"], "ip -j addr", [])
+    return node_facts.own_name(running, known, addresses, socket.gethostname().split(".")[0])
 
 
 def _root():
@@ -273,7 +239,7 @@ def _ask(*keys, timeout=TIMEOUT):
     """
     Run the commands of these questions at the same time.
     """
-    request = {"do": "read", "names": PVE_FILES, "base": _path(etc_pve.BASE)}
+    request = {"do": "read", "names": list(node_facts.PVE_FILES.values()), "base": _path(etc_pve.BASE)}
     commands = {
         "version": ["corosync", "-v"],
         "unit": ["systemctl", "show", "corosync", "-p", "ActiveState,Result,ExecMainStatus"],
@@ -315,10 +281,6 @@ def _quorum(result, problems):
     return _parsed(corosync.quorum, result, "corosync-quorumtool", problems)
 
 
-def _version(result, problems):
-    return _parsed(corosync.corosync_version, result, "corosync -v", problems)
-
-
 def _unit(result):
     rows = dict(line.split("=", 1) for line in children.text(result).splitlines() if "=" in line)
     status = rows.get("ExecMainStatus", "")
@@ -329,102 +291,61 @@ def _unit(result):
     }
 
 
-def _pve(result, problems, timeout):
+def _row(result):
     """
-    Return what the child read in ``/etc/pve``; a hung or broken one counts as not mounted.
+    Return the result of a child as a row of facts.
     """
-    nothing = {"mounted": False, "writable": False, "files": {}, "errors": {}}
-    if result["late"]:
-        problems.append(f"/etc/pve did not answer within {timeout:g} s: journalctl -u pve-cluster")
-        return nothing
+    code = None if result["late"] else result["rc"]
+    said = "" if result["late"] else children.complaint(result)
+    return node_facts.Row(code, children.text(result), said)
+
+
+def _pve_rows(result, timeout):
+    """
+    Return the rows of what the child read in ``/etc/pve``; one that hangs gives no answer to any.
+    """
+    hung = node_facts.Row(None, said=f"no answer within {timeout:g} s")
+    broken = node_facts.Row(1)
     try:
-        answer = json.loads(result["out"])
-    except ValueError:
-        problems.append(f"reading /etc/pve: {children.complaint(result)}")
-        return nothing
-    if not answer.get("ok"):
-        problems.append(f"reading /etc/pve: {answer.get('error')}")
-        return nothing
-    if not answer["mounted"]:
-        problems.append("/etc/pve is not mounted: systemctl status pve-cluster")
-    problems.extend(f"/etc/pve/{name}: {text}" for name, text in answer["errors"].items())
-    return answer
+        answer = etc_pve_client.answered(result, timeout)
+    except etc_pve_client.NoAnswer as exc:
+        link = hung if exc.late else node_facts.Row(1, said=str(exc))
+        return {"link": link} | dict.fromkeys(node_facts.PVE_FILES, hung if exc.late else broken)
+    mode = "a1ed" if answer["writable"] else "a16d" if answer["mounted"] else "0"  # as stat -c %f prints it
+    rows = {"link": node_facts.Row(0, mode)}
+    for name, path in node_facts.PVE_FILES.items():
+        text = answer["files"].get(path)
+        rows[name] = broken if text is None else node_facts.Row(0, text)
+        if path in answer["errors"]:
+            rows[name] = node_facts.Row(1, said=answer["errors"][path])
+    return rows
 
 
-def _members(pve, problems):
-    text = pve["files"].get(".members")
-    if text is None:
-        return None
-    try:
-        return pve_tools.pmxcfs_members(text)
-    except corosync.OutputError as exc:
-        problems.append(str(exc))
-        return None
+def _file_rows():
+    """
+    Return the rows of what is read on this node's own disk.
+    """
+    rows = {
+        "time": node_facts.Row(0, repr(time.time())),
+        "host": node_facts.Row(0, socket.gethostname()),
+        "local": _file_row(files.LOCAL_CONF),
+        "hosts": _file_row(HOSTS),
+        "busy": _file_row(runs.RUN_FILE),
+        "undo": _file_row(undo.RECORD),
+        "watchdog": node_facts.Row(0 if os.path.isdir(_path(WATCHDOG)) else 1),
+    }
+    return rows | _key_rows()
 
 
-def _local_file(problems):
-    path = _path(files.LOCAL_CONF)
+def _file_row(name):
+    path = _path(name)
     try:
         data = files.read(path)
     except OSError as exc:
-        problems.append(f"{path}: {exc.strerror}")
-        return None
+        return node_facts.Row(1, said=f"{path}: {exc.strerror}")
     if data is None:
-        problems.append(f"{path} does not exist")
-        return None
-    return _described(data.decode("latin-1"), "local file", problems)
-
-
-def _described(text, what, problems):
-    """
-    Return ``{"version", "sha256", "text"}`` of a configuration; the version is None if corosync could not
-    read it.
-    """
-    if text is None:
-        return None
-    version = runs.version_of(text)
-    if version is None:
-        problems.append(f"{what}: no totem.config_version can be read")
-    return {"version": version, "sha256": files.sha256(text.encode("latin-1")), "text": text}
-
-
-def _known_nodes(*copies):
-    """
-    Return ``{name: [addresses]}`` of the nodes in copies of the configuration that parse.
-    """
-    known = {}
-    for copy in copies:
-        try:
-            nodes = corosync_conf.parse(copy["text"]).nodes() if copy else {}
-        except corosync_conf.ConfError:
-            continue  # told as a problem where its version was looked for
-        for name, node in nodes.items():
-            known.setdefault(name, []).extend(node["addresses"].values())
-    return known
-
-
-def _own_name(running, known, addresses):
-    host = socket.gethostname().split(".")[0]
-    for name, node in (running["nodes"] if running else {}).items():
-        if node["nodeid"] == running["nodeid"]:
-            return name
-    if host in known:
-        return host
-    own = {row.split("/")[0] for rows in (addresses or {}).values() for row in rows}
-    return next((name for name, rows in known.items() if own.intersection(rows)), host)
-
-
-def _names(nodes, problems):
-    """
-    Return what the hosts file of this node says about the nodes, in its order; nothing is asked of a
-    resolver.
-    """
-    try:
-        data = files.read(_path(HOSTS)) or b""
-    except OSError as exc:
-        problems.append(f"{HOSTS}: {exc.strerror}")
-        return None
-    return hosts.names(data, nodes)
+        return node_facts.Row(1, said=f"{path} does not exist")
+    return node_facts.Row(0, data.decode("latin-1"))
 
 
 def _routes(running, links):
@@ -452,27 +373,22 @@ def _database(quorum, running, problems):
         return None
 
 
-def _addresses(result, problems):
-    return _parsed(corosync.ip_addresses, result, "ip -j addr", problems)
-
-
-def _authkey(problems):
+def _key_rows():
     """
-    Return digest, mode and owner of the cluster's key; the key itself stays here.
+    Return the rows of the cluster's key: its digest, mode and owner; the key itself stays here.
     """
     path = _path(AUTHKEY)
     try:
         data = files.read(path)
         if data is None:
-            return None
+            return {"key": node_facts.Row(1), "keymode": node_facts.Row(1)}
         stat = os.stat(path)
     except OSError as exc:
-        problems.append(f"{path}: {exc.strerror}")
-        return None
+        return {"key": node_facts.Row(1, said=f"{path}: {exc.strerror}"), "keymode": node_facts.Row(1)}
+    owner = f"{_name_of(pwd.getpwuid, stat.st_uid)}:{_name_of(grp.getgrgid, stat.st_gid)}"
     return {
-        "sha256": files.sha256(data),
-        "mode": f"{stat.st_mode & 0o7777:04o}",
-        "owner": f"{_name_of(pwd.getpwuid, stat.st_uid)}:{_name_of(grp.getgrgid, stat.st_gid)}",
+        "key": node_facts.Row(0, files.sha256(data)),
+        "keymode": node_facts.Row(0, f"{stat.st_mode & 0o7777:04o} {owner}"),
     }
 
 
@@ -481,24 +397,6 @@ def _name_of(lookup, number):
         return lookup(number)[0]
     except KeyError:
         return str(number)
-
-
-def _ha(pve, problems):
-    """
-    Return whether the HA watchdog is held open here, and whether HA has something to do in the cluster.
-    """
-    told = {"armed": os.path.isdir(_path(WATCHDOG)), "configured": None, "resources": None, "disarm": None}
-    if not pve["mounted"]:
-        return told
-    told["resources"] = sorted(ha.resources(pve["files"].get("ha/resources.cfg") or ""))
-    told["configured"] = bool(told["resources"])
-    status = pve["files"].get("ha/manager_status")
-    if status and status.strip():
-        try:
-            told["disarm"] = json.loads(status).get("disarm")
-        except ValueError:
-            problems.append("/etc/pve/ha/manager_status is not JSON")
-    return told
 
 
 def _test_conf(data):

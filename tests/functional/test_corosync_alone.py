@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 
@@ -42,6 +43,33 @@ def test_another_nodes_facts_have_the_shape_of_its_own(pair):
     assert told["pmxcfs"]["writable"] and told["links"]["pve1"][0]["connected"]
     assert told["quorum"]["nodeid"] == 2 and told["runtime"]["nodeid"] == 2
     assert abs(told["time"] - time.time()) < 60
+
+
+@pytest.mark.parametrize("state", ["healthy", "stopped", "unmounted", "broken"])
+def test_a_node_has_the_same_facts_whoever_asks(pair, monkeypatch, state):
+    """They are read here by child processes, over ssh by a script, and built in one place."""
+    node = pair.one
+    node.file("etc/hosts", "127.0.0.1 localhost\n10.66.0.1 PVE1 # here\n10.66.0.2 pve2\n")
+    node.file("etc/pve/ha/resources.cfg", "vm: 100\n\tstate started\n")
+    node.file("etc/pve/ha/manager_status", '{"disarm": {"mode": "freeze"}}')
+    if state == "stopped":
+        node.daemon(running=False)
+    if state == "unmounted":
+        (node.pve / "local").unlink()
+        node.tool("stat", 'case "$*" in *pve/local) exit 1 ;; *) exec /usr/bin/stat "$@" ;; esac')
+    if state == "broken":
+        for name in ("etc/pve/.members", "etc/pve/ha/manager_status", "etc/corosync/corosync.conf"):
+            node.file(name, "{")
+    here = pair.call("corosync.facts")
+    # the script tells the host name of this machine, and drops what commands say of themselves
+    node.tool("uname", "echo pve1")
+    monkeypatch.setenv("RING_ROOT", str(node.root))
+    said = subprocess.run(["sh", "-c", node_facts.SCRIPT], capture_output=True, text=True, check=True).stdout
+    there = node_facts.parse(said, "pve1")
+    for facts in (here, there):
+        facts.pop("time")
+        facts["problems"] = len(facts["problems"])
+    assert there == here
 
 
 def test_ssh_goes_to_pves_own_address_with_its_own_host_key(pair):

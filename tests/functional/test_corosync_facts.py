@@ -67,7 +67,12 @@ def test_what_is_missing_is_named(node):
     (node.pve / "local").unlink()
     told = node.salt["corosync.facts"]()
     assert told["local"] is None and told["cluster_file"] is None and told["authkey"] is None
-    assert told["pmxcfs"] == {"mounted": False, "writable": False, "members": None}
+    assert told["pmxcfs"] == {
+        "state": "not mounted",
+        "mounted": False,
+        "writable": False,
+        "members": None,
+    }
     assert told["ha"]["configured"] is None
     text = "; ".join(told["problems"])
     assert "corosync.conf does not exist" in text and "/etc/pve is not mounted" in text
@@ -84,6 +89,20 @@ def test_files_that_do_not_parse_are_shown_with_their_problem(node):
     assert ".members" in text and "manager_status is not JSON" in text
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', "null", "[" * 5000])
+def test_a_status_of_ha_that_is_no_mapping_costs_only_itself(node, text):
+    node.file("etc/pve/ha/manager_status", text)
+    told = node.salt["corosync.facts"]()
+    assert told["ha"]["disarm"] is None and told["runtime"]["version"] == 5
+    assert any("manager_status is not JSON of the HA manager" in problem for problem in told["problems"])
+
+
+def test_names_in_the_hosts_file_count_as_for_the_resolver(node):
+    """glibc compares them without regard to case (nss_files)."""
+    node.file("etc/hosts", "10.66.0.1 PVE1\n010.66.0.2 pve2\nfe80::1 pve2x\n")
+    assert node.salt["corosync.facts"]()["names"]["pve1"] == ["10.66.0.1"]
+
+
 def test_hanging_tools_and_a_hanging_etc_pve_cost_one_deadline(node):
     node.daemon(hang=True)
     node.cluster.unlink()
@@ -91,11 +110,12 @@ def test_hanging_tools_and_a_hanging_etc_pve_cost_one_deadline(node):
     start = time.monotonic()
     told = node.salt["corosync.facts"](timeout="1.5")
     assert time.monotonic() - start < 12
-    assert "/etc/pve did not answer within 1.5 s: journalctl -u pve-cluster" in told["problems"]
+    assert "/etc/pve hangs: no answer within 1.5 s: journalctl -u pve-cluster" in told["problems"]
+    assert told["pmxcfs"]["state"] == "hung" and not any("not mounted" in text for text in told["problems"])
     assert told["runtime"] is None and told["cluster_file"] is None
     assert told["local"]["version"] == 5, "what can be read is there"
     text = "; ".join(told["problems"])
-    assert "/etc/pve did not answer" in text and "corosync-cmapctl: no answer in time" in text
+    assert "/etc/pve hangs" in text and "corosync-cmapctl: no answer in time" in text
 
 
 def test_the_facts_of_a_node_with_a_hung_tool_are_on_their_way_before_the_runner_gives_up():

@@ -101,12 +101,28 @@ def pve_not_mounted_by_force(goal, world):
     pve_not_mounted(goal, world)
 
 
+BUSY_SINCE = 1763900000.25
+HUNG = {"state": "hung", "mounted": False, "writable": False, "members": None}
+
+
+@breaks("error pve-hung", said="/etc/pve hangs")
+def pve_hung(goal, world):
+    world["nodes"]["pve2"] |= {"pmxcfs": dict(HUNG), "cluster_file": None}
+
+
+@breaks(
+    "error run-busy",
+    "error cluster-file-missing",
+    said="run t1 is under way, and may be why: wait for its end",
+)
+def no_cluster_file_while_a_run_is_under_way(goal, world):
+    world["nodes"]["pve2"]["cluster_file"] = None
+    world["nodes"]["pve1"]["busy"] = {"txn": "t1", "by": "master", "since": BUSY_SINCE}
+
+
 @breaks("warning pve-read-only", said="journalctl")
 def pve_read_only_with_quorum(goal, world):
     world["nodes"]["pve2"]["pmxcfs"]["writable"] = False
-
-
-BUSY_SINCE = 1763900000.25
 
 
 @breaks(

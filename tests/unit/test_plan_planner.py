@@ -5,7 +5,7 @@ import json
 
 import pytest
 import simulation
-from pve_corosync import conf
+from pve_corosync import conf, findings
 from pve_corosync.cluster import base
 from pve_corosync.plan import planner
 
@@ -265,6 +265,18 @@ def test_publish_asks_only_nodes_that_can_see_it():
     plan = planner.plan(layout, observed, force=["pve-not-mounted"])
     assert acts(plan) == ["local"] * 4 + ["publish"]
     assert plan["steps"][-1]["nodes"] == ["pve1", "pve2"] and plan["complete"]
+
+
+def test_a_hung_pmxcfs_does_not_stop_a_failover_without_quorum():
+    """Its first step needs the local files only (two nodes, vRack cut, pmxcfs of one stands still)."""
+    observed = simulation.Sim(NOMINAL, TWO, dead=["vrack"]).observed()
+    assert not any(row["quorum"]["quorate"] for row in observed["nodes"].values())
+    hung = {"state": "hung", "mounted": False, "writable": False, "members": None}
+    observed["nodes"]["pve2"] |= {"pmxcfs": hung, "cluster_file": None}
+    plan = planner.plan(simulation.layout(DEGRADED, TWO), observed)
+    assert acts(plan)[0] == "local" and not findings.errors(plan["findings"])
+    assert [item["severity"] for item in plan["findings"] if item["code"] == "pve-hung"] == ["warning"]
+    assert plan["steps"][acts(plan).index("publish")]["nodes"] == ["pve1"]
 
 
 def test_unknown_strategy(degraded):

@@ -193,6 +193,13 @@ TABLE = {
         ),
         ("pve-not-mounted", ERROR, True, "/etc/pve is not mounted.", "PVE::Cluster check_cfs_is_mounted"),
         (
+            "pve-hung",
+            ERROR,
+            True,
+            "/etc/pve gives no answer (a warning without quorum, where local files come first).",
+            "pmxcfs dfsm.c",
+        ),
+        (
             "pve-read-only",
             WARNING,
             False,

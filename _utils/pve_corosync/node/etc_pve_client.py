@@ -11,6 +11,7 @@ import json
 import os
 
 from pve_corosync.node import children, etc_pve, etc_pve_lock, files
+from pve_corosync.tools import pve
 
 #: seconds for one look: it is answered from memory, without the network.
 LOOK_TIMEOUT = 3.0
@@ -113,8 +114,7 @@ def looked(result):
     """
     if result["late"]:
         return {"mounted": True, "writable": False, "hung": True}
-    mode = 0 if result["rc"] else int(result["out"], 16)
-    return {"mounted": etc_pve.is_link(mode), "writable": etc_pve.is_writable(mode), "hung": False}
+    return dict(pve.local_link("" if result["rc"] else children.text(result)), hung=False)
 
 
 def look(base, timeout=LOOK_TIMEOUT):

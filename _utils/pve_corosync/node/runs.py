@@ -16,6 +16,7 @@ import time
 from pve_corosync import conf
 from pve_corosync.node import files
 
+RUN_FILE = f"{files.RUN_DIR}/run.json"
 OUTCOMES_KEPT = 50
 MAX_TTL = 24 * 3600.0
 
@@ -225,7 +226,7 @@ def keep_outcome(root, txn, number, phase, record):
 
 
 def _run_file(root):
-    return files.under(root, f"{files.RUN_DIR}/run.json")
+    return files.under(root, RUN_FILE)
 
 
 def _outcome_file(root, txn, number, phase):

@@ -7,6 +7,8 @@ One small function a rule, by subject in ``rules.links``, ``rules.copies``, ``ru
 
 from __future__ import annotations
 
+import re
+
 from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.findings import check_force, errors, finding, ordered
 from pve_corosync.rules import copies, device, halves, keys, links, nodes, totem, votes
@@ -14,6 +16,7 @@ from pve_corosync.rules import copies, device, halves, keys, links, nodes, totem
 RULES = nodes.RULES + links.RULES + copies.RULES + totem.RULES + keys.RULES + votes.RULES + device.RULES
 RULES += halves.RULES
 STRATEGIES = ("live", "restart")
+_STARTS = re.compile(r"\b(re)?start")
 
 
 def check(layout: dict, observed: dict, *, force=(), skip=(), strategy: str = "live") -> list[dict]:
@@ -41,7 +44,19 @@ def judge(cluster: Cluster, force=()) -> list[dict]:
     found = list(check_force(force))
     for rule in RULES:
         found.extend(rule(cluster))
-    return ordered([yielding(item, force) for item in found])
+    return ordered([yielding(_patient(item, cluster), force) for item in found])
+
+
+def _patient(item, cluster):
+    """
+    Return a finding without the advice to start or restart anything while a run is under way: what it does at
+    this moment is half done, and may be all that was seen.
+    """
+    busy = next((facts["busy"] for facts in cluster.nodes.values() if facts.get("busy")), None)
+    if not busy or not _STARTS.search(item["remedy"]):
+        return item
+    remedy = f"run {busy.get('txn')} is under way, and may be why: wait for its end, then look again"
+    return item | {"remedy": remedy}
 
 
 def yielding(item: dict, force) -> dict:

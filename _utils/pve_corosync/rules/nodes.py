@@ -149,11 +149,20 @@ def daemon(context):
 
 
 def pmxcfs(context):
-    """/etc/pve is mounted, and writable where there is quorum."""
+    """/etc/pve is mounted, answers, and is writable where there is quorum."""
     for node, facts in context.nodes.items():
         state = facts.get("pmxcfs") or {}
         quorate = bool((facts.get("quorum") or {}).get("quorate"))
-        if not state.get("mounted"):
+        if state.get("state") == "hung":
+            yield finding(
+                "pve-hung",
+                f"{node}: /etc/pve hangs, the cluster file does not reach it",
+                # without quorum the first step needs the local files only
+                severity="error" if quorate else "warning",
+                data={"node": node, "quorate": quorate},
+                remedy=f"on {node}: journalctl -u pve-cluster -n 20; ps -o stat,wchan:20,args -C pmxcfs",
+            )
+        elif not state.get("mounted"):
             yield finding(
                 "pve-not-mounted",
                 f"{node}: /etc/pve is not mounted, the cluster file does not reach it",

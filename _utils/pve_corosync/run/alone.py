@@ -186,7 +186,7 @@ def own_part(request: Request, observed: dict) -> dict:
         request.layout,
         alone,
         skip=others,
-        force=[*request.force, "skip-no-quorum", "pve-not-mounted"],
+        force=[*request.force, "skip-no-quorum", "pve-not-mounted", "pve-hung"],
         fast=request.loaded.get("fast_ping"),
     )
     highest = made["from_version"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 
 from pve_corosync.tools import corosync as corosync_output
 from pve_corosync.tools.corosync import OutputError
@@ -79,6 +80,22 @@ def pvecm_nodes(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     if not state:
         raise OutputError("pvecm nodes", _last(stderr), f"failed with exit code {rc}")
     return {"state": state, "nodes": {}}
+
+
+def local_link(text: str) -> dict:
+    """Return what ``stat -c %f`` of the link ``/etc/pve/local`` tells: ``{"mounted", "writable"}``.
+
+    It is a symbolic link where pmxcfs is mounted, and its owner may write where this partition may (pmxcfs
+    cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum).
+
+    :param text: the mode in hexadecimal digits; "" if there is no such file.
+    """
+    try:
+        mode = int(text.strip() or "0", 16)
+    except ValueError:
+        mode = 0
+    link = stat.S_ISLNK(mode)
+    return {"mounted": link, "writable": link and bool(mode & stat.S_IWUSR)}
 
 
 def pmxcfs_members(text: str) -> dict:
