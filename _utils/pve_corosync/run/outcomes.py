@@ -10,6 +10,7 @@ import time
 
 from pve_corosync import arguments, conf
 from pve_corosync.addresses import canonical
+from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.findings import finding
 
 # what the runner needs of both stands under one name
@@ -62,8 +63,13 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
         if answer is None:
             silent.append(name)
             continue
-        error = answer_error(answer)
+        error = answers_of_nodes.clean(answer_error(answer))
         facts = answer.get("return")
+        if not error and isinstance(facts, dict):
+            try:
+                facts = answers_of_nodes.facts(facts)
+            except answers_of_nodes.BadAnswer as exc:
+                error = f"its facts do not have the shape of facts: {exc}"
         if error or not isinstance(facts, dict):
             silent.append(name)
             findings.append(
