@@ -71,8 +71,8 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
     "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo",
-    "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``: ``mounted``, ``hung`` or
-    ``not mounted``.
+    "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``:
+    ``mounted``, ``hung`` or ``not mounted``.
 
     CLI Example:
 

@@ -11,6 +11,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 """
 
 import contextlib
+import os
 import time
 
 import salt.utils.path
@@ -55,9 +56,12 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
         Keep a way back ready, ``{"layout", "pillar", "quiet", "confirm"}`` as ``corosync.arm_back`` takes
         them. That of another run is given up in any case.
 
+    Before that, the disks are tried that a step writes to, and the local file must be one that the plan saw
+    (``starts_from`` of the steps: digests).
+
     Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}], "back": text}``; ``back`` is ""
-    or why no way back is ready. The lock is taken only if all are ok. Raises CommandExecutionError if another
-    run holds the lock.
+    or why no way back is ready; the check of an edited file has ``code`` besides. The lock is taken only if
+    all are ok. Raises CommandExecutionError if another run holds the lock.
 
     CLI Example:
 
@@ -81,7 +85,8 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
                 "ok": told["ok"],
                 "text": told["text"],
             }
-    checks = list(checks.values())
+    checks = list(checks.values()) + _edited(steps, set(checks))
+    _try_disks(steps)
     ok = all(check["ok"] for check in checks)
     try:
         with contextlib.ExitStack() as locks:
@@ -186,6 +191,39 @@ def _keep_ready(txn, way):
     except CommandExecutionError as exc:
         return str(exc)
     return ""
+
+
+def _edited(steps, own):
+    """
+    Return a check that failed if the local file is none that the plan saw, and none of this run's own.
+    """
+    seen = {digest for entry in steps for digest in entry.get("starts_from") or ()}
+    path = files.under(_root(), files.LOCAL_CONF)
+    try:
+        data = files.read(path)
+        runs.refuse_edited(path, data, seen and seen | own)
+    except OSError as exc:
+        raise CommandExecutionError(f"{path}: {exc.strerror}") from exc
+    except runs.Edited as exc:
+        row = {"version": None, "sha256": files.sha256(data), "ok": False, "text": str(exc)}
+        return [row | {"code": "file-edited"}]
+    return []
+
+
+def _try_disks(steps):
+    """
+    Find out, before anything is changed on any node, whether the disks take what the steps write.
+    """
+    if not steps:
+        return
+    size = max(len(entry["conf"]) for entry in steps) + 4096
+    for folder in (os.path.dirname(files.LOCAL_CONF), files.RUN_DIR, files.STATE_DIR):
+        try:
+            files.try_disk(files.under(_root(), folder), size)
+        except OSError as exc:
+            raise CommandExecutionError(
+                f"{folder} cannot be written: {exc.strerror}; nothing was changed here"
+            ) from exc
 
 
 def _back_up():

@@ -90,19 +90,30 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
             stored = runs.outcome(_root(), txn, number, phase)
             if stored is not None:
                 return stored
-            _require_stage(txn, step["conf"])
+            known = _require_stage(txn, step["conf"])
             work = _Work(txn, step, str(writer), phase, budget)
+            work.known = known
             work.carry_out()
-            runs.keep_outcome(_root(), txn, number, phase, work.outcome)
+            _keep(work.outcome)
             return work.outcome
     except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
 
 
+def _keep(outcome):
+    """
+    Keep an outcome on disk; it is told too where the disk does not take it, as the step is done.
+    """
+    try:
+        runs.keep_outcome(_root(), outcome["txn"], outcome["number"], outcome["phase"], outcome)
+    except OSError as exc:
+        outcome["notes"].append(f"the outcome could not be kept: {exc.filename}: {exc.strerror}")
+
+
 def _require_stage(txn, conf):
     """
     Refuse a step of a run that is not staged here, renew the lock, and check a configuration that was not
-    checked.
+    checked; return the digests of all that this run writes.
     """
     digest = files.sha256(runs.checked_conf(conf))
     with runs.locked(_root(), "run", 10.0):
@@ -118,6 +129,7 @@ def _require_stage(txn, conf):
                 )
             run["checked"].append(digest)
         runs.renew(_root(), run)
+        return set(run["checked"])
 
 
 class _Work:
@@ -130,6 +142,7 @@ class _Work:
         self.data = runs.checked_conf(step["conf"])
         self.version = int(step["version"])
         self.clock = time.monotonic()
+        self.known = set()
         self.end = self.clock + budget
         self.node = __salt__["corosync.node_name"](step["conf"])
         self.is_writer = bool(writer) and writer == self.node
@@ -160,7 +173,14 @@ class _Work:
                 self.restart_files() if self.phase == "files" else self.restart()
             else:
                 {"local": self.local, "cluster": self.cluster, "publish": self.publish}[act]()
-        except (CommandExecutionError, OSError) as exc:
+        except runs.Edited as exc:
+            self.outcome["code"] = "file-edited"
+            self.fail(str(exc))
+        except OSError as exc:
+            self.fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+        except CommandExecutionError as exc:
+            if getattr(exc, "code", None):
+                self.outcome["code"] = exc.code
             self.fail(str(exc))
         result = self.outcome
         if result["missing"] and not result["error"]:
@@ -222,11 +242,14 @@ class _Work:
         if self.is_writer:
             self.write_cluster()
         while True:
-            present = __salt__["pmxcfs.conf"]()
+            try:
+                present = __salt__["pmxcfs.conf"]()
+                has = f"has version {present['version']}" if present else "does not exist"
+            except CommandExecutionError as exc:
+                present, has = None, f"could not be read ({exc})"  # it may stand still for some seconds
             if present and present["text"] == self.step["conf"]:
                 break
             if self.left() <= 0:
-                has = f"has version {present['version']}" if present else "does not exist"
                 self.outcome["missing"].append(f"/etc/pve/corosync.conf {has}, version {self.version} wanted")
                 break
             time.sleep(0.2)
@@ -282,6 +305,7 @@ class _Work:
         if before == self.data:
             self.note_time("write")
             return before
+        self.refuse_edited(path, before)
         has = None if before is None else runs.version_of(before.decode("latin-1"))
         if has is not None and has >= self.version:
             raise CommandExecutionError(
@@ -295,6 +319,19 @@ class _Work:
         self.note_time("write")
         return before
 
+    def refuse_edited(self, path, data):
+        """
+        Refuse to overwrite what somebody else has written since the plan was made.
+        """
+        runs.refuse_edited(path, data, self.may_replace())
+
+    def may_replace(self):
+        """
+        Return the digests of what the plan saw and of what this run writes; none if the step does not say.
+        """
+        seen = set(self.step.get("starts_from") or ())
+        return seen | self.known if seen else set()
+
     def back_up(self, before):
         """
         Keep the local file's bytes.
@@ -307,7 +344,10 @@ class _Work:
         Replace the cluster file as PVE does; its own bytes are kept too.
         """
         told = __salt__["pmxcfs.write_conf"](
-            self.step["conf"], wait=max(0.0, self.left()), timeout=self.left() + self.late()
+            self.step["conf"],
+            wait=max(0.0, self.left()),
+            timeout=self.left() + self.late(),
+            known=sorted(self.may_replace()),
         )
         self.note_time("write")
         if told["backup"]:

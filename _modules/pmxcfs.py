@@ -80,7 +80,11 @@ def files(*names):
             raise SaltInvocationError(
                 f"{name!r}: a path relative to /etc/pve is needed, not below priv/, no key"
             )
-    answer = _request({"do": "read", "names": list(names)}, READ_TIMEOUT)
+    return _read(list(names), READ_TIMEOUT)
+
+
+def _read(names, timeout):
+    answer = _request({"do": "read", "names": names}, timeout)
     if not answer["mounted"]:
         raise CommandExecutionError("/etc/pve is not mounted: systemctl start pve-cluster")
     if answer["errors"]:
@@ -154,7 +158,7 @@ def wait_writable(timeout=10.0):
         time.sleep(0.1)
 
 
-def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer-name
+def write_conf(conf, wait=0.0, timeout=None, known=()):  # pylint: disable=redefined-outer-name
     """
     Replace ``/etc/pve/corosync.conf`` the way PVE does, and return what was seen.
 
@@ -169,12 +173,15 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
         Seconds from the call until the write has to be done, the waiting and both locks in it; default 60 for
         the write itself. It may still happen when they are over, which the error says.
 
-    EBUSY is waited out: pmxcfs has then left its group, and joins it again within seconds.
+    known
+        Digests (SHA-256) of which the present file must have one, if there are any; another one means that
+        somebody edited it, and it stays.
 
     Both locks of PVE are held (``/var/lock/pvecm.lock``, then the cluster-wide ``file-corosync_conf``), the
     old bytes go to ``corosync.conf.bak`` and to a backup on local disk, the new ones are read back before and
     after the rename. pmxcfs then writes every node's local file and, 1 s later, reloads the partition once,
-    unless the local file has the same bytes already. The result of that reload is not in the answer: read it
+    unless the local file has the same bytes already. EBUSY is waited out: pmxcfs has then left its group, and
+    joins it again within seconds. The result of that reload is not in the answer: read it
     back.
 
     Returns ``{"changed": bool, "version": int, "sha256": text, "backup": path|None, "seconds": {…}, "notes":
@@ -195,7 +202,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
         raise CommandExecutionError(
             "the new cluster file has no totem.config_version: every edit needs a higher one"
         )
-    now = files(etc_pve.CONF)[etc_pve.CONF]
+    now = _read([etc_pve.CONF], max(READ_TIMEOUT, timeout))[etc_pve.CONF]
     answer = {
         "changed": False,
         "version": told["version"],
@@ -206,6 +213,7 @@ def write_conf(conf, wait=0.0, timeout=None):  # pylint: disable=redefined-outer
     }
     if now == conf:
         return answer
+    _refuse_edited(now, known)
     _refuse_older(now, told["version"])
     if wait:
         wait_writable(wait)
@@ -261,6 +269,18 @@ def _bytes(text):
 
 def _described(text):
     return {"version": runs.version_of(text), "sha256": node_files.sha256(_bytes(text)), "text": text}
+
+
+def _refuse_edited(now, known):
+    """
+    Refuse to overwrite what somebody else has written since the plan was made.
+    """
+    try:
+        runs.refuse_edited("/etc/pve/corosync.conf", None if now is None else _bytes(now), set(known))
+    except runs.Edited as exc:
+        error = CommandExecutionError(str(exc))
+        error.code = "file-edited"
+        raise error from None
 
 
 def _refuse_older(now, version):

@@ -1,5 +1,7 @@
 import ast
+import errno
 import fcntl
+import hashlib
 import json
 import stat
 import threading
@@ -9,6 +11,7 @@ import pytest
 from _corosync_world import PUBLIC, VRACK, Node, conf, step
 from _pve_world import REPO
 from pve_corosync import arguments
+from pve_corosync.node import etc_pve, files, runs
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 BOTH = conf(6, {0: VRACK, 2: PUBLIC})
@@ -453,6 +456,89 @@ def test_publish_the_others_wait_until_they_see_the_bytes(staged):
     staged.cluster.write_text(conf(7))
     told = staged.salt["corosync.step"]("run1", step(3, "publish", BOTH, 6, deadline_s=1), "pve2")
     assert told["missing"] == ["/etc/pve/corosync.conf has version 7, version 6 wanted"]
+
+
+# ---- what somebody else changes, and disks
+
+
+def digest(text):
+    return hashlib.sha256(text.encode("latin-1")).hexdigest()
+
+
+def test_a_hand_edit_between_plan_and_stage_is_found_before_anything_is_changed(node):
+    entry = local(starts_from=[digest(conf(5))])
+    node.local.write_text(conf(5) + "# by hand\n")
+    told = node.salt["corosync.stage"]("run1", [entry])
+    assert told["ok"] is False and told["checks"][-1]["code"] == "file-edited"
+    assert "changed by somebody else since the plan was made" in told["checks"][-1]["text"]
+    assert node.salt["corosync.busy"]() is None
+    node.local.write_text(conf(5))
+    assert node.salt["corosync.stage"]("run1", [entry])["ok"]
+
+
+def test_a_hand_edit_between_stage_and_step_is_not_overwritten(staged):
+    entry = local(starts_from=[digest(conf(5))])
+    staged.local.write_text(conf(5) + "# by hand\n")
+    told = staged.salt["corosync.step"]("run1", entry)
+    assert told["ok"] is False and told["code"] == "file-edited" and "by hand" in staged.local.read_text()
+    staged.cluster.write_text(conf(5) + "# by hand\n")
+    entry = step(2, "publish", BOTH, 6, starts_from=[digest(conf(5))])
+    told = staged.salt["corosync.step"]("run1", entry, "pve1")
+    assert told["code"] == "file-edited" and "/etc/pve/corosync.conf was changed" in told["error"]
+    assert "by hand" in staged.cluster.read_text()
+
+
+def test_what_the_run_itself_wrote_is_no_hand_edit(staged):
+    assert staged.salt["corosync.step"]("run1", local(starts_from=[digest(conf(5))]))["ok"]
+    seven = conf(7, {0: VRACK})
+    told = staged.salt["corosync.step"]("run1", local(2, seven, 7, [0], starts_from=[digest(conf(5))]))
+    assert told["ok"], told
+
+
+@pytest.mark.parametrize("folder", ["etc/corosync", "run/pve-corosync", "var/lib/pve-corosync"])
+def test_a_disk_that_takes_nothing_is_found_before_anything_is_changed(node, monkeypatch, folder):
+    real = files.try_disk
+
+    def full(path, size):
+        assert size > len(BOTH)
+        if path.endswith(folder):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        real(path, size)
+
+    monkeypatch.setattr(files, "try_disk", full)
+    with pytest.raises(CommandExecutionError, match=f"/{folder} cannot be written: No space left on device"):
+        node.salt["corosync.stage"]("run1", [local()])
+    assert node.salt["corosync.busy"]() is None and node.local.read_text() == conf(5)
+
+
+def test_a_step_whose_outcome_the_disk_does_not_take_tells_it_all_the_same(staged, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/pve-corosync/outcomes/x.json")
+
+    monkeypatch.setattr(runs, "keep_outcome", full)
+    told = staged.salt["corosync.step"]("run1", local())
+    assert told["ok"] and "could not be kept: /var/lib" in told["notes"][-1]
+
+
+def test_a_pmxcfs_that_stands_still_for_some_seconds_does_not_fail_a_step(staged, monkeypatch):
+    """Reads had 3 s, whatever time the step had."""
+    slow = staged.bin.parent / "slow.py"
+    slow.write_text(
+        f"import runpy, time\ntime.sleep(4)\nrunpy.run_path({etc_pve.command()[-1]!r}, run_name='__main__')\n"
+    )
+    command = [*etc_pve.command()[:-1], str(slow)]
+    monkeypatch.setattr(etc_pve, "command", lambda python=None: command)
+    timer = threading.Timer(5, monkeypatch.undo)  # after its first request it answers as ever
+    told = []
+    thread = threading.Thread(
+        target=lambda: told.append(staged.salt["pmxcfs.write_conf"](BOTH, wait=30, timeout=60))
+    )
+    staged.salt["corosync.busy"]()
+    thread.start()
+    timer.start()
+    thread.join(90)
+    timer.join()
+    assert told and told[0]["changed"] and staged.cluster.read_text() == BOTH
 
 
 # ---- restart

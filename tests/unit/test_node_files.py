@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import stat
+import subprocess
 
 import pytest
 from pve_corosync.node import files
@@ -70,3 +72,60 @@ def test_read_tells_missing_from_unreadable(tmp_path):
     assert files.read(str(tmp_path / "none")) is None
     with pytest.raises(IsADirectoryError):
         files.read(str(tmp_path))
+
+
+def test_copies_are_ordered_by_a_number_when_the_clock_goes_back(tmp_path, monkeypatch):
+    folder = str(tmp_path)
+    monkeypatch.setattr(files.time, "time", lambda: 2_000_000_000.5)
+    for number in range(20):
+        files.keep_backup(folder, "conf", b"%d" % number)
+    monkeypatch.setattr(files.time, "time", lambda: 1_700_000_000.5)
+    path = files.keep_backup(folder, "conf", b"made just now")
+    assert os.path.exists(path), "what was just written is never deleted"
+    kept = files.list_backups(folder, "conf")
+    assert len(kept) == 20 and os.path.join(folder, kept[-1]) == path
+    assert files.keep_backup(folder, "conf", b"made just now") == path
+
+
+def test_copies_of_older_versions_come_first(tmp_path):
+    for stamp in ("20300101T000000000000Z", "20250101T000000000000Z"):
+        (tmp_path / f"conf.{stamp}.0badcafe").write_text("x")
+    files.keep_backup(str(tmp_path), "conf", b"new")
+    kept = files.list_backups(str(tmp_path), "conf")
+    assert [entry.split(".")[1][:4] for entry in kept[:2]] == ["2025", "2030"] and len(kept) == 3
+
+
+def test_what_was_written_is_the_newest_whatever_the_clock_says(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.json").write_text("{}")
+        os.utime(tmp_path / f"{number}.json", (2e9 + number, 2e9 + number))
+    for number in (3, 4):
+        path = tmp_path / f"{number}.json"
+        path.write_text("{}")
+        files.keep_newest(str(tmp_path), ".json", 3, str(path))
+    assert sorted(os.listdir(tmp_path)) == ["2.json", "3.json", "4.json"]
+
+
+def test_an_error_of_the_disk_names_the_path(tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for call in (
+        lambda: files.replace(str(tmp_path / "conf"), b"x"),
+        lambda: files.try_disk(str(tmp_path), 10),
+    ):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            call()
+        assert caught.value.filename.startswith(str(tmp_path)) and os.listdir(tmp_path) == []
+
+
+def test_temporary_files_of_killed_processes_go_and_those_of_others_stay(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    stay = {f".conf.{os.getpid()}-abcdefgh", ".conf.abcdefgi", ".other.99999999-abcdefgh", ".conf.swp"}
+    for name in (*stay, f".conf.{dead.pid}-abcdefgh", ".conf.oldoldol"):
+        (tmp_path / name).write_text("x")
+    os.utime(tmp_path / ".conf.oldoldol", (1e9, 1e9))
+    files.replace(str(tmp_path / "conf"), b"x")
+    assert set(os.listdir(tmp_path)) == stay | {"conf"}

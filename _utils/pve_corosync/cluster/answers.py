@@ -41,6 +41,19 @@ def facts(answer: object) -> dict:
     return FACTS(answer, "")
 
 
+def is_outcome(value: object) -> bool:
+    """
+    Tell whether an answer has the shape of the outcome of a step, as ``corosync.step`` returns it.
+
+    :param value: what a node returned.
+    """
+    try:
+        OUTCOME(value, "")
+    except BadAnswer:
+        return False
+    return True
+
+
 def clean(text: str) -> str:
     """
     Return a text without escape sequences and other control characters; line ends and tabs stay.
@@ -285,4 +298,27 @@ FACTS = record(
     ha=maybe(HA),
     busy=maybe(record("", txn=maybe(text), by=maybe(text), since=maybe(number))),
     problems=maybe(listing(text)),
+)
+#: the outcome of a step, as ``corosync.step`` returns it.
+OUTCOME = record(
+    "number ok",
+    number=whole(),
+    ok=flag,
+    error=maybe(text),
+    seen=maybe(
+        record(
+            "",
+            version=maybe(whole()),
+            file_version=maybe(whole()),
+            connected=maybe(mapping(LINK, mapping(text, flag))),
+            quorate=maybe(flag),
+            writable=maybe(flag),
+            ring_id=maybe(text),
+        )
+    ),
+    missing=maybe(listing(text)),
+    notes=maybe(listing(text)),
+    backups=maybe(listing(text)),
+    log=maybe(listing(text)),
+    seconds=maybe(mapping(text, number)),
 )

@@ -497,6 +497,13 @@ TABLE = {
         ),
         ("step-failed", ERROR, False, "A node did not reach what the step demands.", "this project"),
         (
+            "file-edited",
+            ERROR,
+            False,
+            "Somebody changed corosync.conf after the plan was made; it stays as it is.",
+            "this project",
+        ),
+        (
             "step-unanswered",
             ERROR,
             False,

@@ -104,6 +104,9 @@ def check_step(entry):
     if not isinstance(entry, dict):
         raise BadArgument(f"step: a mapping is needed, not {type(entry).__name__}")
     wrong = [f"step has no {key!r}" for key in ("number", "act", "version", "conf") if entry.get(key) is None]
+    known = entry.get("starts_from") or []
+    if not isinstance(known, (list, tuple)) or not all(isinstance(digest, str) for digest in known):
+        wrong.append(f"starts_from {known!r}: a list of digests is needed")
     if entry.get("deadline_s") is not None:
         checked_seconds(entry["deadline_s"], "deadline_s")
     if "act" in entry and entry["act"] not in ACTS:
@@ -116,6 +119,27 @@ def check_step(entry):
             wrong.append(f"version {entry['version']!r}, but totem.config_version of its conf is {has}")
     if wrong:
         raise BadArgument("; ".join(wrong))
+
+
+class Edited(Exception):
+    """
+    A file is not what the plan saw; the text names it, and what to do.
+    """
+
+
+def refuse_edited(path, data, known):
+    """
+    Raise :class:`Edited` if a file was changed by somebody else since the plan was made.
+
+    :param path: of the file.
+    :param data: its bytes, None if there is none: nothing is lost then.
+    :param known: digests of what the plan saw, and of what the run itself writes; none: it says nothing.
+    """
+    if known and data is not None and files.sha256(data) not in known:
+        raise Edited(
+            f"{path} was changed by somebody else since the plan was made, and stays as it is: look at it,"
+            " then run the same command again, which plans from what is there"
+        )
 
 
 @contextlib.contextmanager
@@ -222,7 +246,7 @@ def keep_outcome(root, txn, number, phase, record):
     folder = os.path.dirname(path)
     files.ensure_folder(folder)
     files.write_json(path, record)
-    files.keep_newest(folder, ".json", OUTCOMES_KEPT)
+    files.keep_newest(folder, ".json", OUTCOMES_KEPT, path)
 
 
 def _run_file(root):

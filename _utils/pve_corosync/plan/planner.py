@@ -106,7 +106,18 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     broken = invariants.check(result, maker.first)
     if broken:
         raise PlanError(broken)
+    seen = _seen(cluster)
+    for step in result["steps"]:
+        step["starts_from"] = seen
     return result
+
+
+def _seen(cluster):
+    """Return the digests of all copies that the plan was made from: a step replaces no other bytes."""
+    copies = (
+        facts.get(kind) or {} for facts in cluster.answered.values() for kind in ("local", "cluster_file")
+    )
+    return sorted({copy["sha256"] for copy in copies if copy.get("sha256")})
 
 
 def check_invariants(plan, layout, observed):

@@ -22,6 +22,9 @@ names, choice, unknown_arguments = arguments.names, arguments.choice, arguments.
 seconds = arguments.seconds
 settings, members, choose_cluster = arguments.settings, arguments.members, arguments.choose_cluster
 
+#: codes that a node may give for what it refused.
+NODE_CODES = ("file-edited",)
+
 
 def answer_error(answer) -> str:
     """Return the error that a minion's answer carries, "" if it is a good one.
@@ -267,6 +270,7 @@ def is_outcome(value, number: int, phase: str = "") -> bool:
         and isinstance(value.get("ok"), bool)
         and value.get("number") == number
         and (value.get("phase") or "") == phase
+        and answers_of_nodes.is_outcome(value)
     )
 
 
@@ -403,13 +407,18 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "
             if lacking:
                 findings.append(
                     finding(
-                        "step-failed",
+                        _code(outcome, "step-failed"),
                         f"{title}: {name}: {'; '.join(lacking)}",
                         data={"node": name, "number": step["number"], "missing": lacking},
                         remedy=_probe_remedy(step, lacking, layout),
                     )
                 )
     return findings
+
+
+def _code(told, code):
+    """Return the code that a node gives for what it refused, if it is one of those it may give."""
+    return told["code"] if told.get("code") in NODE_CODES else code
 
 
 def _probe_remedy(step, lacking, layout):
@@ -439,7 +448,7 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
     """
     findings = []
     for name, minion in minions.items():
-        answer = answers.get(minion)
+        answer, code = answers.get(minion), "stage-failed"
         if answer is None:
             findings.append(
                 finding(
@@ -453,19 +462,16 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
         error = answer_error(answer)
         value = answer.get("return")
         if not error and isinstance(value, dict) and value.get("ok") is False:
-            error = (
-                "; ".join(
-                    dict.fromkeys(
-                        str(row.get("text")) for row in value.get("checks") or () if not row.get("ok")
-                    )
-                )
-                or "refused without a reason"
-            )
+            rows = value.get("checks") if isinstance(value.get("checks"), (list, tuple)) else ()
+            refused = [row for row in rows if isinstance(row, dict) and not row.get("ok")]
+            code = next((_code(row, code) for row in refused), code)
+            error = "; ".join(dict.fromkeys(str(row.get("text")) for row in refused))
+            error = error or "refused without a reason"
         if error or not isinstance(value, dict):
             findings.append(
                 finding(
-                    "stage-failed",
-                    f"{name}: {last_line(error)}; nothing was written on any node",
+                    code,
+                    f"{name}: {last_line(answers_of_nodes.clean(error))}; nothing was written on any node",
                     data={"node": name, "error": error},
                     remedy="correct it, run the same again",
                 )
