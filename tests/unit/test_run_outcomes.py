@@ -23,7 +23,7 @@ def facts(name="pve1", **more):
             },
         },
         "quorum": {"quorate": True, "total": 2, "expected": 2},
-        "pmxcfs": {"writable": True},
+        "pmxcfs": {"mounted": True, "writable": True},
         "local": {"version": 5, "text": "secret"},
         "cluster_file": None,
         "corosync": {"state": "active"},

@@ -17,6 +17,8 @@ MAX_TEXT = 2 << 20
 #: of anything that no shape is known of.
 MAX_DEPTH = 12
 MAX_ITEMS = 10000
+#: codes that a node may give for what it refused.
+NODE_CODES = ("file-edited",)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b\[[0-9;?]*[ -/]*[@-~]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 
@@ -39,6 +41,28 @@ def facts(answer: object) -> dict:
     :raises BadAnswer: a value that does not fit, or one that is missing.
     """
     return FACTS(answer, "")
+
+
+def facts_or_error(answer: object) -> tuple[dict | None, str]:
+    """
+    Return what :func:`facts` does and ``""``, or None and what is wrong.
+
+    :param answer: what a node returned.
+    """
+    try:
+        return facts(answer), ""
+    except BadAnswer as exc:
+        return None, f"its facts do not have the shape of facts: {exc}"
+
+
+def code(told: dict, otherwise: str) -> str:
+    """
+    Return the code that a node gives for what it refused, if it is one of those that a node may give.
+
+    :param told: the outcome of a step, or a check of ``corosync.stage``.
+    :param otherwise: the code else.
+    """
+    return told["code"] if told.get("code") in NODE_CODES else otherwise
 
 
 def is_outcome(value: object) -> bool:
@@ -238,6 +262,7 @@ RUNTIME = record(
     consensus=maybe(whole()),
     nodes=mapping(text, record("addresses", nodeid=maybe(NODEID), addresses=mapping(LINK, word))),
     interfaces=mapping(LINK, mapping(text, word)),
+    members=maybe(mapping(NODEID, listing(text))),
 )
 LINK_STATE = record(
     "connected",

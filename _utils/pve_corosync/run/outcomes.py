@@ -22,9 +22,6 @@ names, choice, unknown_arguments = arguments.names, arguments.choice, arguments.
 seconds = arguments.seconds
 settings, members, choose_cluster = arguments.settings, arguments.members, arguments.choose_cluster
 
-#: codes that a node may give for what it refused.
-NODE_CODES = ("file-edited",)
-
 
 def answer_error(answer) -> str:
     """Return the error that a minion's answer carries, "" if it is a good one.
@@ -69,10 +66,7 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
         error = answers_of_nodes.clean(answer_error(answer))
         facts = answer.get("return")
         if not error and isinstance(facts, dict):
-            try:
-                facts = answers_of_nodes.facts(facts)
-            except answers_of_nodes.BadAnswer as exc:
-                error = f"its facts do not have the shape of facts: {exc}"
+            facts, error = answers_of_nodes.facts_or_error(facts)
         if error or not isinstance(facts, dict):
             silent.append(name)
             findings.append(
@@ -407,18 +401,13 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "
             if lacking:
                 findings.append(
                     finding(
-                        _code(outcome, "step-failed"),
+                        answers_of_nodes.code(outcome, "step-failed"),
                         f"{title}: {name}: {'; '.join(lacking)}",
                         data={"node": name, "number": step["number"], "missing": lacking},
                         remedy=_probe_remedy(step, lacking, layout),
                     )
                 )
     return findings
-
-
-def _code(told, code):
-    """Return the code that a node gives for what it refused, if it is one of those it may give."""
-    return told["code"] if told.get("code") in NODE_CODES else code
 
 
 def _probe_remedy(step, lacking, layout):
@@ -464,7 +453,7 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
         if not error and isinstance(value, dict) and value.get("ok") is False:
             rows = value.get("checks") if isinstance(value.get("checks"), (list, tuple)) else ()
             refused = [row for row in rows if isinstance(row, dict) and not row.get("ok")]
-            code = next((_code(row, code) for row in refused), code)
+            code = next((answers_of_nodes.code(row, code) for row in refused), code)
             error = "; ".join(dict.fromkeys(str(row.get("text")) for row in refused))
             error = error or "refused without a reason"
         if error or not isinstance(value, dict):
