@@ -25,6 +25,7 @@ import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.cluster import facts as node_facts
 from pve_corosync.node import children, database, etc_pve, etc_pve_client, files, runs, undo
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, iproute
 from salt.exceptions import SaltInvocationError
 
@@ -228,11 +229,11 @@ def node_name(conf=None):
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)
 
 
 def _path(path):
-    return files.under(_root(), path)
+    return shell.path(__opts__, path)
 
 
 def _ask(*keys, timeout=TIMEOUT):

@@ -17,6 +17,7 @@ import time
 
 import salt.utils.path
 from pve_corosync.node import back, runs
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import way_back
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -161,7 +162,7 @@ def _quorate():
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)
 
 
 def _valid(check, *args):

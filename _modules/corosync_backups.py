@@ -14,6 +14,7 @@ import os
 
 import salt.utils.path
 from pve_corosync.node import files, runs
+from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
 
@@ -40,7 +41,7 @@ def backups():
 
         salt 'pve*' corosync.backups
     """
-    folder = files.under((__opts__.get("pve_corosync") or {}).get("root"), f"{files.STATE_DIR}/backups")
+    folder = shell.path(__opts__, f"{files.STATE_DIR}/backups")
     return {
         name: [
             {"path": path, "version": runs.version_of(files.read(path).decode("latin-1"))}

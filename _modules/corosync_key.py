@@ -14,7 +14,7 @@ import os
 import stat
 
 import salt.utils.path
-from pve_corosync.node import files
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync"
@@ -48,7 +48,7 @@ def secure_authkey(path="/etc/corosync/authkey", test=False):
 
         salt 'pve*' corosync.secure_authkey
     """
-    real = files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    real = shell.path(__opts__, path)
     changes = _differences(real)
     if changes and not test:
         try:

@@ -19,6 +19,7 @@ import re
 import threading
 import time
 
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync_look"
@@ -94,7 +95,7 @@ def _holder():
     """
     held = _STATE["holder"]
     if held is None or held.pid != os.getpid():
-        held = _STATE["holder"] = Holder((__opts__.get("pve_corosync") or {}).get("root"))
+        held = _STATE["holder"] = Holder(shell.root(__opts__))
     return held
 
 

@@ -15,6 +15,7 @@ import salt.utils.path
 from pve_corosync.findings import alarms, ordered
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import node as node_ports
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.rules import every
 from pve_corosync.run import alone, evidence, outcomes
 
@@ -113,6 +114,4 @@ def _pillar():
 
 def _sight(node):
     request = alone.Request(_pillar(), __opts__.get("id"), node)
-    return node_ports.Sight(
-        request, __salt__["corosync.facts"], (__opts__.get("pve_corosync") or {}).get("root")
-    )
+    return node_ports.Sight(request, __salt__["corosync.facts"], shell.root(__opts__))

@@ -17,6 +17,7 @@ import time
 import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.node import etc_pve_client, files, runs
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"
@@ -250,7 +251,7 @@ def _listed(value, what):
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)
 
 
 def _valid(check, *args):

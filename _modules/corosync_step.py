@@ -20,6 +20,7 @@ import time
 
 import salt.utils.path
 from pve_corosync.node import children, files, runs
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -473,11 +474,11 @@ class _Work:
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)
 
 
 def _path(path):
-    return files.under(_root(), path)
+    return shell.path(__opts__, path)
 
 
 def _local_conf():

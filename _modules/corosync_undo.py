@@ -12,6 +12,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 
 import salt.utils.path
 from pve_corosync.node import runs, undo
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"
@@ -64,4 +65,4 @@ def drop_undo():
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)

@@ -13,7 +13,8 @@ for this node only.
 import time
 
 import salt.utils.path
-from pve_corosync.node import children, etc_pve, etc_pve_client, files, runs
+from pve_corosync.node import children, etc_pve, etc_pve_client
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync
 from salt.exceptions import SaltInvocationError
 
@@ -55,7 +56,7 @@ def reload(timeout=RELOAD_TIMEOUT):
 
         salt pve1 corosync.reload
     """
-    timeout = _seconds(timeout, "timeout")
+    timeout = shell.seconds(timeout, "timeout")
     result = children.run(["corosync-cfgtool", "-R"], timeout=timeout)
     answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
     if result["late"]:
@@ -111,7 +112,7 @@ def wait(
     """
     wanted = _wanted(version, connected, gone, quorate, writable)
     start = time.monotonic()
-    end = start + min(_seconds(deadline, "deadline"), MAX_DEADLINE)
+    end = start + min(shell.seconds(deadline, "deadline"), MAX_DEADLINE)
     first = {}
     versioned = wanted["version"] is None
     while True:
@@ -138,13 +139,6 @@ def wait(
         time.sleep(
             min(next(pause for limit, pause in PAUSES if passed < limit), max(0.0, end - time.monotonic()))
         )
-
-
-def _seconds(value, what):
-    try:
-        return runs.checked_seconds(value, what)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
 
 
 def _wanted(version, connected, gone, quorate, writable):
@@ -209,7 +203,7 @@ def _prove(seen, first, timeout):
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _parsed(parse, text):

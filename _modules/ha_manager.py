@@ -20,7 +20,8 @@ import time
 
 import salt.utils.path
 from pve_corosync.cluster import ha
-from pve_corosync.node import children, files
+from pve_corosync.node import children
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -203,7 +204,7 @@ def wait_released(timeout=120):
         salt 'pve*' ha_manager.wait_released 60
     """
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     while _watchdog():
         if time.monotonic() >= end:
             raise CommandExecutionError(
@@ -215,18 +216,11 @@ def wait_released(timeout=120):
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _since(start):
     return round(time.monotonic() - start, 3)
-
-
-def _seconds(value):
-    try:
-        return min(float(value), MAX_WAIT)
-    except (TypeError, ValueError):
-        raise SaltInvocationError(f"timeout {value!r}: seconds are needed") from None
 
 
 def _watchdog():
@@ -295,7 +289,7 @@ def _crm_command(*arguments):
 
 def _wait_fencing(disarmed, timeout):
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     while True:
         told = status()
         holders = [name for name, lrm in told["lrms"].items() if lrm["watchdog"] == "active"]

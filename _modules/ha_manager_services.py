@@ -15,8 +15,9 @@ import time
 
 import salt.utils.path
 from pve_corosync.node import children, files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import systemd
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "ha_manager"
 
@@ -83,7 +84,7 @@ def stop_crm(timeout=120):
         salt 'pve*' ha_manager.stop_crm
     """
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     if _running(CRM):
         if _running(LRM):
             raise CommandExecutionError(
@@ -134,15 +135,8 @@ def _since(start):
     return round(time.monotonic() - start, 3)
 
 
-def _seconds(value):
-    try:
-        return min(float(value), MAX_WAIT)
-    except (TypeError, ValueError):
-        raise SaltInvocationError(f"timeout {value!r}: seconds are needed") from None
-
-
 def _watchdog():
-    root = (__opts__.get("pve_corosync") or {}).get("root")
+    root = shell.root(__opts__)
     return os.path.isdir(files.under(root, ACTIVE))
 
 
@@ -187,7 +181,7 @@ def _stop(unit, timeout):
     Stop a unit without a time limit of systemd's own that we would share, and wait for it.
     """
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     changed = _running(unit)
     if changed:
         _systemctl(["stop", "--no-block", systemd.full_name(unit)])
@@ -205,7 +199,7 @@ def _start(unit, timeout):
     start = time.monotonic()
     changed = not _running(unit)
     if changed:
-        _systemctl(["start", systemd.full_name(unit)], timeout=_seconds(timeout))
+        _systemctl(["start", systemd.full_name(unit)], timeout=shell.seconds(timeout, most=MAX_WAIT))
     done = _outcome(unit, changed, start)
     if done["state"] != "active":
         raise CommandExecutionError(f"{unit} is {done['state']} after its start: see journalctl -u {unit}")

@@ -20,6 +20,7 @@ import salt.utils.path
 from pve_corosync import conf as corosync_conf
 from pve_corosync.node import etc_pve, etc_pve_client, etc_pve_lock, pvecm_lock, runs
 from pve_corosync.node import files as node_files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -147,7 +148,7 @@ def wait_writable(timeout=10.0):
         salt 'pve*' pmxcfs.wait_writable 20
     """
     start = time.monotonic()
-    end = start + min(_seconds(timeout, "timeout"), 600.0)
+    end = start + min(shell.seconds(timeout, "timeout"), 600.0)
     while True:
         base, left = _path(etc_pve.BASE), max(etc_pve_client.LOOK_TIMEOUT, end - time.monotonic())
         why = etc_pve_client.why_not(etc_pve_client.look(base)) or etc_pve_client.why_no_write(base, left)
@@ -194,15 +195,16 @@ def write_conf(conf, wait=0.0, timeout=None, known=()):  # pylint: disable=redef
 
         salt-call pmxcfs.write_conf "$(cat /root/corosync.conf.new)"
     """
-    data, wait = _bytes(conf), _seconds(wait, "wait")
-    timeout = wait + WRITE_TIMEOUT if timeout is None else _seconds(timeout, "timeout")
+    patience = READ_TIMEOUT if timeout is None else max(READ_TIMEOUT, shell.seconds(timeout, "timeout"))
+    data, wait = _bytes(conf), shell.seconds(wait, "wait")
+    timeout = wait + WRITE_TIMEOUT if timeout is None else shell.seconds(timeout, "timeout")
     end = time.monotonic() + timeout
     told = _described(conf)
     if told["version"] is None:
         raise CommandExecutionError(
             "the new cluster file has no totem.config_version: every edit needs a higher one"
         )
-    now = _read([etc_pve.CONF], max(READ_TIMEOUT, timeout))[etc_pve.CONF]
+    now = _read([etc_pve.CONF], patience)[etc_pve.CONF]
     answer = {
         "changed": False,
         "version": told["version"],
@@ -241,7 +243,7 @@ def write_conf(conf, wait=0.0, timeout=None, known=()):  # pylint: disable=redef
 
 
 def _path(path):
-    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _may_be_read(name):
@@ -251,13 +253,6 @@ def _may_be_read(name):
         and not {"", ".", "..", "priv"} & set(parts)
         and not parts[-1].endswith(".key")
     )
-
-
-def _seconds(value, what):
-    try:
-        return runs.checked_seconds(value, what)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
 
 
 def _bytes(text):

@@ -16,6 +16,7 @@ import logging
 import socket
 
 import salt.utils.path
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError
 
 try:
@@ -129,7 +130,7 @@ def update(force=None):
 
 
 def _path(path):
-    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _cluster():

@@ -22,6 +22,7 @@ import salt.utils.path
 from pve_corosync import link_options
 from pve_corosync.node import children, etc_pve, etc_pve_client, etc_pve_lock, files, timed_undo
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import cluster_fw, nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -283,7 +284,7 @@ def _root():
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _from_pillar():
@@ -335,14 +336,16 @@ def _apply_cluster_fw(networks, management, ports, closed, test):
     old = _cluster_fw()
     new = cluster_fw.cluster_fw(old or b"", networks, management, ports, closed)
     done = {
-        "changed": new != old,
-        "diff": _diff(old, new, CLUSTER_FW),
+        "changed": old is None or not cluster_fw.same(old, new),
+        "diff": "",
         "management": list(management),
         "seen": None,
         "notes": [],
     }
+    if done["changed"]:
+        done["diff"] = _diff(old, new, CLUSTER_FW)
     if done["changed"] and not test:
-        _write_cluster_fw(old, new)
+        done["changed"] = _write_cluster_fw(old, new)
     if not test:
         done["seen"] = {
             "cluster_fw": cluster_fw.options(_cluster_fw() or b""),
@@ -352,6 +355,9 @@ def _apply_cluster_fw(networks, management, ports, closed, test):
 
 
 def _write_cluster_fw(old, new):
+    """
+    Replace the file, and tell whether it was this node that did: the other nodes write the same.
+    """
     if old is not None:
         files.keep_backup(_path(f"{files.STATE_DIR}/backups"), "cluster.fw", old)
     request = {
@@ -364,10 +370,11 @@ def _write_cluster_fw(old, new):
         "timeout": WRITE_TIMEOUT - 2,
     }
     try:
-        etc_pve_client.ask(request, _path(etc_pve.BASE), WRITE_TIMEOUT)
+        answer = etc_pve_client.ask(request, _path(etc_pve.BASE), WRITE_TIMEOUT)
     except etc_pve_client.NoAnswer as exc:
         raise CommandExecutionError(str(exc)) from None
     log.info("%s replaced", CLUSTER_FW)
+    return answer["changed"]
 
 
 def _wait_pve_firewall():

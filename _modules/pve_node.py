@@ -24,6 +24,7 @@ import time
 import salt.utils.path
 from pve_corosync import addresses as ip
 from pve_corosync.node import children, files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import hosts
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -164,7 +165,7 @@ def wait_members(addresses, timeout=30):
     """
     wanted = _checked_addresses(addresses)
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     while True:
         seen, missing = _look_members(wanted)
         if not missing or time.monotonic() >= end:
@@ -209,7 +210,7 @@ def restart_pve_cluster(address, timeout=60, always=False):
         return dict(answer, seen=seen)
     _refuse_restart()
     start = time.monotonic()
-    end = start + _seconds(timeout)
+    end = start + shell.seconds(timeout, most=MAX_WAIT)
     result = children.run(["systemctl", "restart", "pve-cluster.service"], timeout=end - start)
     answer.update(changed=True)
     answer["seconds"]["restart"] = _since(start)
@@ -223,7 +224,7 @@ def restart_pve_cluster(address, timeout=60, always=False):
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _own_name():
@@ -231,13 +232,6 @@ def _own_name():
     Return the name pmxcfs looks up: the short host name (pmxcfs.c).
     """
     return socket.gethostname().split(".")[0]
-
-
-def _seconds(value):
-    try:
-        return min(float(value), MAX_WAIT)
-    except (TypeError, ValueError):
-        raise SaltInvocationError(f"timeout {value!r}: seconds are needed") from None
 
 
 def _since(start):

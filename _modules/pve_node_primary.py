@@ -19,6 +19,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import files, locks
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone, outcomes
 from salt.exceptions import CommandExecutionError
 
@@ -181,7 +182,7 @@ def _move(request, addresses, changes, done, wait):
 
 
 def _root():
-    return (__opts__.get("pve_corosync") or {}).get("root")
+    return shell.root(__opts__)
 
 
 def _request(layout):

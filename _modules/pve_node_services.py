@@ -13,6 +13,7 @@ import os
 import salt.utils.path
 from pve_corosync import addresses as ip
 from pve_corosync.node import children, files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import phases
 from pve_corosync.tools import corosync, datacenter, systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -198,7 +199,7 @@ def migration_network(primary=None):
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _boot():

@@ -15,7 +15,7 @@ import select
 import socket
 import time
 
-from pve_corosync.node import children
+from pve_corosync.node import children, runs
 from pve_corosync.run import probe
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -177,8 +177,9 @@ def _checked(local, peers, port, seconds):
     if not wrong and len({ipaddress.ip_address(address).version for address in [local, *good.values()]}) > 1:
         wrong.append("local and peers are of different IP versions")
     try:
-        port, seconds = int(port), min(float(seconds), MAX_SECONDS)
-    except (TypeError, ValueError):
+        port = int(port)
+        seconds = min(runs.checked_seconds(seconds, "seconds"), MAX_SECONDS)
+    except (TypeError, ValueError):  # BadArgument is one
         wrong.append(f"port {port!r} and seconds {seconds!r}: numbers are needed")
     else:
         if not 1024 <= port <= 65535:

@@ -20,7 +20,8 @@ import time
 import salt.utils.path
 from pve_corosync import addresses
 from pve_corosync import conf as corosync_conf
-from pve_corosync.node import children, files
+from pve_corosync.node import children, etc_pve, etc_pve_client, files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import join
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -29,6 +30,9 @@ __virtualname__ = "pvecm"
 ADD_TIMEOUT = 240.0
 DELNODE_TIMEOUT = 90.0
 RESUME_TIMEOUT = 90.0
+#: seconds for a look into ``/etc/pve``, and the most that a caller may wait.
+READ_TIMEOUT = 5.0
+MAX_WAIT = 1800.0
 AUTHKEY = "/etc/corosync/authkey"
 CLUSTER_CONF = "/etc/pve/corosync.conf"
 DATABASE = "/var/lib/pve-cluster/config.db"
@@ -58,15 +62,16 @@ def joinable():
 
         salt pve2 pvecm.joinable
     """
-    reasons = [
-        f"{path} exists" for path in (files.LOCAL_CONF, AUTHKEY, CLUSTER_CONF) if os.path.exists(_path(path))
-    ]
+    seen = _seen()
+    there = {path: os.path.exists(_path(path)) for path in (files.LOCAL_CONF, AUTHKEY)}
+    there[CLUSTER_CONF] = seen["files"][etc_pve.CONF] is not None
+    reasons = [f"{path} exists" for path, found in there.items() if found]
     state = __salt__["corosync.unit"]()["state"]
     if state in ("active", "activating", "reloading"):
         reasons.append("corosync runs")
-    found = guests() if os.path.isdir(_path("/etc/pve/nodes")) else {}
+    found = guests() if seen["mounted"] and _is_folder("/etc/pve/nodes") else {}
     reasons += [f"it has the guest {path}" for path in found]
-    half = os.path.exists(_path(AUTHKEY)) and (not found or os.path.exists(_path(CLUSTER_CONF)))
+    half = there[AUTHKEY] and (not found or there[CLUSTER_CONF])
     return {"name": socket.gethostname().split(".")[0], "reasons": reasons, "half": half}
 
 
@@ -289,7 +294,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
         argv += [f"--link{number}", address]
     argv += given
     start = time.monotonic()
-    result = children.run(argv, timeout=float(timeout))
+    result = children.run(argv, timeout=shell.seconds(timeout, most=MAX_WAIT))
     lines = [line.strip() for line in children.text(result).splitlines() if line.strip()]
     name = before["name"]
     if result["late"] or not lines or lines[-1] != f"successfully added node '{name}' to cluster.":
@@ -298,6 +303,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
             f"pvecm add {host} did not add {name}{' in time' if result['late'] else ''}:"
             f" {said or 'it said nothing'}"
         )
+    __salt__["corosync.secure_authkey"](AUTHKEY)  # pvecm leaves it with mode 0644
     seen = __salt__["corosync.wait"](quorate=True, writable=True, deadline=60)
     copy = __salt__["pmxcfs.conf"]() if seen["seen"]["writable"] else None
     have = (_nodes(copy).get(name) or {}).get("addresses") or {}
@@ -349,9 +355,11 @@ def resume(key, timeout=RESUME_TIMEOUT):
     database, conf = (os.path.exists(_path(path)) for path in (DATABASE, files.LOCAL_CONF))
     if database:
         _systemctl("start", "pve-cluster")  # its own copy of the file tells whether it has joined
-    if conf and (not database or os.path.exists(_path(CLUSTER_CONF))):
+    if conf and (not database or _seen()["files"][etc_pve.CONF] is not None):
         _systemctl("start", "corosync", "pve-cluster")
-        seen = __salt__["corosync.wait"](quorate=True, writable=True, deadline=float(timeout))
+        seen = __salt__["corosync.wait"](
+            quorate=True, writable=True, deadline=shell.seconds(timeout, most=MAX_WAIT)
+        )
         if seen["missing"]:
             raise CommandExecutionError(
                 f"the join does not come to its end: {'; '.join(seen['missing'])}; see journalctl -u corosync"
@@ -368,6 +376,27 @@ def resume(key, timeout=RESUME_TIMEOUT):
     return {"joined": False}
 
 
+def _is_folder(path):
+    """
+    Tell whether a directory of ``/etc/pve`` is there, by a child.
+    """
+    result = children.run(["test", "-d", _path(path)], timeout=READ_TIMEOUT)
+    if result["late"]:
+        raise CommandExecutionError(etc_pve_client.hung(READ_TIMEOUT))
+    return result["rc"] == 0
+
+
+def _seen():
+    """
+    Return what a child reads in ``/etc/pve``, which can hang: whether it is mounted, and the cluster file.
+    """
+    request = {"do": "read", "names": [etc_pve.CONF]}
+    try:
+        return etc_pve_client.ask(request, _path(etc_pve.BASE), READ_TIMEOUT)
+    except etc_pve_client.NoAnswer as exc:
+        raise CommandExecutionError(str(exc)) from None
+
+
 def _systemctl(verb, *units):
     result = children.run(["systemctl", verb, *units], timeout=60.0)
     if result["late"] or result["rc"]:
@@ -378,7 +407,7 @@ def _systemctl(verb, *units):
 
 
 def _path(path):
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _nodes(copy):

@@ -21,6 +21,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import children, replication_job
 from pve_corosync.node import files as node_files
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, datacenter, pve, ssh
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -229,7 +230,7 @@ def run(job, timeout=150, check=True):
             )
             return answer
     before = _log_stamp(job)
-    result, seen = _run_watched(job, _seconds(timeout), target)
+    result, seen = _run_watched(job, shell.seconds(timeout, most=MAX_WAIT), target)
     answer.update(
         ok=result["rc"] == 0,
         running=result["running"],
@@ -268,7 +269,7 @@ def run_all(targets=None, timeout=150, budget=900):
 
         salt 'pve*' pvesr.run_all
     """
-    end = time.monotonic() + _seconds(budget)
+    end = time.monotonic() + shell.seconds(budget, most=MAX_WAIT)
     done, failed, running, skipped, dead = {}, {}, {}, {}, {}
     for job, told in sorted(status().items()):
         if targets is not None and told["target"] not in targets:
@@ -278,11 +279,13 @@ def run_all(targets=None, timeout=150, budget=900):
         elif running:
             running[job] = f"not begun, as job {next(iter(running))} still runs; PVE's scheduler runs it next"
         elif time.monotonic() >= end:
-            failed[job] = f"not begun: the {_seconds(budget):g} s for all jobs are over"
+            failed[job] = f"not begun: the {shell.seconds(budget, most=MAX_WAIT):g} s for all jobs are over"
         elif told["target"] in dead:
             failed[job] = dead[told["target"]]
         else:
-            done[job] = run(job, timeout=min(_seconds(timeout), max(1.0, end - time.monotonic())))
+            done[job] = run(
+                job, timeout=min(shell.seconds(timeout, most=MAX_WAIT), max(1.0, end - time.monotonic()))
+            )
             if not done[job]["ok"]:
                 (running if done[job]["running"] else failed)[job] = done[job]["error"]
             if done[job]["probe"] and not done[job]["probe"]["ok"]:
@@ -330,19 +333,12 @@ def accepted(since, source=None, user="root"):
 
 
 def _path(path):  # pylint: disable=redefined-outer-name
-    return node_files.under((__opts__.get("pve_corosync") or {}).get("root"), path)
+    return shell.path(__opts__, path)
 
 
 def _require_name(name):
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?", str(name)):
         raise SaltInvocationError(f"{name!r} is no node name")
-
-
-def _seconds(value):
-    try:
-        return min(float(value), MAX_WAIT)
-    except (TypeError, ValueError):
-        raise SaltInvocationError(f"timeout {value!r}: seconds are needed") from None
 
 
 def _parsed(parser, *arguments):

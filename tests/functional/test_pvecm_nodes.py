@@ -72,7 +72,9 @@ def joins(node, text=conf(6)):
     (node.path / "next.json").write_text(json.dumps(state))
     return (
         'cp "$WORLD/conf" "$WORLD/root/etc/pve/corosync.conf"; cp "$WORLD/conf" '
-        '"$WORLD/root/etc/corosync/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"'
+        '"$WORLD/root/etc/corosync/corosync.conf"; cp "$WORLD/next.json" "$WORLD/corosync.json"; '
+        # the real tool leaves the key so (pve-real.md)
+        'echo key >"$WORLD/root/etc/corosync/authkey"; chmod 0644 "$WORLD/root/etc/corosync/authkey"'
     )
 
 
@@ -81,6 +83,7 @@ def test_add_believes_the_last_line_and_what_is_there(fresh):
     told = fresh.salt["pvecm.add"]("10.66.0.2", LINKS)
     assert told["node"] == "pve1" and told["version"] == 6 and told["links"] == {0: "10.66.0.1"}
     assert fresh.calls("pvecm") == ["pvecm add 10.66.0.2 --use_ssh --link0 10.66.0.1"]
+    assert (fresh.root / "etc/corosync/authkey").stat().st_mode & 0o777 == 0o400
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -54,7 +54,7 @@ def another_cluster_in_the_runtime(goal, world):
     world["nodes"]["pve2"]["runtime"]["cluster_name"] = "lab"
 
 
-@breaks("error node-not-in-cluster", "error node-silent", "info name-unknown", said="pvecm add")
+@breaks("error node-not-in-cluster", "error node-silent", said="pvecm add")
 def node_not_in_the_cluster(goal, world):
     goal["nodes"]["pve3"] = {"nodeid": 3, "minion": "pve3"}
     goal["links"][0]["addresses"]["pve3"] = VRACK["pve3"]

@@ -161,7 +161,7 @@ def own_name_unknown(goal, world):
 
 @breaks("info name-unknown")
 def other_name_unknown(goal, world):
-    del world["nodes"]["pve1"]["names"]["pve2"]
+    world["nodes"]["pve1"]["names"]["pve2"] = []
 
 
 @breaks("warning name-loopback", said="127.0.1.1")

@@ -38,6 +38,49 @@ RULES = [
 ]
 
 
+WRITTEN_BY_PVE = b"""[OPTIONS]
+
+enable: 1
+policy_in: DROP
+
+[IPSET pve-corosync] # pve-corosync
+
+10.66.0.1 # pve-corosync: pve1 on vrack
+10.66.0.2 # pve-corosync: pve2 on vrack
+
+[RULES]
+
+IN ACCEPT -source +pve-corosync -p udp -dport 5405:5412 -log nolog # pve-corosync
+IN DROP -p udp -dport 5405:5412 -log nolog # pve-corosync
+
+"""
+
+
+def test_a_file_that_pve_wrote_anew_in_its_own_order_is_the_same():
+    ours = b"""[IPSET pve-corosync] # pve-corosync
+10.66.0.2 # pve-corosync: pve2 on vrack
+10.66.0.1  # pve-corosync: pve1 on vrack
+
+[RULES]
+IN ACCEPT -p udp -dport 5405:5412 -source +pve-corosync -log nolog # pve-corosync
+IN DROP -p udp -dport 5405:5412 -log nolog # pve-corosync
+[OPTIONS]
+policy_in: DROP
+enable: 1
+"""
+    assert fw.same(ours, WRITTEN_BY_PVE)
+    lines = ours.splitlines(keepends=True)
+    swapped = b"".join([*lines[:5], lines[6], lines[5], *lines[7:]])
+    assert not fw.same(swapped, WRITTEN_BY_PVE), "the order of rules counts"
+    for old, new in (
+        (b"enable: 1", b"enable: 0"),
+        (b"10.66.0.2 ", b"10.66.0.3 "),
+        (b" # pve-corosync\n", b"\n"),
+    ):
+        assert not fw.same(ours.replace(old, new), WRITTEN_BY_PVE)
+    assert not fw.same(b"", WRITTEN_BY_PVE) and fw.same(b"", b"\n")
+
+
 def test_a_new_file_has_both_sets_and_the_rules():
     assert fw.cluster_fw(b"", NETWORKS).decode() == "\n".join(
         [

@@ -153,8 +153,9 @@ class _Builder:
         local, shared = self.copy("local", "local file"), self.copy("cluster_file", "cluster file")
         addresses = self.parsed("addresses", corosync.ip_addresses, "ip -j addr")
         known = known_nodes(local, shared)
+        node = own_name(running, known, addresses, self.text("host").strip().split(".")[0])
         return {
-            "node": own_name(running, known, addresses, self.text("host").strip().split(".")[0]),
+            "node": node,
             "minion": minion,
             "time": _number(self.text("time")),
             "corosync": {"version": version, "state": self.unit()},
@@ -166,7 +167,7 @@ class _Builder:
             "pmxcfs": pmxcfs,
             "addresses": addresses,
             "cards": corosync.ip_cards(self.text("addresses")) if addresses else {},
-            "names": self.names(sorted({*known, *(running["nodes"] if running else ())})),
+            "names": self.names(sorted({node, *known, *(running["nodes"] if running else ())})),
             "authkey": self.key(),
             "ha": self.ha(pmxcfs),
             "busy": self.busy(),

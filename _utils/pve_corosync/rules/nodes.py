@@ -213,12 +213,14 @@ def names(context):
         if view is None:
             continue
         for node in context.layout["nodes"]:
+            if node not in view:
+                continue  # a node without corosync.conf knows no names, and was not asked for them
             found = [addresses.canonical(a) for a in view.get(node) or []]
             here = f"{viewer}: {node}"
             if not found:
                 yield finding(
                     "name-unknown",
-                    f"{here} does not resolve; pmxcfs does not start on {node} if its own name does not",
+                    f"{here} is not in /etc/hosts; without an address of its own name pmxcfs does not start",
                     severity="warning" if viewer == node else "info",
                     data={"node": node, "viewer": viewer},
                     remedy=f"on {viewer}: add {_primary(context, node)} {node} to /etc/hosts",

@@ -98,6 +98,40 @@ def remove(data: bytes) -> bytes:
     return "".join(kept).encode("latin-1")
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Tell whether two files mean the same to PVE, which writes one anew in an order of its own: sections,
+    options, aliases and entries of sets sorted, empty lines left out (PVE/Firewall.pm save_clusterfw_conf).
+
+    :param one: a file, ``b""`` if there is none. :param other: the other one.
+    """
+    return _meaning(one) == _meaning(other)
+
+
+def _meaning(data):
+    """Return ``{section: its lines}``: in order where order counts, which is in rules."""
+    section, found = None, {}
+    for line in _lines(data):
+        header, words = _HEADER.match(line), line.split()
+        if header:
+            kind, name = header[1].lower(), (header[2] or "").lower()
+            section = found.setdefault((kind, name), [bool(_MARKED.search(line))])
+        elif words and not words[0].startswith("#") and section is not None:
+            section.append(_rule(words) if kind in ("rules", "group") else " ".join(words))
+    return {
+        key: (rows[0], rows[1:] if key[0] in ("rules", "group") else sorted(rows[1:]))
+        for key, rows in found.items()
+    }
+
+
+def _rule(words):
+    """Return the words of a rule: type and action, its options in a fixed order, its comment."""
+    rule, mark, comment = " ".join(words).partition("#")
+    words = rule.split()
+    first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+    options = sorted(zip(words[first::2], words[first + 1 :: 2]))
+    return (*words[:first], *(part for pair in options for part in pair), mark + comment.strip())
+
+
 def options(data: bytes) -> dict:
     """Return ``{"enabled": bool, "policy_in": text, "ours": bool, "local_network": text | None, "ssh":
     [rule]}`` of the file.
