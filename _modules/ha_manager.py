@@ -6,9 +6,9 @@ nodes are stopped, then the CRMs. Which of the two a plan needs, if any, is deci
 these functions carry it out, and wait for the effect. Nothing here ends or kills a process: an LRM that is
 killed resets its node.
 
-:depends: pve-ha-manager, pve_node, pmxcfs, systemd :configuration: ``pve_corosync: {root: /some/dir}`` in the
-minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:depends: pve-ha-manager, pve_node, pmxcfs, systemd
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module
+    below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """

@@ -4,9 +4,9 @@ The certificate and the SSH host keys by which the nodes of a cluster know this 
 Everything is read from the files themselves: ``pvecm updatecerts`` prints nothing reliable, and without
 ``--force`` it leaves a certificate as it is, also when the node's address changed.
 
-:depends: pmxcfs, pvecm, cryptography (part of Salt) :configuration: ``pve_corosync: {root: /some/dir}`` in
-the minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:depends: pmxcfs, pvecm, cryptography (part of Salt)
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module
+    below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """

@@ -7,9 +7,9 @@ on that node, when its pmxcfs started (``ip`` in ``/etc/pve/.members``); ``ring0
 the primary network moves by the names in ``/etc/hosts`` and a restart of pve-cluster on each node whose own
 name moved.
 
-:depends: pmxcfs (pve-cluster), iproute2, systemd :configuration: ``pve_corosync: {root: /some/dir}`` in the
-minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:depends: pmxcfs (pve-cluster), iproute2, systemd
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module
+    below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """

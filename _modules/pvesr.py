@@ -6,9 +6,9 @@ take.
 its exit code means little without ``--id``. So a job is run one by one, after a short test of the same ssh,
 and the sockets of its own ssh processes are looked at while it runs.
 
-:depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node :configuration: ``pve_corosync: {root:
-/some/dir}`` in the minion configuration puts every path of this module below
-    that directory. It is there for tests.
+:depends: pve-manager (pvesr), openssh-client, pmxcfs, pve_node
+:configuration: ``pve_corosync: {root: /some/dir}`` in the minion configuration puts every path of this module
+    below that directory. It is there for tests.
 
 .. versionadded:: 0.1.0
 """

@@ -24,8 +24,7 @@ def environment(base=None):
     """
     Return the environment for a child: plain C locale, and a PATH that ends in the system directories.
 
-    base : dict
-        The environment to start from; default the one of this process.
+    :param base: the environment to start from; default the one of this process.
     """
     env = dict(os.environ if base is None else base)
     have = [part for part in env.get("PATH", "").split(os.pathsep) if part]
@@ -38,11 +37,9 @@ def run(argv, timeout=5.0, data=None, kill=True):
     """
     Run one command (a list, no shell) and return its result as :func:`run_all` does.
 
-    kill : bool
-        Whether a late child is killed; else it goes on, and nobody hears from it any more.
-
-    data : bytes
-        What the child reads on its standard input (at most a pipe buffer full, 64 KiB); default nothing.
+    :param kill: whether a late child is killed; else it goes on, and nobody hears from it any more.
+    :param data: what the child reads on its standard input (at most a pipe buffer full, 64 KiB); default
+        nothing.
     """
     return run_all({"": argv}, timeout=timeout, data={"": data} if data else None, kill=kill)[""]
 
@@ -51,17 +48,10 @@ def run_all(commands, timeout=5.0, data=None, kill=True):
     """
     Run commands at the same time and return ``{key: result}``.
 
-    commands : dict
-        ``{key: [program, argument, …]}``.
-
-    timeout : float
-        Seconds for all of them together.
-
-    data : dict
-        ``{key: bytes}`` for standard input.
-
-    kill : bool
-        Whether late children are killed.
+    :param commands: ``{key: [program, argument, …]}``.
+    :param timeout: seconds for all of them together.
+    :param data: ``{key: bytes}`` for standard input.
+    :param kill: whether late children are killed.
 
     A result is ``{"rc": int|None, "out": bytes, "err": bytes, "late": bool, "seconds": float}``. ``rc`` is
     127 if the program does not exist, negative for a signal, and None if the child did not end in time

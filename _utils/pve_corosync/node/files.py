@@ -141,12 +141,10 @@ def keep_backup(folder, name, data, keep=BACKUPS_KEPT):
     """
     Keep ``data``, the bytes that are about to be replaced, and return the path of the copy.
 
-    name : str
-        What the file is, e.g. ``corosync.conf.local``; the copy is ``<name>.<UTC time>.<number>.<8 digits of
-        the digest>``. The number counts up: copies are ordered by it, as a clock can go back.
-
-    keep : int
-        How many copies of this name stay; older ones go. Bytes equal to the newest copy are not kept twice.
+    :param name: what the file is, e.g. ``corosync.conf.local``; the copy is ``<name>.<UTC time>.<number>.<8
+        digits of the digest>``. The number counts up: copies are ordered by it, as a clock can go back.
+    :param keep: how many copies of this name stay; older ones go. Bytes equal to the newest copy are not kept
+        twice.
     """
     ensure_folder(folder)
     digest = sha256(data)[:8]
@@ -206,9 +204,8 @@ def keep_newest(folder, suffix, keep, written=None):
     """
     Remove all files of a directory with this suffix but the ``keep`` newest ones, by time of change.
 
-    written : str
-        Path of the one that was written just now. It is the newest, whatever the clock says: where others are
-        later, its time is set above theirs.
+    :param written: path of the one that was written just now. It is the newest, whatever the clock says:
+        where others are later, its time is set above theirs.
     """
     entries = [entry for entry in os.scandir(folder) if entry.name.endswith(suffix) and entry.is_file()]
     times = {entry.path: entry.stat().st_mtime_ns for entry in entries}

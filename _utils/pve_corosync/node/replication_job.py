@@ -25,11 +25,8 @@ class Job:
     """
     One run of a command in a session of its own; its output goes to a file, so it outlives its starter.
 
-    argv : list
-        The command.
-
-    proc : str
-        Path of ``/proc``.
+    :param argv: the command.
+    :param proc: path of ``/proc``.
     """
 
     def __init__(self, argv, proc="/proc"):
@@ -126,11 +123,8 @@ def ssh_sockets(proc="/proc", target=None, pids=None):
     Return the connections of PVE's ssh processes: ``[{"pid", "node", "local", "local_port", "remote",
     "remote_port", "state"}]``.
 
-    target : str
-        Only those towards this node.
-
-    pids : list
-        Only of these processes; default all.
+    :param target: only those towards this node.
+    :param pids: only of these processes; default all.
     """
     found = []
     for pid in processes(proc) if pids is None else pids:
