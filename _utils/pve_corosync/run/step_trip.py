@@ -35,6 +35,7 @@ class StepTrip:
         wait = outcomes.step_wait(self.step, self.settings)
         end, told = self.ports.passed() + wait + self.settings["outcome_patience"], None
         self._ask(self.nodes, "corosync.step", self.call, min(wait, SILENCE_S))
+        self._give_up_with_the_writer()
         while (missing := self._missing()) and self.ports.passed() < end:
             if missing != told:
                 self.ports.say(f"  no answer yet: {', '.join(missing)}; asking for the outcome")
@@ -45,7 +46,18 @@ class StepTrip:
                 self._ask(lost, "corosync.step", self.call, SILENCE_S)
             if self.ports.passed() - asked < 1:
                 self.ports.sleep(1)
+            self._give_up_with_the_writer()
         return self.found
+
+    def _give_up_with_the_writer(self):
+        """Wait no longer for nodes that wait for a cluster file which its writer could not write."""
+        writer = self.call["writer"]
+        told = self.found.get(writer)
+        if self.step["act"] not in ("cluster", "publish") or told is None:
+            return
+        if not (isinstance(told, dict) and told["ok"]):
+            for name in self._missing():
+                self.found[name] = f"not waited for, as {writer} did not write the cluster file"
 
     def _look(self, names, left):
         """Ask nodes for the outcome; those that neither have it nor work on it are ``idle`` then."""
