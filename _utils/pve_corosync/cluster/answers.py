@@ -263,6 +263,7 @@ RUNTIME = record(
     nodes=mapping(text, record("addresses", nodeid=maybe(NODEID), addresses=mapping(LINK, word))),
     interfaces=mapping(LINK, mapping(text, word)),
     members=maybe(mapping(NODEID, listing(text))),
+    joined=maybe(mapping(NODEID, record("", status=maybe(text), version=maybe(whole())))),
 )
 LINK_STATE = record(
     "connected",
