@@ -120,7 +120,7 @@ def ha_armed_without_quorum(goal, world):
     everywhere(world, "ha", {"armed": True, "configured": True})
 
 
-@breaks("warning ha-restart", strategy="restart", said="about 10 s")
+@breaks("warning ha-restart", strategy="restart", said="about 13 s")
 def ha_and_restart(goal, world):
     everywhere(world, "ha", {"armed": True, "configured": True})
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pve_corosync import link_options
+from pve_corosync.cluster import restart, topology
 from pve_corosync.findings import finding
 
 #: watchdog-mux resets a node 60 s after its LRM lost quorum; the rest is the margin to act in.
 FENCE_S = 60
 MARGIN_S = 15
-#: Measured for parallel restarts: stop, start and a single-node membership before the join.
-RESTART_S = 6.0
 
 
 def expected(context):
@@ -157,7 +156,7 @@ def watchdog(context):
             remedy="go on at once; do not stop pve-ha-lrm now, that does not disarm without quorum",
         )
     if context.strategy == "restart":
-        outage = RESTART_S + context.consensus() / 1000
+        outage = restart.outage(topology.Topology(context))[1]["loss_s"]
         first = (
             "it cannot be released without quorum, so the run is refused"
             if lost
