@@ -2,9 +2,11 @@
 A small model of corosync daemons, pmxcfs and networks: pure, with a parser of its own, for replaying plans.
 
 It holds what facts say and nothing of the planner: a link between two nodes is up if both daemons have the
-same number, addresses and port for these two, and its network is alive between them; a reload is refused as a
-whole if an address of a link that stays changes; each partition reloads on its own; quorum is a majority of
-the nodes; pmxcfs distributes to the quorate partition and takes nothing older than the local file.
+same number, addresses, port and transport for these two, and its network is alive between them; a reload is
+refused as a whole if an address or the transport of a link that stays changes, and leaves its port as it is
+(corosync 3.1.7 exec/totemconfig.c:1288-1342, exec/totemknet.c:1508-1533); each partition reloads on its own;
+quorum is a majority of the nodes; pmxcfs distributes to the quorate partition and takes nothing older than
+the local file.
 """
 
 import hashlib
@@ -84,6 +86,17 @@ def read(text):
     return version, links, options
 
 
+def port(number, options):
+    """UDP port of a link."""
+    return int(options.get(number, {}).get("mcastport", 5405 + number))
+
+
+def text_of(daemon):
+    """The file that a daemon runs."""
+    nets = {n: next(net for net in NETS if address(net, 1) == a["pve1"]) for n, a in daemon.links.items()}
+    return conf(nets, list(next(iter(daemon.links.values()))), daemon.version, daemon.options)
+
+
 class Daemon:
     """One node: its local file, its copy of the cluster file, and what its corosync runs."""
 
@@ -91,25 +104,41 @@ class Daemon:
         self.name, self.nodeid = name, nodeid
         self.local = self.cluster = text
         self.version, self.links, self.options = read(text)
+        self.ports = {n: port(n, self.options) for n in self.links}
         self.refused = False
+        self.runs = self.mounted = True  # corosync, and /etc/pve
+
+    def transport(self, number):
+        """Transport of one link."""
+        return self.options.get(number, {}).get("knet_transport", "udp")
 
     def reload(self):
         """Take the local file, or refuse it as a whole."""
         version, links, options = read(self.local)
         for number in links:
-            if number in self.links and links[number] != self.links[number]:
+            wanted = options.get(number, {}).get("knet_transport", "udp")
+            if number in self.links and (links[number], wanted) != (
+                self.links[number],
+                self.transport(number),
+            ):
                 self.refused = True
                 return
+        self.ports = {n: self.ports[n] if n in self.links else port(n, options) for n in links}
         self.version, self.links, self.options, self.refused = version, links, options, False
 
 
 class Sim:
-    """A cluster; `dead` holds networks, or ``(network, node, node)`` for one pair, that carry nothing."""
+    """
+    A cluster; `dead` holds networks, or ``(network, node, node)`` for one pair, that carry nothing.
+
+    ``gone`` holds ``(network, node)`` for an address that is on no interface; ``skipped`` nodes answer, but
+    get no step of their own.
+    """
 
     def __init__(self, links, nodes, dead=(), version=5, options=None, silent=()):
         text = conf(links, nodes, version, options)
         self.daemons = {n: Daemon(n, i, text) for i, n in enumerate(nodes, 1)}
-        self.dead, self.silent = set(dead), set(silent)
+        self.dead, self.silent, self.skipped, self.gone = set(dead), set(silent), set(), set()
         self.nets = {address(net, d.nodeid): net for net in NETS for d in self.daemons.values()}
         self.lost = []
 
@@ -122,6 +151,7 @@ class Sim:
             twin = object.__new__(Daemon)
             twin.__dict__.update(daemon.__dict__)
             other.daemons[name] = twin
+        other.dead, other.gone = set(self.dead), set(self.gone)
         other.lost = list(self.lost)
         return other
 
@@ -130,13 +160,20 @@ class Sim:
 
     def alive(self, net, one, two):
         """Whether a network carries between two nodes."""
-        return not {net, (net, one, two), (net, two, one)} & self.dead
+        return not {net, (net, one, two), (net, two, one)} & self.dead and not (
+            {(net, one), (net, two)} & self.gone
+        )
 
     def up(self, one, two):
         """Numbers of the links that connect two nodes."""
-        left, right = self.daemons[one].links, self.daemons[two].links
+        ours, theirs = self.daemons[one], self.daemons[two]
+        if not (ours.runs and theirs.runs):
+            return set()
+        left, right = ours.links, theirs.links
         found = set()
         for n in set(left) & set(right):
+            if (ours.ports[n], ours.transport(n)) != (theirs.ports[n], theirs.transport(n)):
+                continue
             ends = [(links[n].get(one), links[n].get(two)) for links in (left, right)]
             if ends[0] == ends[1] and None not in ends[0] and self.alive(self.nets[ends[0][0]], one, two):
                 found.add(n)
@@ -146,6 +183,8 @@ class Sim:
         """Groups in which every node sees every other: totem passes its token directly, nobody relays."""
         groups = []
         for node in self.daemons:
+            if not self.daemons[node].runs:
+                continue
             home = next((g for g in groups if all(self.up(node, other) for other in g)), None)
             if home is None:
                 groups.append([node])
@@ -165,7 +204,8 @@ class Sim:
         pairs = list(itertools.combinations(self.daemons, 2))
         before = {p: {(n, str(self.daemons[p[0]].links[n])) for n in self.up(*p)} for p in pairs}
         for node in nodes:
-            self.daemons[node].reload()
+            if self.daemons[node].runs:
+                self.daemons[node].reload()
         for pair in pairs:
             after = {(n, str(self.daemons[pair[0]].links[n])) for n in self.up(*pair)}
             if before[pair] and not before[pair] & after:
@@ -175,7 +215,7 @@ class Sim:
         """
         Carry out a step; `files`: only these nodes get the file, `reloads`: only these take it (default all).
         """
-        who = [n for n in step.get("nodes") or self.daemons if n not in self.silent]
+        who = [n for n in step.get("nodes") or self.daemons if n not in self.silent | self.skipped]
         if step["act"] == "local":
             files = [n for n in who if files is None or n in files]
             for node in files:
@@ -185,11 +225,13 @@ class Sim:
         if step["act"] == "restart":
             for node in who:
                 twin = Daemon(node, self.daemons[node].nodeid, step["conf"])
-                twin.cluster = self.daemons[node].cluster
+                twin.cluster, twin.mounted = self.daemons[node].cluster, self.daemons[node].mounted
                 self.daemons[node] = twin
             return
         group = next((g for g in self.partitions() if self.quorate(g)), None)
         assert group, f"{step['act']} without quorum"
+        group = [n for n in group if self.daemons[n].mounted]
+        assert group, f"{step['act']} without /etc/pve"
         files = [n for n in group if files is None or n in files]
         for node in group:
             now = self.daemons[node].cluster  # pmxcfs.write_conf takes other bytes only with a higher version
@@ -198,7 +240,8 @@ class Sim:
         for node in files:
             if read(step["conf"])[0] >= read(self.daemons[node].local)[0]:
                 same = self.daemons[node].local == step["conf"]
-                assert same or step["act"] == "cluster", "publish changes a local file"
+                away = node in self.silent | self.skipped  # it has missed the local file; pmxcfs brings it
+                assert same or away or step["act"] == "cluster", "publish changes a local file"
                 self.daemons[node].local = step["conf"]
         if step["act"] == "cluster":
             self.change([n for n in group if reloads is None or n in reloads])
@@ -215,8 +258,8 @@ class Sim:
         return found
 
     def answering(self, group):
-        """Members of a group that answer."""
-        return [n for n in group if n not in self.silent]
+        """Members of a group that take part."""
+        return [n for n in group if n not in self.silent | self.skipped]
 
     # -- facts
     # ----------------------------------------------------------------------------------------------------
@@ -224,11 +267,27 @@ class Sim:
     def observed(self):
         """What the runner would have gathered."""
         groups = {n: g for g in self.partitions() for n in g}
-        nodes = {n: self.facts(n, groups[n]) for n in self.daemons if n not in self.silent}
+        nodes = {n: self.facts(n, groups.get(n, [])) for n in self.daemons if n not in self.silent}
         return {"nodes": nodes, "silent": sorted(self.silent)}
 
     def facts(self, name, group):
         """Facts of one node."""
+        found = self._facts(name, group or [name])
+        me = self.daemons[name]
+        if not me.runs:
+            found.update(
+                runtime=None, quorum=None, links={}, corosync={"version": "3.1.7", "state": "inactive"}
+            )
+        if not me.mounted:
+            found["cluster_file"] = None
+        found["pmxcfs"] = {
+            "mounted": me.mounted,
+            "writable": me.runs and me.mounted and self.quorate(group),
+            "members": None,
+        }
+        return found
+
+    def _facts(self, name, group):
         me, quorate = self.daemons[name], self.quorate(group)
         ids = [self.daemons[n].nodeid for n in group]
         count = len(self.daemons)
@@ -278,8 +337,11 @@ class Sim:
                 "flags": ["Quorate"] if quorate else [],
                 "members": sorted(ids),
             },
-            "pmxcfs": {"mounted": True, "writable": quorate, "members": None},
-            "addresses": {f"eth{i}": [f"{address(net, me.nodeid)}/24"] for i, net in enumerate(NETS)},
+            "addresses": {
+                f"eth{i}": [f"{address(net, me.nodeid)}/24"]
+                for i, net in enumerate(NETS)
+                if (net, name) not in self.gone
+            },
             "names": {n: [address("vrack", d.nodeid)] for n, d in self.daemons.items()},
             "authkey": {"sha256": "0" * 64, "mode": "0400", "owner": "root:root"},
             "ha": {"armed": False, "configured": False},

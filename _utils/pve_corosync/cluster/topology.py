@@ -10,6 +10,7 @@ from functools import cached_property
 
 from pve_corosync.addresses import canonical
 from pve_corosync.cluster.cluster import Cluster
+from pve_corosync.cluster.node import Node
 from pve_corosync.conf.links import port_of, signature, signature_of
 
 
@@ -116,6 +117,9 @@ class Topology:
     def shared(self, pair):
         """Numbers of the links that both nodes of a pair run in the same way, as far as these two go."""
         one, two = (self.current[node] for node in pair)
+        mute = [n for n in pair if n in self._mute]
+        if mute:  # what its peer has; what it does not have shows as not connected
+            return list(two if mute[0] == pair[0] else one)
         if one is two:
             return list(one)
         return [n for n in one if n in two and self._path(pair, n, one[n]) == self._path(pair, n, two[n])]
@@ -131,16 +135,57 @@ class Topology:
         """
         Absent nodes that a running daemon still has a connected link with.
 
-        They do not answer through Salt, but corosync runs there and has what its peer has, or no link would
-        match.
+        They do not answer through Salt, but corosync runs there and has the links that a peer sees connected.
         """
+        self.unreached = []  # those of them that get nothing through the cluster file, as far as is known
+        self._mute = set()  # those of them that say nothing at all
         for name in self.absent:
-            for witness in self.running:
-                if any(self.members[witness].seen(name, number) for number in self.current[witness]):
-                    self.current[name] = self.current[witness]
-                    break
+            links = self._connected_with(name)
+            if not links:
+                continue
+            node = Node(name, self.cluster.answered.get(name) or {})
+            self.current[name] = self._runtime_links(node) if node.runs else links
+            if not node.runs:
+                self._mute.add(name)
+            if node.facts and not (node.mounted and node.quorate):
+                self.unreached.append(name)
 
-    @property
+    def _connected_with(self, name):
+        """The links of an absent node that some running one sees connected."""
+        return {
+            number: sig
+            for peer in self.running
+            for number, sig in self.current[peer].items()
+            if self.members[peer].seen(name, number)
+        }
+
+    def cuts(self, name, before, after):
+        """Whether a step takes the last link between an unseen member and a running node that it sees.
+
+        name
+            The member. before, after
+            ``{node: {link: signature}}`` around the step.
+        """
+        for peer in self.running:
+            pair = _pair(name, peer)
+            if self.connected.get(pair):
+                links = {n: s for n, s in before[peer].items() if before[name].get(n) == s}
+                alive = {n for n, s in links.items() if s[0] in self.carries[pair]}
+                if alive and not any(after[peer].get(n) == after[name].get(n) == links[n] for n in alive):
+                    return True
+        return False
+
+    @cached_property
+    def watched(self):
+        """``{pair: unseen member}`` of a running node and an unseen member that are connected."""
+        return {
+            pair: name
+            for pair, links in self.connected.items()
+            for name in pair
+            if links and name in self.unseen_members
+        }
+
+    @cached_property
     def unseen_members(self):
         """Absent nodes that corosync is still connected with."""
         return [node for node in self.absent if node in self.current]
@@ -161,7 +206,8 @@ class Topology:
         for pair in witnessed:
             alive, dead, connected = set(), set(), set()
             for number in self.shared(pair):
-                addresses = self.current[pair[0]][number][0].of
+                teller = pair[1] if pair[0] in self._mute else pair[0]
+                addresses = self.current[teller][number][0].of
                 path = (addresses.get(pair[0]), addresses.get(pair[1]))
                 if self._seen_connected(pair, number):
                     alive.add(path)
@@ -169,6 +215,8 @@ class Topology:
                 else:
                     dead.add(path)
             self.connected[pair] = connected
+            if alive & dead:  # the network carries, but not on that link: a step has not reached the mute one
+                self.unreached += [n for n in pair if n in self._mute and n not in self.unreached]
             carries = every
             if dead or pair[0] not in full or pair[1] not in full:
                 carries = frozenset(s for s in every if _expected(pair, s.of, there[s], alive, dead))
@@ -273,9 +321,13 @@ class Topology:
     @property
     def whole(self):
         """Whether all nodes that take part run, see each other directly, and are quorate."""
+        return not self.stopped and self.joined
+
+    @property
+    def joined(self):
+        """Whether all nodes that run see each other directly, and are quorate."""
         return (
-            not self.stopped
-            and len(self.partitions) == 1
+            len(self.partitions) == 1
             and all(self.connected[pair] for pair in self.pairs)
             and all(self.quorate(node) for node in self.running)
         )

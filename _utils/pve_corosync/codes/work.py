@@ -236,10 +236,17 @@ TABLE = {
     ],
     "Plan": [
         (
+            "absent-cut",
+            ERROR,
+            True,
+            "A node that takes no part would lose its last link (a warning where the plan stops before).",
+            "this project's plan",
+        ),
+        (
             "absent-member",
             WARNING,
             False,
-            "A node that takes no part is connected and gets the steps unchecked.",
+            "A node that takes no part is connected: of its steps only the links are read back.",
             "this project's plan",
         ),
         (

@@ -72,7 +72,7 @@ class _Walk:
         self.version, self.text, self.started = step["version"], step["conf"], True
         waited = {int(n): {tuple(pair) for pair in pairs} for n, pairs in step["wait"]["connected"].items()}
         for pair in self.view.pairs:
-            if all(node in (step.get("nodes") or self.maps) for node in pair):
+            if any(node in (step.get("nodes") or self.maps) for node in pair):
                 self._read_back(step, pair, links, waited)
 
     def _complete(self, step, doc):
@@ -142,7 +142,7 @@ class _Walk:
         if not (kept & self.known[pair] if self.known[pair] else kept):
             broken.append("{} and {} keep no link that was read back as connected")
         # A number about which nodes disagree has to be cleared first, whatever else is there.
-        every = {id(self.maps[node]): self.maps[node] for node in step.get("nodes") or self.maps}.values()
+        every = {id(links_of): links_of for links_of in self.maps.values()}.values()
         if all(n in links or len({m[n] for m in every if n in m}) > 1 for n in (*one, *two)):
             return broken
         there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]
@@ -163,7 +163,7 @@ class _Walk:
         goal = self.view.goal.get(0)
         if goal is None or 0 in links or step.get("nodes"):
             return
-        if self.view.running and all(self.view.current[n].get(0) == goal for n in self.view.running):
+        if self.view.running and all(links_of.get(0) == goal for links_of in self.view.current.values()):
             self.say(step, "link 0 goes although the goal leaves it as it is")
 
     def arrived(self):

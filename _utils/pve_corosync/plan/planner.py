@@ -16,8 +16,7 @@ The acts of a plan:
 * where some nodes cannot be made to see each other, or no quorum can come back, the plan only adds and ends
   there.
 
-Measured with rules and invariants, on one 2 GHz core: two nodes, vRack dead, to the degraded layout 11 ms;
-three nodes with three links that all change 21 ms; eight nodes 55 ms.
+``tests/bench growth`` prints what that takes, with rules and invariants; docs/safety.md has the table.
 """
 
 from pve_corosync import conf
@@ -25,7 +24,7 @@ from pve_corosync import findings as finding_codes
 from pve_corosync.cluster import restart, topology
 from pve_corosync.cluster.cluster import MAX_VERSION, Cluster, version_of
 from pve_corosync.conf.links import is_goal
-from pve_corosync.plan import invariants, search, steps
+from pve_corosync.plan import align, invariants, search, steps
 from pve_corosync.plan.words import describe, diffs
 from pve_corosync.rules import every
 
@@ -95,7 +94,7 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     }
     if finding_codes.errors(findings, force):
         return result
-    maker = _Maker(cluster, fast)
+    maker = _Maker(cluster, fast, force)
     maker.again = again and strategy == "restart"
     result.update(maker.make())
     result["findings"] = finding_codes.ordered(
@@ -133,7 +132,8 @@ def check_invariants(plan, layout, observed):
 class _Maker:
     """Makes one plan; what it has to say besides is in ``findings``."""
 
-    def __init__(self, cluster, fast):
+    def __init__(self, cluster, fast, force):
+        self.force = [force] if isinstance(force, str) else list(force)
         self.layout, self.strategy, self.findings = cluster.layout, cluster.strategy, []
         self.cluster, self.view = cluster, topology.Topology(cluster)
         self.first = self.view
@@ -208,26 +208,32 @@ class _Maker:
         if doc.version < self.cluster.highest:
             return False
         behind = [n for n in self.view.mounted if members[n].text("cluster_file") != text]
-        quorate = any(self.view.will_be_quorate(group) for group in self.view.partitions)
-        taken = [members[n].facts.get("cluster_file") or {} for n in behind]
-        if quorate and any(version_of(copy) >= doc.version for copy in taken):
+        quorate = {n for g in self.view.partitions if self.view.will_be_quorate(g) for n in g}
+        reached = [n for n in behind if n in quorate]
+        taken = [members[n].facts.get("cluster_file") or {} for n in reached]
+        if any(version_of(copy) >= doc.version for copy in taken):
             return False  # pmxcfs takes no other bytes with a version that it has
-        result["complete"] = True
-        if not behind:
-            return True
-        if quorate:
+        result["complete"] = not self.view.stopped
+        if reached:
             result["path"] = "planned" if self.view.whole else "degraded"
             self.builder.publish(text)
-        else:
-            result["complete"] = False
-            self._say(
-                "cluster-file-behind",
-                f"the cluster file of {', '.join(behind)} is not the local file, and "
-                "there is no quorum to write it",
-                data={"nodes": behind},
-                remedy="plan again when the nodes see each other",
-            )
+        self._tell_behind(result, [n for n in behind if n not in quorate])
         return True
+
+    def _tell_behind(self, result, nodes):
+        """The cluster file of nodes that no writing reaches now; pmxcfs brings it when they are back."""
+        if not nodes:
+            return
+        result["complete"] = False
+        stopped = [n for n in nodes if n in self.view.stopped]
+        self._say(
+            "cluster-file-behind",
+            f"the cluster file of {', '.join(nodes)} is not the local file, and no quorum there to write it",
+            data={"nodes": nodes},
+            remedy=f"on {', '.join(stopped)}: systemctl start corosync; pmxcfs then takes it from the others"
+            if stopped
+            else "plan again when the nodes see each other",
+        )
 
     # -- the way
     # ----------------------------------------------------------------------------------------------------
@@ -238,7 +244,7 @@ class _Maker:
         self._tell_dead()
         if self._cut_by_goal():
             return
-        self._to_dead_primary()
+        blocked = self._to_dead_primary()
         if self.strategy == "restart":
             self._restart(result)
             return
@@ -246,39 +252,91 @@ class _Maker:
         alone = not view.whole and not self._quorum_possible()
         path, prelude = self._search(alone)
         if path is None:
-            self._refuse_live()
+            if prelude is not None:
+                self._refuse_live()
             return
         if view.whole and len(view.mounted) == len(view.members) and view.writable:
-            for links in path:
-                self.builder.reload("cluster", links)
-            result["complete"] = True
+            self._reload(result, [("cluster", links) for links in path])
             return
-        for nodes, links in prelude:
-            self.builder.reload("local", links, nodes=nodes, alone=True)
-        self._degraded(result, path, alone)
+        self._degraded(result, path, prelude, alone, blocked)
 
-    def _degraded(self, result, path, alone):
+    def _degraded(self, result, path, prelude, alone, blocked):
         """First step into every local file, then the cluster file, then the rest."""
         view, builder = self.view, self.builder
         groups = view.together(path[0])
         publishable = any(view.will_be_quorate(g) and set(g) & set(view.mounted) for g in groups)
         if alone or view.apart(path[0]):
+            for nodes, links in prelude:
+                builder.reload("local", links, nodes=nodes)
             self._only_add(path[0], groups, alone, publishable and not alone)
             return
-        result["complete"] = True
-        builder.reload("local", path[0], lasting=False, fast=not view.whole)
         through_pve = publishable and not view.stopped and len(view.mounted) == len(view.members)
-        if through_pve:
-            builder.publish()
         act = "cluster" if through_pve else "local"
-        for links in path[1:]:
-            builder.reload(act, links)
-        if not is_goal(builder.doc, self.layout):
-            builder.reload(act, view.goal)
-        if not through_pve and publishable:
-            builder.publish()
-        elif not through_pve:
+        moves = [("local", links, nodes) for nodes, links in prelude] + [("local", path[0])]
+        if through_pve:
+            moves.append(("publish", path[0]))
+        if blocked and not all(self._begun([links]) for _, links in [*prelude, *enumerate(path[:-1])]):
+            self._say_dead_primary(*blocked, severity="warning")
+        else:
+            moves += [(act, links) for links in path[1:]]
+        self._reload(result, moves, len(prelude), publishable and not through_pve)
+        if not through_pve and not publishable:
             self._unmounted()
+
+    def _reload(self, result, moves, first=None, publish=False):
+        """
+        Append the steps ``(act, links[, nodes])``, as far as they cut off nobody who takes no part.
+
+        first
+            Place of the first step for all nodes on the degraded path: it leaves options as they are.
+        publish
+            The cluster file comes last, and by itself.
+        """
+        builder, view = self.builder, self.view
+        count = self._absent_kept(moves)
+        for place, (act, links, *nodes) in enumerate(moves[:count]):
+            if act == "publish":
+                builder.publish()
+                continue
+            # The last step has the goal's options; before it a link may come up sooner.
+            quick = not view.whole if place == first else not nodes and links != moves[-1][1]
+            builder.reload(act, links, lasting=place != first, fast=quick, nodes=nodes[0] if nodes else None)
+        arrives = count == len(moves) and moves[-1][1] == view.goal
+        if arrives and not is_goal(builder.doc, self.layout):
+            builder.reload("local" if moves[-1][0] == "local" else "cluster", view.goal)
+        if publish and count:
+            builder.publish()
+        result["complete"] = arrives and not view.stopped
+
+    def _absent_kept(self, moves):
+        """How many of these steps leave every node that takes no part connected; says so if not all do."""
+        view = self.view
+        maps = dict(view.current)
+        for place, (act, links, *nodes) in enumerate(moves):
+            takes = [] if act == "local" else [n for n in view.unseen_members if n not in view.unreached]
+            who = [*(nodes[0] if nodes else view.running), *takes]
+            after = maps | {n: links for n in who}
+            cut = [n for n in view.unseen_members if view.cuts(n, maps, after)]
+            if cut and act != "publish" and "absent-cut" not in self.force:
+                added = any(maps[n].keys() - view.current[n].keys() for n in view.running)
+                place = place if added or not self._level() else 0
+                self._say_cut(cut, place)
+                return place
+            maps = after if act != "publish" else maps
+        return len(moves)
+
+    def _say_cut(self, nodes, place):
+        told = ", ".join(nodes)
+        self._say(
+            "absent-cut",
+            f"{told} takes no part and is connected; "
+            + ("what is left to do" if place else "every way to the layout")
+            + " would cut it off, because it gets no step of its own and none through the cluster file",
+            data={"nodes": nodes},
+            severity="warning" if place else None,
+            remedy=f"make {told} answer, or mount /etc/pve where it is missing, then plan again; to cut it "
+            "off: force=absent-cut",
+        )
 
     def _only_add(self, links, groups, alone, publishable):
         """The nodes cannot be brought together now: add what may help later, and end there."""
@@ -335,21 +393,28 @@ class _Maker:
     # -----------------------------------------------------------------------------------------------------
 
     def _search(self, alone):
-        """``(path, prelude)``: link maps for all nodes, and steps that only cut-off nodes take first."""
+        """
+        ``(path, prelude)``: link maps for all nodes, and steps that only cut-off nodes take first.
+
+        The path is None where there is none, the prelude besides where that has been told.
+        """
         view = self.view
-        current = {n: links for n, links in view.current.items()}
-        connected, carries = dict(view.connected), dict(view.carries)
+        # Who gets no step at all takes none; that it is not cut off is seen to in _absent_kept.
+        current, connected, carries = self._without(view.unreached)
         if alone:
             self._hope(current, connected, carries)
         heal = not view.whole
         path = search.search(current, view.goal, connected, carries, heal)
-        if path is None and view.unseen_members:
-            current, connected, carries = self._without_absent(current, connected, carries)
+        if path is None and set(view.unseen_members) - set(view.unreached):
+            current, connected, carries = self._without(view.unseen_members)
             path = search.search(current, view.goal, connected, carries, heal)
+            if path is not None and "absent-cut" not in self.force:
+                self._say_cut(view.unseen_members, 0)
+                return None, None
         groups = view.linked()
         if path is not None or len(groups) < 2:
             return path, []
-        return self._align(groups, connected, carries)
+        return align.align(view, groups, connected, carries)
 
     def _hope(self, current, connected, carries):
         """Nodes that have no quorum alone should meet the absent ones, as if these had the same links."""
@@ -361,57 +426,14 @@ class _Maker:
                 connected.setdefault(pair, set())
                 carries.setdefault(pair, self.view.hoped(peer, node))
 
-    def _without_absent(self, current, connected, carries):
-        keep = set(self.view.running)
+    def _without(self, nodes):
+        """Links of the nodes, what connects and what carries, without some nodes."""
+        view, gone = self.view, set(nodes)
         return (
-            {n: links for n, links in current.items() if n in keep},
-            {p: v for p, v in connected.items() if keep.issuperset(p)},
-            {p: v for p, v in carries.items() if keep.issuperset(p)},
+            {n: links for n, links in view.current.items() if n not in gone},
+            {p: v for p, v in view.connected.items() if not gone & set(p)},
+            {p: v for p, v in view.carries.items() if not gone & set(p)},
         )
-
-    def _align(self, groups, connected, carries):
-        """
-        Partitions whose links contradict each other: those off the main one give up the numbers in conflict
-        first.
-
-        They are cut off anyway, and keep each other connected on the way.
-        """
-        view = self.view
-        main = max(groups, key=lambda g: (any(map(view.quorate, g)), len(g), self._newest(g)))
-        aligned = {n: view.current[n] for n in view.current}
-        seen = {
-            n: {m[n] for m in (view.current[node] for node in main) if n in m}
-            for n in range(search.MAX_LINKS)
-        }
-        target = {n: min(sigs) for n, sigs in seen.items() if len(sigs) == 1}
-        taken = {n for links in view.current.values() for n in links} | set(view.goal)
-        prelude = []
-        for group in groups:
-            if group == main:
-                continue
-            inner = {p: v for p, v in carries.items() if set(group).issuperset(p)}
-            mine = {n: view.current[n] for n in group}
-            fit = {n: sig for n, sig in target.items() if all(m.get(n, sig) == sig for m in mine.values())}
-            if not fit:
-                free = [n for n in range(search.MAX_LINKS) if n not in taken]
-                if not free:
-                    return None, []
-                fit = {free[0]: (min(view.goal.items())[1][0], "", "udp")}
-            path = search.search(mine, fit, {p: connected[p] for p in inner}, inner)
-            if path is None:
-                return None, []
-            prelude += [(group, links) for links in path]
-            aligned.update({n: fit for n in group})
-        talking = {p: v if set(main).issuperset(p) else self._kept(p, aligned) for p, v in connected.items()}
-        return search.search(aligned, view.goal, talking, carries, True), prelude
-
-    def _kept(self, pair, current):
-        """Links that connect a pair once it has been aligned."""
-        one, two = (current.get(node, {}) for node in pair)
-        return {n for n, sig in one.items() if two.get(n) == sig and sig[0] in self.view.carries[pair]}
-
-    def _newest(self, group):
-        return max(self.view.members[n].version for n in group)
 
     def _quorum_possible(self):
         """Whether some group of running nodes can be quorate with the goal's or the present links."""
@@ -452,17 +474,30 @@ class _Maker:
             view.goal[int(n)][0] for n, link in self.layout["links"].items() if link["network"] == primary
         }
         moves = any(view.current[node] != view.goal for node in view.running)
-        dead = [p for p in view.pairs if view.connected[p] and wanted and not view.carries[p] & wanted]
-        if view.whole and moves and dead:
-            told = ", ".join(f"{one}-{two}" for one, two in dead)
-            self._say(
-                "primary-dead",
-                f"the nodes talk now, and {primary}, the primary network of layout {self.layout['name']}, "
-                f"was seen dead between {told}",
-                data={"network": primary, "pairs": [list(p) for p in dead]},
-                remedy=f"repair {primary} and look with: salt-run corosync.status; to go there on its other "
-                "links, which ends with `layout-not-reached`: force=primary-dead",
-            )
+        dead = [p for p in view.pairs if wanted and not view.carries[p] & wanted]
+        if not moves or not dead or (self.strategy == "live" and self._begun(view.current.values())):
+            return None
+        if view.joined:
+            self._say_dead_primary(primary, dead)
+        return None if "primary-dead" in self.force else (primary, dead)
+
+    def _begun(self, maps):
+        """Whether link maps are on the way to the layout: its networks on numbers that it does not use."""
+        goal = self.view.goal
+        networks = {sig[0] for sig in goal.values()}
+        return any(n not in goal and sig[0] in networks for links in maps for n, sig in links.items())
+
+    def _say_dead_primary(self, primary, dead, severity=None):
+        told = ", ".join(f"{one}-{two}" for one, two in dead)
+        self._say(
+            "primary-dead",
+            f"{primary}, the primary network of layout {self.layout['name']}, was seen dead between {told}"
+            + ("; the plan ends when the nodes see each other" if severity else ", and the nodes talk now"),
+            data={"network": primary, "pairs": [list(p) for p in dead]},
+            severity=severity,
+            remedy=f"repair {primary} and look with: salt-run corosync.status; to go there on its other "
+            "links, which ends with `layout-not-reached`: force=primary-dead",
+        )
 
     def _refuse_live(self):
         view = self.view
@@ -509,7 +544,7 @@ class _Maker:
             self._say(
                 "absent-member",
                 f"{node} takes no part, but corosync is connected with it: steps through the "
-                "cluster file reach it, and nothing there is read back",
+                "cluster file reach it, and only its links are read back, from their other ends",
                 data={"node": node},
                 remedy=f"make its minion answer: salt {self.layout['nodes'][node]['minion']} test.ping",
             )

@@ -8,8 +8,7 @@ that is to be in force after it.
 import math
 
 from pve_corosync import conf
-from pve_corosync.addresses import canonical
-from pve_corosync.conf.links import differing, document, goal_links
+from pve_corosync.conf.links import differing, document, goal_links, signature
 from pve_corosync.link_options import CONF_KEYS, FAST_PING
 
 PVE_DELAY_S = 1.0  # pmxcfs dcdb.c: the writer sleeps 1 s between the file and the reload
@@ -82,7 +81,7 @@ class Builder:
         result = {}
         for number, sig in links.items():
             entry = have.get(number)
-            known = entry is not None and self._same(entry, sig)
+            known = entry is not None and sig == signature(number, entry["addresses"], entry["options"])
             if self.view.goal.get(number) == sig and (lasting or not known):
                 addresses, options = self.goal[number]
             elif known:
@@ -93,10 +92,6 @@ class Builder:
                 options = {**options, **self.fast}
             result[number] = (dict(addresses), dict(options))
         return result
-
-    def _same(self, entry, sig):
-        addresses = {node: canonical(a) for node, a in entry["addresses"].items()}
-        return addresses == dict(sig[0])
 
     # -- steps
     # ----------------------------------------------------------------------------------------------------
@@ -116,7 +111,7 @@ class Builder:
         nodes
             Nodes that take part, where not all do.
         alone
-            Nothing is waited for: the nodes have nobody to see.
+            No quorum is waited for: it cannot come without nodes that take no part.
         """
         before = [self.maps[node] for node in nodes or self.maps]
         added = sorted(n for n in links if any(n not in m for m in before))
@@ -130,11 +125,11 @@ class Builder:
         step = self._step(act, links, added, removed, changed, made)
         step["text"] = self._text(links, before, added, removed, changed, quick, totem)
         step["wait"] = {
-            "connected": {} if alone else self._expected(links),
-            "quorate": not alone and self._quorate(links),
-            "writable": not alone and act == "cluster",
+            "connected": self._expected(links, nodes, act),
+            "quorate": not alone and not nodes and self._quorate(links),
+            "writable": act == "cluster",
         }
-        step["cost"] = self._cost(act, added, removed, quick, alone)
+        step["cost"] = self._cost(act, added, removed, quick, alone or nodes)
         if nodes:
             step["nodes"] = sorted(
                 nodes
@@ -214,10 +209,27 @@ class Builder:
             and have[n] != {"addresses": addresses, "options": options, "interface": True}
         )
 
-    def _expected(self, links):
-        """``{link: [[node, node], …]}`` of the pairs that can be expected to connect."""
+    def _expected(self, links, nodes=None, act="local"):
+        """
+        ``{link: [[node, node], …]}`` of the pairs that can be expected to connect.
+
+        Where a node does not take the step, those that do wait for it on links that it has already. What
+        comes through the cluster file reaches members that do not answer, too: their peers wait for them.
+        """
+        view, takes = self.view, set(nodes or self.maps)
+        pairs = [*view.pairs, *view.watched]
+        if act == "cluster":
+            takes |= set(view.unseen_members) - set(view.unreached)
+        maps = view.current | self.maps
+        alone = len(takes) == len(view.running) and not view.watched
         return {
-            n: [list(pair) for pair in self.view.pairs if sig[0] in self.view.carries[pair]]
+            n: [
+                list(pair)
+                for pair in pairs
+                if sig[0] in view.carries[pair]
+                and (alone or any(m in takes and m in self.maps for m in pair))
+                and (alone or all(m in takes or maps[m].get(n) == sig for m in pair))
+            ]
             for n, sig in sorted(links.items())
         }
 
