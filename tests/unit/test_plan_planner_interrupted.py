@@ -259,3 +259,31 @@ def test_daemons_that_all_run_something_else(scene):
         if not plan["steps"] or not plan["complete"]:
             break
     assert plan["path"] == "none" or not talks(goal, dead), planner.describe(plan)
+
+
+def goes_on(sim, layout):
+    """Plan after every single step; nothing that was begun is refused, and the layout is reached."""
+    for _ in range(9):
+        plan = planner.plan(layout, sim.observed())
+        assert not [f for f in plan["findings"] if f["severity"] == "error"], planner.describe(plan)
+        if not plan["steps"]:
+            assert plan["complete"]
+            return
+        sim.take(plan["steps"][0])
+    raise AssertionError("no end in 9 steps")
+
+
+def test_what_was_begun_over_a_dead_primary_network_goes_on():
+    sim = simulation.Sim(NOMINAL, NODES[2], ["vrack"])
+    goes_on(sim, simulation.layout(DEGRADED, NODES[2], primary="vrack"))
+
+
+@pytest.mark.parametrize(
+    "now", [{0: "vrack", 1: "public"}, {0: "public", 1: "vrack"}, {1: "public", 2: "vrack"}]
+)
+@pytest.mark.parametrize("goal", [{0: "vrack", 1: "public"}, {0: "public", 1: "vrack"}])
+def test_what_was_begun_with_a_lost_address_goes_on(now, goal):
+    """The address stays in every copy on the way, or it would be taken for one that was never there."""
+    sim = simulation.Sim(now, NODES[2])
+    sim.gone = {("public", "pve2")}
+    goes_on(sim, simulation.layout(goal, NODES[2], primary="vrack"))

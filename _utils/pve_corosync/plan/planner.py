@@ -404,7 +404,12 @@ class _Maker:
         if alone:
             self._hope(current, connected, carries)
         heal = not view.whole
-        path = search.search(current, view.goal, connected, carries, heal)
+        # What is in no copy any more would be taken for an address that was never there (`address-absent`).
+        runs = {sig[0] for links in current.values() for sig in links.values()}
+        lost = {
+            s for s in runs & {sig[0] for sig in view.goal.values()} if any(self._lacks(*row) for row in s)
+        }
+        path = search.search(current, view.goal, connected, carries, heal, lost)
         if path is None and set(view.unseen_members) - set(view.unreached):
             current, connected, carries = self._without(view.unseen_members)
             path = search.search(current, view.goal, connected, carries, heal)
@@ -415,6 +420,9 @@ class _Maker:
         if path is not None or len(groups) < 2:
             return path, []
         return align.align(view, groups, connected, carries)
+
+    def _lacks(self, node, address):
+        return node in self.view.members and self.view.members[node].lacks(address)
 
     def _hope(self, current, connected, carries):
         """Nodes that have no quorum alone should meet the absent ones, as if these had the same links."""

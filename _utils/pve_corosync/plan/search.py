@@ -42,12 +42,14 @@ class Problem:
         ``{(node, node): set of link numbers}`` that were seen connected; a pair that is missing cannot talk.
     carries
         ``{(node, node): set of address sets}`` that are expected to connect the two nodes.
+    keep
+        Address sets that every step should have a link on, dead or not, where that can be.
     heal
         The nodes do not all see each other: the first step should only add links, and connect every pair that
         can be.
     """
 
-    def __init__(self, current, goal, connected, carries, heal=False):
+    def __init__(self, current, goal, connected, carries, heal=False, keep=()):
         self.current, self.goal, self.heal = current, goal, heal
         self.pairs = sorted(carries)
         self.connected = {pair: frozenset(connected.get(pair, ())) for pair in self.pairs}
@@ -88,6 +90,8 @@ class Problem:
         self.extra = sum(bit for (number, _), bit in self._bit.items() if number not in goal)
         self.kinds = sorted(set(kinds.values()))
         self.talk = {pair: self._talk(pair) for pair in self.pairs if self.connected[pair]}
+        self.kept = [self._carrying([addresses]) for addresses in sorted(keep)]
+        self.holds = False
         self.clashes = self._clashes()
         self.ring0 = [self._bit[a] for a in self.atoms if a[0] == 0] if 0 in goal else []
         self._cost = {}
@@ -143,7 +147,9 @@ class Problem:
         return result
 
     def possible(self, mask):
-        """Whether corosync could run these links at once."""
+        """Whether corosync could run these links at once, and what is to be kept is among them."""
+        if self.holds and not all(mask & kept for kept in self.kept):
+            return False
         return not any(mask & clash == clash for clash in self.clashes)
 
     def cost(self, mask):
@@ -252,18 +258,19 @@ def shares_port(one, two, free=()):
     return bool(ports[0] & ports[1])
 
 
-def search(current, goal, connected, carries, heal=False):
+def search(current, goal, connected, carries, heal=False, keep=()):
     """
     Link maps of the steps from `current` to `goal`, without the start, or None where no sequence keeps every
     pair.
 
-    current, goal, connected, carries, heal
+    current, goal, connected, carries, heal, keep
         See :class:`Problem`.
 
     Returns a list of link maps, the last one equal to `goal`; at least one (a step that levels the copies).
     """
-    problem = Problem(current, goal, connected, carries, heal)
-    for wish in _wishes(heal):
+    problem = Problem(current, goal, connected, carries, heal, keep)
+    for holds, wish in itertools.product((True, False) if keep else (False,), _wishes(heal)):
+        problem.holds = holds
         best = None
         for temporary in _temporary_choices(problem):
             path = _shortest(problem, temporary, *wish)
