@@ -24,7 +24,7 @@ import time
 import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.cluster import facts as node_facts
-from pve_corosync.node import children, database, etc_pve, etc_pve_client, files, runs, undo
+from pve_corosync.node import children, code, database, etc_pve, etc_pve_client, files, runs, undo
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, iproute
 from salt.exceptions import SaltInvocationError
@@ -72,7 +72,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
     "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo",
-    "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``:
+    "code", "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``:
     ``mounted``, ``hung`` or ``not mounted``.
 
     CLI Example:
@@ -90,6 +90,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     rows |= _pve_rows(answers["pve"], timeout)
     rows |= _file_rows()
     told = node_facts.build(rows, __opts__.get("id"))
+    told["code"] = code.digest(os.path.dirname(os.path.abspath(__file__)))
     told["routes"] = _routes(told["runtime"], told["links"])
     told["database"] = _database(told["quorum"], told["runtime"], told["problems"])
     return told

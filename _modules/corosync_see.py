@@ -17,7 +17,7 @@ from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import node as node_ports
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.rules import every
-from pve_corosync.run import alone, evidence, outcomes
+from pve_corosync.run import alone, evidence, outcomes, verdict
 
 __virtualname__ = "corosync"
 
@@ -93,12 +93,14 @@ def status():
         held = outcomes.held_to(report["in_force"], request.layout["name"])
         findings += every.check(layouts[held], observed, skip=request.skip)
         findings += evidence.released(layouts[held], observed)
+        report["verdict"] = verdict.of_request(request, observed, findings, on_node=True)
     except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
     report.update(
         state=outcomes.state_now(observed), matrix=outcomes.matrix(observed), findings=ordered(findings)
     )
     bad = bool(alarms(report["findings"])) or outcomes.sick(report["state"])
+    bad = bad or not report.get("verdict", {"ok": True})["ok"]
     report.update(result="errors" if bad else "ok", retcode=outcomes.FAILED if bad else outcomes.OK)
     if bad:
         __context__["retcode"] = report["retcode"]

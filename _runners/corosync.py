@@ -29,7 +29,7 @@ import time
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.ports import journals, master, salt_master
 from pve_corosync.ports import watch as kept_watch
-from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, watch
+from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, verdict, watch
 from pve_corosync.run import past as past_runs
 from pve_corosync.run import status as status_of
 
@@ -282,7 +282,7 @@ def _plan(layout, strategy, skip, force, cluster, diff):
     site, request = _request(layout, strategy, skip, force, cluster)
     observed, findings = site.see()
     made, findings = request.plan(observed, findings)
-    return request.planned(made, findings, observed, bool(diff))
+    return verdict.attach(request.planned(made, findings, observed, bool(diff)), request, observed)
 
 
 def _verify(layout, cluster, skip):

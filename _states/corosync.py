@@ -195,7 +195,13 @@ def _comment(report):
     """
     Return the summary, what stands in the way, and the commands that help.
     """
+    told = report.get("verdict")
     lines = [report.get("summary", "")]
+    lines = (
+        [told["text"], f"  {told['command']}" if told["command"] else "", *told["also"], *lines]
+        if told
+        else lines
+    )
     bad = [item for item in report["findings"] if item["severity"] == "error"]
     if report["result"] in ("waiting", "failed", "refused"):
         bad = bad or [item for item in report["findings"] if item["severity"] == "warning"]

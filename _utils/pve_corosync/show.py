@@ -146,10 +146,10 @@ def verdict_lines(told: dict) -> list[str]:
 
     :param told: what ``run.verdict.verdict`` returned.
     """
-    lines = textwrap.wrap(told["text"], WIDTH, break_long_words=False, break_on_hyphens=False)
+    lines = _wrapped(told["text"])
     lines += command_lines(told["command"]) if told["command"] else []
     for text in told["also"]:
-        lines += textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+        lines += command_lines(text.strip()) if text.startswith("  ") else _wrapped(text)
     return lines
 
 
@@ -168,7 +168,7 @@ def command_lines(command: str) -> list[str]:
 
 
 def _plan(report):
-    lines = _head(report, report["summary"])
+    lines = _told(report) + _head(report, report["summary"])
     lines += [""] + steps_table(report["steps"]) if report["steps"] else []
     lines += _ha_line(report)
     for text, places in _alike(report.get("diffs") or {}).items():
@@ -196,7 +196,7 @@ def _alike(diffs):
 def _apply(report):
     if report["result"] in ("refused", "test"):
         return _plan(report)
-    lines = _head(report, report["summary"])
+    lines = _told(report) + _head(report, report["summary"])
     done = report.get("done") or []
     if done:
         lines += [""] + done_table(done)
@@ -263,11 +263,25 @@ def _other(report):
     return _head(report, report.get("summary", "")) + _findings_block(report) + _end(report)
 
 
+def _told(report):
+    return [*verdict_lines(report["verdict"]), ""] if report.get("verdict") else []
+
+
 def _head(report, text):
     who = report.get("cluster") or f"corosync.{report['do']}"
     if report.get("layout"):
         who += f", layout {report['layout']}"
-    return [f"{who}: {text}"]
+    if report.get("skip"):
+        who += f", WITHOUT {', '.join(report['skip'])}"
+    if report.get("force"):
+        who += f", forced {', '.join(report['force'])}"
+    return _wrapped(f"{who}: {text}")
+
+
+def _wrapped(text, indent=""):
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _ha_line(report):

@@ -4,14 +4,17 @@ import itertools
 import json
 import shlex
 
+import _sequence_world
 import pytest
 import simulation
 from _sequence_world import pillar
+from pve_corosync import show
 from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
 from pve_corosync.run import outcomes, verdict, ways
+from pve_corosync.run.change import Change, Request
 
 TWO, THREE = ("pve1", "pve2"), ("pve1", "pve2", "pve3")
 AT = 1763900000.0
@@ -119,7 +122,7 @@ def test_a_minion_without_the_code_is_not_silent():
     item = finding("node-error", f"pve2: {said}", data={"node": "pve2", "minion": "pve2", "error": said})
     told = judge(None, observed={"nodes": {}, "silent": list(TWO)}, findings=[item])
     assert told["kind"] == "no-code"
-    assert told["command"] == "salt -L pve2 saltutil.sync_all"
+    assert told["command"] == "salt pve2 saltutil.sync_all"
 
 
 def test_a_dead_link_with_quorum_is_an_alarm():
@@ -185,7 +188,7 @@ def test_a_stopped_corosync_is_started_with_the_newest_file():
     for node in ("pve1", "pve3"):
         observed["nodes"][node]["links"].pop("pve2", None)
     told = judge(None, THREE, observed=observed)
-    assert told["kind"] == "stopped" and told["command"] == "salt -L pve2 corosync.apply"
+    assert told["kind"] == "stopped" and told["command"] == "salt pve2 corosync.apply"
 
 
 def test_all_stopped_is_a_restart():
@@ -238,3 +241,47 @@ def test_what_a_verdict_names_is_what_a_run_would_go(links, dead, silent):
     name = given.get("layout") or {"orch.failover": ways.FAILOVER, "orch.nominal": "nominal"}[words[2]]
     made = planner.plan(known[name], observed, skip=given.get("skip", ()))
     assert made["steps"] and not errors(made["findings"])
+
+
+def test_a_command_works_where_it_is_read():
+    told = judge(sim(dead={"vrack"}), on_node=True)
+    assert told["command"] == "salt-call --local corosync.apply degraded degraded=True"
+    assert told["also"] == [
+        "Or on the master, for all of them:",
+        "  salt-run state.orchestrate orch.failover",
+    ]
+    told = judge(sim({0: "public", 1: "vrack"}), on_node=True)
+    assert told["command"] == "salt-call --local corosync.apply nominal"
+
+
+def test_a_plan_that_does_not_help_fails_and_says_what_does():
+    world = sim(dead={"vrack"})
+    request = Request(pillar())
+    made, findings = request.plan(world.observed(), [])
+    report = verdict.attach(request.planned(made, findings, world.observed()), request, world.observed())
+    assert (report["retcode"], report["result"]) == (1, "refused")
+    assert report["verdict"]["command"] == "salt-run state.orchestrate orch.failover"
+    lines = show.render({"do": "plan"} | report)
+    assert lines[0].startswith("prod has NO QUORUM") and "nothing to do" not in "\n".join(lines)
+    request = Request(pillar(), "degraded")
+    made, findings = request.plan(world.observed(), [])
+    report = verdict.attach(request.planned(made, findings, world.observed()), request, world.observed())
+    assert report["retcode"] == 0 and "verdict" not in report
+    assert report["next"] == ["do it: salt-run state.orchestrate orch.failover"]
+
+
+def test_a_run_to_a_layout_that_cannot_help_is_short_and_names_the_way():
+    request = Request(pillar())
+    world = _sequence_world.World(request, sim(dead={"vrack"}))
+    report = Change(request, world, _sequence_world.SETTINGS, "1").carry_out()
+    assert report["retcode"] == 1 and world.clock < 5
+    assert report["verdict"]["command"] == "salt-run state.orchestrate orch.failover"
+    assert show.render({"do": "apply"} | report)[0].startswith("prod has NO QUORUM")
+
+
+def test_who_is_left_out_and_what_is_forced_stays_in_the_headline():
+    world = sim(nodes=THREE, silent=("pve3",))
+    request = Request(pillar(THREE), "degraded", skip=["pve3"], force=["clock-skew"])
+    made, findings = request.plan(world.observed(), [])
+    lines = show.render({"do": "plan"} | request.planned(made, findings, world.observed()))
+    assert lines[0].startswith("prod, layout degraded, WITHOUT pve3, forced clock-skew: ")

@@ -43,7 +43,8 @@ class Cluster:
     """The facts that the rules and the plan read, computed once.
 
     :param layout: the desired layout, as ``pillar.layouts.resolve`` returns it.
-    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``, facts as ``corosync.facts`` returns them.
+    :param observed: ``{"nodes": {name: facts}, "silent": [name]}``, facts as ``corosync.facts`` returns them;
+        with ``"refusals": {name: text}`` of those that answered with an error.
     :param skip: nodes to go on without.
     :param strategy: ``live`` or ``restart``.
 
@@ -57,6 +58,8 @@ class Cluster:
         self.strategy = strategy
         self.skip = [skip] if isinstance(skip, str) else list(skip)
         self.answered = dict(observed.get("nodes") or {})
+        #: what nodes answered that told no facts, e.g. since they lack this project's code.
+        self.refusals = dict(observed.get("refusals") or {})
         self.nodes = {name: facts for name, facts in self.answered.items() if name not in self.skip}
         self.members = {
             name: Node(name, self.nodes[name]) for name in sorted(layout["nodes"]) if name in self.nodes

@@ -449,6 +449,13 @@ TABLE = {
             "A link of the layout that no pair depends on is not connected.",
             "this project",
         ),
+        (
+            "code-differs",
+            ERROR,
+            True,
+            "A node has other code of this project than the master, so it may not know a step.",
+            "this project",
+        ),
         ("node-error", ERROR, False, "A node answered with an error instead of its facts.", "this project"),
         ("node-misnamed", ERROR, False, "A minion is another node than the pillar says.", "this project"),
         ("pillar-render", ERROR, False, "The pillar of a minion could not be compiled.", "this project"),

@@ -36,11 +36,13 @@ class Master:
     :param pillar: ``(minion id) -> pillar``.
     :param fire: ``(data, tag)`` sends an event.
     :param jid: the name of the job that the runner is; :param user: who started it.
+    :param code: the digest of this project's code here, ``{}`` to compare none.
     """
 
-    def __init__(self, opts, client, bus, accepted, pillar, fire, jid, user=""):  # pylint: disable=too-many-arguments
+    def __init__(self, opts, client, bus, accepted, pillar, fire, jid, user="", code=None):  # pylint: disable=too-many-arguments
         self.opts, self.client, self.bus, self.accepted = opts, client, bus, accepted
         self.pillar, self.fire, self.jid, self.user = pillar, fire, str(jid), user
+        self.code = code or {}
 
     def state_dir(self) -> str:
         """Return the directory of locks and journals on the master."""
@@ -113,7 +115,8 @@ class Site:
         wait = self.settings["gather_timeout"]
         call = {"timeout": outcomes.facts_timeout(wait)}
         answers = self.ask(list(self.minions), "corosync.facts", call, wait)
-        observed, findings = outcomes.observe(self.minions, answers, self.accepted)
+        code, skip = self.master.code, self.skip
+        observed, findings = outcomes.observe(self.minions, answers, self.accepted, code, skip)
         return observed, findings + self.findings
 
     def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments

@@ -10,6 +10,7 @@ import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
 from pve_corosync.findings import finding
+from pve_corosync.node import code
 from pve_corosync.ports import master, salt_pillar
 from pve_corosync.run import outcomes
 from salt.exceptions import CommandExecutionError, SaltException
@@ -38,6 +39,7 @@ def of(runner: dict) -> master.Master:
         fire=fire,
         jid=runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
         user=runner.get("__user__") or "",
+        code=code.digest(code.beside(runner["__file__"])),
     )
 
 

@@ -39,10 +39,15 @@ def parsable(context):
                 ),
             )
     if context.base is None and context.nodes:  # silence says nothing about a file
+        silent = [node for node in context.silent if node not in context.skip]
         yield finding(
             "conf-none",
-            "no node has a copy of corosync.conf that parses",
-            remedy="restore /etc/corosync/corosync.conf from a backup (/var/lib/pve-corosync/backups)",
+            f"no copy of corosync.conf that parses on {', '.join(context.nodes)}"
+            + (f"; of {', '.join(silent)} nothing is known" if silent else ""),
+            data={"nodes": list(context.nodes), "silent": silent},
+            remedy=f"first make {', '.join(silent)} answer, a good copy may be there"
+            if silent
+            else "restore /etc/corosync/corosync.conf from a backup (/var/lib/pve-corosync/backups)",
         )
 
 

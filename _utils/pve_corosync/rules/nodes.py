@@ -15,14 +15,22 @@ def silent(context):
     for node in context.silent:
         if node in context.skip or node not in context.layout["nodes"]:
             continue
+        minion, told = context.layout["nodes"][node]["minion"], context.refusals.get(node)
+        if told:
+            yield finding(
+                "node-silent",
+                f"{node} tells nothing of itself, its minion {minion!r} answers: {told}; "
+                f"{_loss(context, [node])}",
+                data={"node": node, "error": told},
+                remedy=f"salt {minion} saltutil.sync_all; to go on without it: skip={node}",
+            )
+            continue
+        on = f"; to go on without it: skip={node}" if context.answered else ""
         yield finding(
             "node-silent",
-            f"{node} does not answer (minion "
-            f"{context.layout['nodes'][node]['minion']!r}); {_loss(context, [node])}",
+            f"{node} does not answer (minion {minion!r}); {_loss(context, [node])}",
             data={"node": node},
-            remedy=(
-                f"salt {context.layout['nodes'][node]['minion']} test.ping; to go on without it: skip={node}"
-            ),
+            remedy=f"salt {minion} test.ping{on}",
         )
 
 

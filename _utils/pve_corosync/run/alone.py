@@ -14,7 +14,7 @@ from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.plan import planner, steps
-from pve_corosync.run import outcomes
+from pve_corosync.run import outcomes, verdict
 from pve_corosync.run import request as request_of_master
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
@@ -74,7 +74,11 @@ class Request(request_of_master.Request):
 
     def on_master(self) -> str:
         """Return the command line for the master."""
-        return outcomes.command("apply", self.layout["name"], self.skip, self.force)
+        return super().whole_job()
+
+    def whole_job(self) -> str:
+        """Return the command line that does the links from this node."""
+        return self.command_again("apply")
 
     def plan(self, observed, findings):
         """Return the plan and all findings; this node is the writer of each step."""
@@ -116,24 +120,18 @@ def quorate(facts: dict) -> bool:
     return bool((facts.get("quorum") or {}).get("quorate"))
 
 
-def no_quorum(request: Request, facts: dict) -> tuple[dict, list[str]]:
+def no_quorum(request: Request, observed: dict) -> dict:
+    """Return the finding on a node without quorum where nothing may be touched.
+
+    :param observed: what this node sees of the cluster.
     """
-    Return the finding on a node without quorum where nothing may be touched, and the commands that help.
-    """
-    votes = facts.get("quorum") or {}
+    votes = observed["nodes"][request.own].get("quorum") or {}
     seen = f"{votes.get('total')} of {votes.get('expected')} votes" if votes else "corosync does not run"
-    commands = [
-        f"on the master:                   {request.on_master()}",
-        f"without a master, on every node: {request.command_again('apply', degraded=True)}",
-    ]
-    return (
-        finding(
-            "alone-no-quorum",
-            f"{request.own} is not quorate ({seen}); nothing was touched",
-            data={"node": request.own},
-            remedy=commands[0].partition(":")[2].strip(),
-        ),
-        commands,
+    return finding(
+        "alone-no-quorum",
+        f"{request.own} is not quorate ({seen}); nothing was touched",
+        data={"node": request.own},
+        remedy=verdict.of_request(request, observed, on_node=True)["command"],
     )
 
 

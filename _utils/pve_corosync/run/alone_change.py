@@ -40,6 +40,8 @@ class AloneChange(change.Change):
     :param patience: seconds to wait for the quorum after this node's share.
     """
 
+    seen_from = {"on_node": True}
+
     def __init__(self, request, ports, settings, degraded=False, test=False, patience=0.0):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, ports.jid, back=False)
         self.own, self.degraded, self.test, self.patience = request.own, degraded, test, patience
@@ -69,7 +71,7 @@ class AloneChange(change.Change):
             return self._through_cluster(findings)
         if self.degraded:
             return self._own_part(findings)
-        item, self.report["next"] = alone.no_quorum(self.request, self._facts())
+        item = alone.no_quorum(self.request, self.observed)
         return self._end("refused", "not quorate, nothing was touched", [*findings, item])
 
     def _facts(self):
@@ -313,7 +315,7 @@ class AloneChange(change.Change):
             return self._through_cluster(findings)
         if self.degraded:
             return self._own_part(findings)
-        item, self.report["next"] = alone.no_quorum(self.request, self._facts())
+        item = alone.no_quorum(self.request, self.observed)
         return self._end("waiting", "corosync was started, the quorum is not back", [*findings, item])
 
     def _start_told(self, findings, step):

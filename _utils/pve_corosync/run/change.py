@@ -20,13 +20,25 @@ import contextlib
 import traceback
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, evidence, ha_guard, merge, preflight, step_trip, task, way_back
+from pve_corosync.run import (
+    checklist,
+    evidence,
+    ha_guard,
+    merge,
+    preflight,
+    step_trip,
+    task,
+    verdict,
+    way_back,
+)
 from pve_corosync.run import outcomes as step_outcomes
 
 #: what the names of a run's second attempt and of its way back end in.
 AGAIN, BACK = "-again", "-back"
 #: what keeps a run that is to be confirmed.
 CONFIRM = "salt-run corosync.confirm"
+#: after a start of corosync its links count as dead for 1 to 2 s.
+START_S = 3.0
 
 
 class Change(task.Task):
@@ -40,6 +52,9 @@ class Change(task.Task):
     :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0
         without.
     """
+
+    #: for the verdict: where the report is read.
+    seen_from: dict = {}
 
     def __init__(self, request, ports, settings, jid, back=True, confirm=0):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, jid=str(jid))
@@ -63,7 +78,10 @@ class Change(task.Task):
         how = {"strategy": self.request.strategy, "skip": self.request.skip, "force": self.request.force}
         asked = f"asking {len(self.request.minions)} nodes"
         self.ports.say(f"{layout['cluster_name']} -> {layout['name']}: {asked}")
-        return self.run(self._work, **how, **about)
+        report = self.run(self._work, **how, **about)
+        if report["retcode"] and self.observed:
+            verdict.attach(report, self.request, self.observed, **self.seen_from)
+        return report
 
     def _work(self):
         result = self._attempt()
@@ -415,7 +433,7 @@ class Change(task.Task):
         first = self.observed
         if not already:
             self.observed = self.ports.gather()[0]
-        items, findings = self._until_true()
+        items, findings = self._until_true(START_S if already and self._lost() else None)
         if not already:
             # what was found before the run describes a state that is gone
             self.report["before"], self.report["findings"] = self.report["findings"], []
@@ -450,7 +468,12 @@ class Change(task.Task):
         )
         return "failed"
 
-    def _until_true(self):
+    def _lost(self):
+        """Tell whether the quorum is lost; where no step brings it back, nothing else is worth the wait."""
+        told = verdict.of_request(self.request, self.observed, self.report["findings"])
+        return told["kind"] in verdict.DIRE
+
+    def _until_true(self, patience=None):
         """Ask the exit checklist of what was seen last, and look again until it is true or its time is over;
         return the items and what they bear."""
         told = self.request.checklist(self.observed)
@@ -462,7 +485,7 @@ class Change(task.Task):
         if checklist.passed(told[0]):
             return told
         self.ports.sleep(0.5)
-        left = self.settings["verify_timeout"] - 0.5
+        left = (self.settings["verify_timeout"] if patience is None else patience) - 0.5
         return task.until(self.ports, left, look, lambda seen: checklist.passed(seen[0]))
 
     def _explain(self, failed):

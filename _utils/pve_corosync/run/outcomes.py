@@ -12,6 +12,7 @@ from pve_corosync import arguments, conf
 from pve_corosync.addresses import canonical
 from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.findings import finding
+from pve_corosync.run import same_code
 
 # what the runner needs of both stands under one name
 OK, FAILED, USAGE = arguments.OK, arguments.FAILED, arguments.USAGE
@@ -39,15 +40,18 @@ def answer_error(answer) -> str:
     return text
 
 
-def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dict]]:
+def observe(minions: dict, answers: dict, accepted=None, code=None, skip=()) -> tuple[dict, list[dict]]:
     """Return what was observed, and findings on the answers themselves.
 
     :param minions: ``{node: minion id}``, all nodes of the cluster.
     :param answers: ``{minion id: return event}`` of ``corosync.facts``.
     :param accepted: minion ids with an accepted key; None if that is not known.
-    :returns: (``{"nodes": {name: facts}, "silent": [name]}``, findings).
+    :param code: the digest of this project's code here, see ``run.same_code``; None compares nothing.
+    :param skip: nodes that the work goes on without.
+    :returns: (``{"nodes": {name: facts}, "silent": [name]}``, findings); with ``"refusals": {name: text}`` of
+        those that answered with an error.
     """
-    nodes, silent, findings = {}, [], []
+    nodes, silent, findings, refusals = {}, [], [], {}
     for name, minion in minions.items():
         answer = answers.get(minion)
         if accepted is not None and minion not in accepted:
@@ -69,6 +73,7 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
             facts, error = answers_of_nodes.facts_or_error(facts)
         if error or not isinstance(facts, dict):
             silent.append(name)
+            refusals[name] = last_line(error or repr(facts))
             findings.append(
                 finding(
                     "node-error",
@@ -89,7 +94,10 @@ def observe(minions: dict, answers: dict, accepted=None) -> tuple[dict, list[dic
                 )
             )
         nodes[name] = facts
-    return {"nodes": nodes, "silent": sorted(silent)}, findings
+    if code:
+        findings += same_code.check(minions, nodes, code, skip)
+    told = {"refusals": refusals} if refusals else {}
+    return {"nodes": nodes, "silent": sorted(silent)} | told, findings
 
 
 def in_force(layouts: dict, observed: dict) -> list[str]:

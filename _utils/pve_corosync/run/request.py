@@ -7,7 +7,7 @@ import copy
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.run import checklist, ha_guard
+from pve_corosync.run import checklist, ha_guard, ways
 from pve_corosync.run import outcomes as step_outcomes
 
 
@@ -70,12 +70,22 @@ class Request:
         return {name: layouts.resolve(self.loaded, name) for name in self.loaded["layouts"]}
 
     def head(self) -> dict:
-        """Return what every report begins with."""
-        return {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
+        """Return what every report begins with; who is left out and what is forced stays in sight."""
+        head = {"cluster": self.layout["cluster_name"], "layout": self.layout["name"]}
+        left = {"skip": list(self.skip), "force": list(self.force)}
+        return head | {key: value for key, value in left.items() if value}
 
     def command_again(self, function: str) -> str:
         """Return the command line of a function with the same arguments."""
         return step_outcomes.command(function, self.layout["name"], **self.how())
+
+    def whole_job(self) -> str:
+        """Return the command line that does everything: the links, and what follows them."""
+        wanted = self.loaded["layout"]
+        how = self.how() | {"start": self.again_all}
+        if self.again_all:
+            how |= {"strategy": "live"}
+        return ways.orchestration(self.layout["name"], wanted, **how)
 
     def how(self) -> dict:
         """Return the arguments besides the layout, as ``run.outcomes.command`` takes them."""
@@ -125,10 +135,7 @@ class Request:
             report["diffs"] = planner.diffs(made, observed)
         if steps:
             report["ha"] = {"text": ha_guard.words(made["expected_loss_s"], observed, self.nodes)}
-            report["next"] = [f"do it: {self.command_again('apply')}"]
-        if steps and self.again_all:
-            how = {key: value for key, value in self.how().items() if key != "strategy"}
-            report["next"] = [f"do it: {step_outcomes.command('restart', self.layout['name'], **how)}"]
+            report["next"] = [f"do it: {self.whole_job()}"]
         return report
 
     def checklist(self, observed: dict, full: bool = False) -> tuple[list[dict], list[dict]]:

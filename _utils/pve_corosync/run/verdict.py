@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import time
 
+from pve_corosync import arguments
 from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
-from pve_corosync.run import ways
+from pve_corosync.run import outcomes, same_code, ways
 
 #: what a minion says that has no ``corosync.facts``.
 LACKS_CODE = "is not available"
@@ -23,7 +24,8 @@ def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
     :param more: ``skip``, ``findings`` (of the status), ``in_force`` (names), ``past`` (runs, newest first,
         as ``run.past.row`` returns them), ``cluster`` (the name as it was typed), ``fast`` (as in
-        ``plan.planner.plan``), ``now`` (seconds since the epoch).
+        ``plan.planner.plan``), ``now`` (seconds since the epoch), ``on_node`` (it is read on a node that has
+        only itself, so that a command must work there).
     :returns: ``{"kind", "ok", "text", "command", "also": [text]}``; ``ok`` is False where the operator must
         act.
     """
@@ -31,6 +33,45 @@ def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
     told = next(filter(None, (look() for look in case.looks())))
     also = [text for text in case.also if text]
     return {"kind": told[0], "ok": told[1], "text": told[2], "command": told[3], "also": also}
+
+
+#: where nothing but the way out matters.
+DIRE = ("unreachable", "no-code", "other-code", "stopped", "no-quorum", "cut-off")
+
+
+def of_request(request, observed: dict, findings=(), **more) -> dict:
+    """Return the verdict on what was observed for a request: see :func:`verdict`.
+
+    :param request: a ``run.change.Request``. :param findings: those on the answers and of the plan.
+    """
+    known = request.layouts()
+    return verdict(
+        observed,
+        known,
+        request.loaded["layout"],
+        skip=request.skip,
+        findings=findings,
+        in_force=outcomes.in_force(known, observed),
+        cluster=request.cluster_arg,
+        fast=request.loaded.get("fast_ping"),
+        **more,
+    )
+
+
+def attach(report: dict, request, observed: dict, **more) -> dict:
+    """Put the verdict into a report that does not bring the quorum back, where there is none: it fails then.
+
+    :param report: of a plan or of a run, changed in place and returned. :param request: what was asked for.
+    :param observed: what was seen last.
+    """
+    if report.get("steps") and not report.get("retcode"):
+        return report
+    told = of_request(request, observed, report.get("findings") or (), **more)
+    if told["kind"] in DIRE:
+        report |= {"verdict": told, "retcode": outcomes.FAILED}
+        if report.get("result") in ("planned", "already"):
+            report |= {"result": "refused", "summary": "this layout does not help, nothing was changed"}
+    return report
 
 
 def lines(told: dict) -> list[str]:
@@ -51,6 +92,7 @@ class _Case:
         self.in_force = list(more.get("in_force") or ())
         self.past = list(more.get("past") or ())
         self.cluster, self.fast = more.get("cluster"), more.get("fast")
+        self.on_node = bool(more.get("on_node"))
         self.now = time.time() if more.get("now") is None else more["now"]
         self.facts = observed["nodes"]
         self.layout = layouts[
@@ -88,11 +130,10 @@ class _Case:
     def nobody(self):
         """Nothing is known where nobody answers."""
         lacking = self._lacking()
-        minions = [self.layout["nodes"][node]["minion"] for node in lacking]
         if lacking:
             answers = _s(lacking, "answers", "answer")
             text = f"{self.name}: {_and(lacking)} {answers}, but without this project's code"
-            command = f"salt -L {','.join(minions)} saltutil.sync_all"
+            command = self._on(lacking, "saltutil.sync_all")
             if not self.facts:
                 return "no-code", False, f"{text}: nothing is known of the cluster.", command
             self.also.append(f"{text}: {command}")
@@ -103,12 +144,24 @@ class _Case:
             "  salt-call --local corosync.status",
         ]
         text = f"{self.name}: the master reaches none of {_and(self.members)}; is the master cut off itself?"
-        return "unreachable", False, text, f"salt -L {','.join(self._minions(self.members))} test.ping"
+        return "unreachable", False, text, self._on(self.members, "test.ping")
 
     def other_code(self):
         """A node with other code than the master does not take part in a run."""
-        item = self._found("code-differs")
-        return item and ("other-code", False, f"{self.name}: {item['text']}.", item["remedy"])
+        found = [item for item in errors(self.findings) if item["code"] == "code-differs"]
+        if not found:
+            return None
+        nodes = sorted(
+            {name for item in found for name in item["data"].get("nodes") or [item["data"]["node"]]}
+        )
+        quorum = "has quorum" if any(self._quorate(node) for node in self.facts) else "has NO QUORUM"
+        whole = found[0]["data"].get("nodes")
+        who = "the master has" if whole else f"{_and(nodes)} {_s(nodes, 'has', 'have')}"
+        than = "the nodes" if whole else "the master"
+        text = f"{self.name} {quorum}, but {who} other code of this project than {than}; no run begins so."
+        sync = self._on(nodes, "saltutil.sync_all")
+        self.also.append(f"{same_code.INSTALLED[0].upper()}{same_code.INSTALLED[1:]}.")
+        return "other-code", False, text, f"salt-run saltutil.sync_all && {sync}" if whole else sync
 
     def silence(self):
         """The quorum is there, and somebody does not answer."""
@@ -118,7 +171,7 @@ class _Case:
         self.also.append(f"A run stops before it writes; to go on without: pillar='{without}'")
         does = _s(self.silent, "does", "do")
         text = f"{self.name} has quorum, but {_and(self.silent)} {does} not answer the master."
-        return "silent", False, text, f"salt -L {','.join(self._minions(self.silent))} test.ping"
+        return "silent", False, text, self._on(self.silent, "test.ping")
 
     # -- quorum --------------------------------------------------------------------------------------------
 
@@ -139,7 +192,7 @@ class _Case:
             return None
         lost = "" if any(self._quorate(node) for node in self.facts) else " has NO QUORUM"
         text = f"{self.name}{lost}: corosync does not run on {_and(off)}. Start it with the newest file:"
-        return "stopped", False, text, f"salt -L {','.join(self._minions(off))} corosync.apply"
+        return "stopped", False, text, self._on(off, "corosync.apply")
 
     def no_quorum(self):
         """No node is quorate."""
@@ -166,11 +219,15 @@ class _Case:
         way = ways.way_out(self.observed, self.layouts, self.wanted, skip=self.skip, fast=self.fast)
         if not way.get("layout"):
             return self._no_way(kind, said, way["why"])
-        how = self._orchestration(way["layout"], skip=way["skip"], strategy=way["strategy"])
+        how = self._orchestration(way["layout"], skip=way["skip"], start=way["strategy"] == "restart")
         networks = [network for network in way["networks"] if network not in self.dead] or way["networks"]
         by = f"over {_and(networks)}" if way["strategy"] == "live" else "by a start of corosync"
         without = [node for node in way["skip"] if node not in self.skip]
         left = f", without {_and(without)}" if without else ""
+        if self.on_node:
+            self.also += ["Or on the master, for all of them:", f"  {how}"]
+            there = ways.alone(way["layout"])
+            return kind, False, f"{said} Way out, {by}{left}, type on every node:", there
         return kind, False, f"{said} Way out, {by}{left}:", how
 
     def _no_way(self, kind, said, why):
@@ -223,7 +280,7 @@ class _Case:
             return None
         hint = "it may take 7 s after a loss"
         text = f"{self.name} has quorum, but /etc/pve is not writable on {_and(bad)} ({hint})."
-        return "read-only", False, text, f"salt {self._minions(bad)[0]} pve_node.units"
+        return "read-only", False, text, self._on(bad[:1], "pve_node.units")
 
     # -- what weakens it -----------------------------------------------------------------------------------
 
@@ -275,7 +332,7 @@ class _Case:
             "qdevice",
             False,
             text,
-            f"salt {self._minions(poor)[0]} cmd.run 'systemctl status corosync-qdevice'",
+            self._on(poor[:1], "service.status corosync-qdevice"),
         )
 
     def ha_released(self):
@@ -285,12 +342,12 @@ class _Case:
         last = self.past[0] if self.past else {}
         if not busy and off:
             text = f"{self.name} has quorum, but HA is RELEASED: no service is restarted if a node fails."
-            return "ha-released", False, text, f"salt {self._minions(off)[0]} ha_manager.arm"
+            return "ha-released", False, text, self._on(off[:1], "ha_manager.arm")
         if not busy and "ha-not-in-service" in (last.get("codes") or ()):
             text = (
                 f"{self.name} has quorum, but the last run ({last['jid']}) could not put HA in service again."
             )
-            return "ha-released", False, text, f"salt {self._minions(list(self.facts))[0]} ha_manager.status"
+            return "ha-released", False, text, self._on(list(self.facts)[:1], "ha_manager.status")
         return None
 
     # -- what is open --------------------------------------------------------------------------------------
@@ -328,7 +385,7 @@ class _Case:
             f"{_and(seen)} {_s(seen, 'is', 'are')} healthy on every pair"
             if len(seen) == len(networks)
             else f"{_and([n for n in networks if n not in seen])} was not seen; test it first: "
-            f"salt-run corosync.probe {self.wanted}"
+            f"salt-run corosync.probe {arguments.typed(self.wanted)}"
         )
         place = self._place() or " on none of the pillar's layouts"
         text = f"{self.name} has quorum{place}; {state}. Home to {self.wanted}:"
@@ -400,9 +457,18 @@ class _Case:
         form = "%H:%M" if abs(self.now - at) < 20 * 3600 else "%Y-%m-%d %H:%M"
         return time.strftime(form, time.localtime(at))
 
-    def _orchestration(self, layout, skip=None, strategy="live"):
+    def _orchestration(self, layout, skip=None, start=False):
+        if self.on_node and any(self._quorate(node) for node in self.facts):
+            return f"salt-call --local corosync.apply {arguments.typed(layout)}"
         given = self.skip if skip is None else skip
-        return ways.orchestration(layout, self.wanted, given, (), self.cluster, strategy)
+        return ways.orchestration(layout, self.wanted, given, (), self.cluster, start=start)
+
+    def _on(self, nodes, call):
+        """The command that calls a function on nodes, as it works where it is read."""
+        if self.on_node:
+            return f"salt-call --local {call}    (on {_and(nodes)})"
+        minions = self._minions(nodes)
+        return f"salt {'-L ' if len(minions) > 1 else ''}{','.join(minions)} {call}"
 
     def _run(self, function):
         return f"salt-run corosync.{function}" + (f" cluster={self.cluster}" if self.cluster else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 
+from pve_corosync import arguments
 from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
 from pve_corosync.plan import planner
@@ -18,17 +19,18 @@ FAILOVER = "degraded"
 
 
 def orchestration(  # pylint: disable=too-many-arguments
-    layout: str, wanted: str, skip=(), force=(), cluster=None, strategy: str = "live"
+    layout: str, wanted: str, skip=(), force=(), cluster=None, strategy: str = "live", start: bool = False
 ) -> str:
     """Return the command line of the orchestration that takes a cluster to a layout.
 
     :param layout: the layout to go to. :param wanted: the one that the pillar wants.
     :param skip: nodes to go on without. :param force: codes to go on in spite of.
     :param cluster: the cluster's name, if the master has several.
-    :param strategy: ``restart`` gives ``orch.restart``, which starts corosync where it is stopped.
+    :param strategy: ``live`` or ``restart``.
+    :param start: ``orch.restart``, which starts corosync where it is stopped.
     """
     given: dict = {}
-    if strategy == "restart":
+    if start:
         name, given = "restart", {"layout": layout}
     elif layout == FAILOVER:
         name = "failover"
@@ -36,6 +38,8 @@ def orchestration(  # pylint: disable=too-many-arguments
         name = "nominal"
     else:
         name, given = "failover", {"layout": layout}
+    if strategy != "live":
+        given |= {"strategy": strategy}
     for key, value in (("skip", list(skip)), ("force", list(force)), ("cluster", cluster)):
         given |= {key: value} if value else {}
     words = f"salt-run state.orchestrate orch.{name}"
@@ -47,7 +51,7 @@ def alone(layout: str) -> str:
 
     :param layout: the layout to go to.
     """
-    return f"salt-call --local corosync.apply {layout} degraded=True"
+    return f"salt-call --local corosync.apply {arguments.typed(layout)} degraded=True"
 
 
 def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -> dict:

@@ -15,9 +15,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import time
 
 from pve_corosync import conf
+from pve_corosync.node import code
 from pve_corosync.pillar import layouts
 
 __virtualname__ = "corosync"
@@ -281,6 +283,7 @@ def _facts(state, name):
         "ha": {"armed": False, "configured": False, "resources": [], "disarm": None},
         "undo": None,
         "busy": {"txn": row["lock"], "by": "", "since": 0.0} if row["lock"] else None,
+        "code": code.digest(os.path.dirname(__file__)) | row.get("code", {}),
         "problems": [],
     }
 
