@@ -8,6 +8,8 @@ import importlib
 import os
 import sys
 
+import salt.utils.color
+
 try:
     from pve_corosync import show
 except ImportError:  # Salt's loader of outputters does not have the folder of synced utils on the path
@@ -35,11 +37,16 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
     """
     if not isinstance(data, dict):
         return str(data)
+    show_, colours = _shown(), salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+
+    def render(report):
+        return show_.coloured(show_.render(report), colours)
+
     if "do" in data:
-        return "\n".join(_shown().render(data))
+        return "\n".join(render(data))
     parts = []
     for name, report in data.items():
-        lines = _shown().render(report) if isinstance(report, dict) and "do" in report else [str(report)]
+        lines = render(report) if isinstance(report, dict) and "do" in report else [str(report)]
         parts += lines if name == "local" else [f"{name}:", *lines]
     return "\n".join(parts)
 

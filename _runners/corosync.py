@@ -195,7 +195,7 @@ def confirm(cluster=None, skip=None, brief=False, **kwargs):
     return _guarded("confirm", kwargs, brief, lambda: _confirm(cluster, skip))
 
 
-def verify(layout=None, cluster=None, skip=None, brief=False, **kwargs):
+def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwargs):
     """
     Ask every node whether a layout is reached: the exit checklist.
 
@@ -205,6 +205,9 @@ def verify(layout=None, cluster=None, skip=None, brief=False, **kwargs):
     cluster, skip
         As for ``corosync.status``.
 
+    full
+        Show what was seen for the items that are true, too; else these are one line.
+
     Exit code 0 if every item is true, 1 if one is not, 2 if the cluster or an argument is wrong.
 
     CLI Example:
@@ -213,7 +216,7 @@ def verify(layout=None, cluster=None, skip=None, brief=False, **kwargs):
 
         salt-run corosync.verify degraded
     """
-    return _guarded("verify", kwargs, brief, lambda: _verify(layout, cluster, skip))
+    return _guarded("verify", kwargs, brief, lambda: _verify(layout, cluster, skip) | {"full": bool(full)})
 
 
 def journal(jid=None, last=10, **kwargs):
@@ -260,7 +263,7 @@ FUNCTIONS = {
         "confirm",
     ),
     "confirm": ("cluster", "skip", "brief"),
-    "verify": ("layout", "cluster", "skip", "brief"),
+    "verify": ("layout", "cluster", "skip", "brief", "full"),
     "journal": ("jid", "last"),
 }
 
@@ -287,19 +290,34 @@ def _plan(layout, strategy, skip, force, cluster, diff):
 
 def _verify(layout, cluster, skip):
     site, request = _request(layout, "live", skip, None, cluster)
+    if not (__context__.get(master.ORCHESTRATED) or {}).get("jid"):
+        return _checked(site, request)
+    ports = master.Ports(site, True)
+    ports.note("begun", layout=request.layout["name"], phase="exit checklist", skip=request.skip)
+    report = _checked(site, request)
+    codes, took = [item["code"] for item in report["findings"]], {"total": ports.passed()}
+    ports.note("ended", result=report["result"], seconds=took, summary=report["summary"], codes=codes)
+    ports.say(f"exit checklist: {report['summary']}")
+    return report
+
+
+def _checked(site, request):
     observed, findings = site.see()
+    asked = [name for name in request.nodes if name in observed["nodes"]]  # no second wait for a silent node
     call = {"primary": phases.wanted_primary(request.layout, request.skip)}
-    answers = site.ask(request.nodes, "corosync.exit_facts", call, site.settings["exit_timeout"])
-    checklist_exit.attach(observed, *phases.values(request.minions, request.nodes, answers))
+    answers = site.ask(asked, "corosync.exit_facts", call, site.settings["exit_timeout"])
+    checklist_exit.attach(observed, *phases.values(request.minions, asked, answers))
     items, borne = request.checklist(observed, full=True)
     findings = ordered(findings + borne)
     ok = checklist.passed(items) and not errors(findings)
     true = sum(item["ok"] for item in items)
+    silent = [name for name in request.nodes if name not in asked]
+    said = f"; {', '.join(silent)} could not be asked" if silent else ""
     return request.head() | {
         "checklist": items,
         "findings": findings,
         "result": "true" if ok else "not true",
-        "summary": f"{true} of {len(items)} items of the exit checklist are true",
+        "summary": f"{true} of {len(items)} items of the exit checklist are true{said}",
         "retcode": outcomes.OK if ok else outcomes.FAILED,
     }
 

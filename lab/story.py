@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -186,7 +187,8 @@ def phases(text):
         if isinstance(returned, dict):
             report = returned.get("report", "")
             report = report.removeprefix(f"{returned.get('cluster')}, layout {returned.get('layout')}: ")
-        said = (report or step["comment"]).split("\n\n")[0].splitlines()
+        report = report or re.sub(r"^\S+, layout [^:]+: ", "", step["comment"])
+        said = report.split("\n\n")[0].splitlines()
         verdict = "ok" if step["result"] else "FAILED"
         lines.append(
             f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said[0]}"

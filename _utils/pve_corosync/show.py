@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import re
-import textwrap
 import time
 
-WIDTH = 80
-#: a word of a command line, with what stands in quotes in it.
-QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
-#: one letter a link where the words do not fit.
-LETTERS = {"connected": "+", "down": "-", "disabled": "x"}
+from pve_corosync.show_tables import (
+    WIDTH,
+    checklist_table,
+    command_lines,
+    done_table,
+    matrix_table,
+    seconds,
+    state_table,
+    steps_table,
+    table,
+    waits,
+    ways_table,
+    word,
+    wrapped,
+)
+
+__all__ = [
+    "WIDTH",
+    "checklist_table",
+    "done_table",
+    "matrix_table",
+    "state_table",
+    "steps_table",
+    "table",
+    "waits",
+]
+
+#: an argument as ``salt-run`` takes it.
+ARGUMENT = re.compile(r"\b(skip|force)=([a-zA-Z0-9][\w.-]*(?:,[\w.-]+)*)")
 
 
 def render(report: dict) -> list[str]:
@@ -70,7 +94,7 @@ def _fleet(report):
             row["votes"],
             ",".join(map(str, row["dead"])) or "-",
             _cut(_layouts(row), LAYOUT_W),
-            _word(row["drift"], "DRIFT", "-"),
+            word(row["drift"], "DRIFT", "-"),
             _since(row["since"]),
         )
         for row in report["clusters"]
@@ -146,24 +170,10 @@ def verdict_lines(told: dict) -> list[str]:
 
     :param told: what ``run.verdict.verdict`` returned.
     """
-    lines = _wrapped(told["text"])
+    lines = wrapped(told["text"])
     lines += command_lines(told["command"]) if told["command"] else []
     for text in told["also"]:
-        lines += command_lines(text.strip()) if text.startswith("  ") else _wrapped(text)
-    return lines
-
-
-def command_lines(command: str) -> list[str]:
-    """Return the lines of a command, indented; one that is too long goes on after a backslash.
-
-    :param command: words as a shell reads them; a word in quotes stays whole.
-    """
-    words, lines = QUOTED.findall(command), [" "]
-    for word in words:
-        if len(lines[-1]) + len(word) + 3 > WIDTH and lines[-1].strip():
-            lines[-1] += " \\"
-            lines.append("     ")
-        lines[-1] += f" {word}"
+        lines += command_lines(text.strip()) if text.startswith("  ") else wrapped(text)
     return lines
 
 
@@ -171,26 +181,35 @@ def _plan(report):
     lines = _told(report) + _head(report, report["summary"])
     lines += [""] + steps_table(report["steps"]) if report["steps"] else []
     lines += _ha_line(report)
-    for text, places in _alike(report.get("diffs") or {}).items():
-        lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
+    lines += _diff_lines(report.get("diffs") or {})
     if report.get("matrix"):
         lines += [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
 
 
-def _alike(diffs):
-    """Return ``{diff: [places]}``: the same change is shown once, with all the files that it is in."""
+def alike(diffs: dict) -> dict[str, str]:
+    """Return ``{places: diff}``: the same change stands once, with all the files that it is in.
+
+    :param diffs: ``{place: unified diff}``; a place is a node, ``cluster``, or ``FILE of NODE``.
+    """
     found: dict[str, list[str]] = {}
     for place, text in sorted(diffs.items()):
         body = "\n".join(row for row in text.splitlines() if not row.startswith(("--- ", "+++ ")))
-        found.setdefault(body, []).append(
-            place
-            if " of " in place
-            else "the cluster file"
-            if place == "cluster"
-            else f"the local file of {place}"
-        )
-    return found
+        found.setdefault(body, []).append(_place(place))
+    return {", ".join(places): body for body, places in found.items()}
+
+
+def _place(place):
+    if " of " in place:
+        return place
+    return "the cluster file" if place == "cluster" else f"the local file of {place}"
+
+
+def _diff_lines(diffs):
+    lines = []
+    for places, text in alike(diffs).items():
+        lines += ["", *wrapped(f"in {places}:")] + ["  " + row for row in text.splitlines()]
+    return lines
 
 
 def _apply(report):
@@ -225,7 +244,7 @@ def _state_now(report):
 
 
 def _verify(report):
-    table_lines = checklist_table(report.get("checklist") or [], only_bad=bool(report.get("brief")))
+    table_lines = checklist_table(report.get("checklist") or [], only_bad=not report.get("full"))
     return _head(report, report["summary"]) + [""] + table_lines + _findings_block(report) + _end(report)
 
 
@@ -236,13 +255,8 @@ def _phase(report):
     if report.get("ways"):
         lines += [""] + ways_table(report["ways"])
     if report["result"] == "test":
-        for text, places in _alike(
-            {
-                f"/etc/hosts of {name}": diff
-                for name, diff in report.get("changes", {}).get("diffs", {}).items()
-            }
-        ).items():
-            lines += ["", f"in {', '.join(places)}:"] + ["  " + row for row in text.rstrip("\n").splitlines()]
+        diffs = (report.get("changes") or {}).get("diffs", {})
+        lines += _diff_lines({f"/etc/hosts of {name}": diff for name, diff in diffs.items()})
     lines += _ha_line(report) + _findings_block(report, ("error", "warning"))
     if report.get("open"):
         lines += ["", "still open: " + ", ".join(report["open"])]
@@ -250,13 +264,42 @@ def _phase(report):
 
 
 def _journal(report):
+    if not report.get("runs"):
+        return ["no run is in the journal"]
+    if "notes" in report["runs"][0]:
+        return _one_run(report["runs"][0])
     rows = [
-        (row["jid"], row["cluster"], row["layout"], row["result"], _seconds(row.get("seconds")), row["begun"])
+        (row["jid"], row["cluster"], row["layout"], row["result"], seconds(row.get("seconds")), row["begun"])
         for row in report["runs"]
     ]
-    if not rows:
-        return ["no run is in the journal"]
-    return table(("job", "cluster", "layout", "result", "took", "begun"), rows) + _findings_block(report)
+    lines = table(("run", "cluster", "layout", "result", "took", "begun"), rows)
+    return [*lines, "", "everything of one: salt-run corosync.journal RUN"] + _findings_block(report)
+
+
+def _one_run(row):
+    """Everything that a run noted, one line a note, and what it says in a text of its own below."""
+    lines = wrapped(
+        f"run {row['jid']} of {row['cluster']} to {row['layout']}: {row['result']}, {row['begun']}"
+    )
+    lines.append("")
+    for note in row["notes"]:
+        clock = time.strftime("%H:%M:%S", time.localtime(note["time"]))
+        said = " ".join(
+            str(note[key]) for key in ("phase", "layout", "result", "text", "summary") if note.get(key)
+        )
+        lines += wrapped(f"{clock} {note.get('at', 0):7.2f}s  {note['event']}: {said}".rstrip(": "), " " * 19)
+        for name, said_of in sorted(
+            (note.get("nodes") or {}).items() if isinstance(note.get("nodes"), dict) else ()
+        ):
+            lines += wrapped(f"{'':19}{name}: {said_of}", " " * 21) if said_of != "ok" else []
+        for step in note.get("steps") or ():
+            lines += wrapped(f"{'':19}step {step['number']}: {step['text']}", " " * 21)
+        for item in [*(note.get("findings") or ()), *(note.get("items") or ())]:
+            what = item.get("code") or item.get("item")
+            lines += wrapped(f"{'':19}{what}: {item.get('text') or item.get('seen')}", " " * 21)
+        if note.get("error"):
+            lines += wrapped(f"{'':19}{str(note['error']).strip().splitlines()[-1]}", " " * 21)
+    return lines
 
 
 def _other(report):
@@ -275,265 +318,80 @@ def _head(report, text):
         who += f", WITHOUT {', '.join(report['skip'])}"
     if report.get("force"):
         who += f", forced {', '.join(report['force'])}"
-    return _wrapped(f"{who}: {text}")
-
-
-def _wrapped(text, indent=""):
-    return textwrap.wrap(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return wrapped(f"{who}: {text}")
 
 
 def _ha_line(report):
     said = (report.get("ha") or {}).get("text")
-    return [""] + textwrap.wrap(f"HA: {said}", WIDTH, subsequent_indent="    ") if said else []
+    return [""] + wrapped(f"HA: {said}", "    ") if said else []
 
 
 def _findings_block(report, severities=("error", "warning", "info")):
-    lines = findings_lines([item for item in report.get("findings") or [] if item["severity"] in severities])
+    found = [item for item in report.get("findings") or [] if item["severity"] in severities]
+    lines = findings_lines(found, orchestrated=bool(report.get("command")))
     return [""] + lines if lines else []
 
 
 def _end(report):
-    return [""] + list(report["next"]) if report.get("next") else []
+    """How to go on; under an orchestration with the command that does the rest of it."""
+    lines = []
+    for text in report.get("next") or ():
+        word, colon, command = text.partition(": ")
+        if report.get("command") and word in ("go on", "do it"):
+            command = report["command"]
+        lines += command_lines(command.strip(), f"{word}: ") if colon else wrapped(text)
+    return [""] + lines if lines else []
 
 
-def findings_lines(findings: list[dict]) -> list[str]:
+#: what is worth a colour in a line: the first pattern that is in it counts.
+COLOURS = (
+    (
+        re.compile(r"NO QUORUM|\bERROR\b|\bFAIL(ED)?\b|NO ANSWER|\bDOWN\b|READ-ONLY|RELEASED|reaches none"),
+        "LIGHT_RED",
+    ),
+    (re.compile(r"\bWARNING\b|one more failure|does not answer|DRIFT|WITHOUT"), "YELLOW"),
+    (re.compile(r"is healthy on|reached and verified|reached already|items ok"), "GREEN"),
+    (re.compile(r"^ +(salt-run|salt-call|salt) |^(go on|do it): "), "CYAN"),
+)
+
+
+def coloured(lines: list[str], colours: dict) -> list[str]:
+    """Return the lines with colours, for a terminal.
+
+    :param colours: ``{name: escape sequence}`` as Salt's ``get_colors`` returns them; empty ones in a pipe.
+    """
+    found = []
+    for line in lines:
+        name = next((colour for pattern, colour in COLOURS if pattern.search(line)), "")
+        found.append(f"{colours[name]}{line}{colours['ENDC']}" if name and line else line)
+    return found
+
+
+def findings_lines(findings: list[dict], orchestrated: bool = False) -> list[str]:
     """Return the lines of findings: what is wrong, and below it what to do.
 
     :param findings: as ``findings.finding`` builds them.
+    :param orchestrated: they are read under an orchestration, whose arguments stand in its pillar.
     """
     lines = []
     for item in findings:
-        word = item["severity"].upper() + (" (forced)" if item["data"].get("forced") else "")
-        lines += textwrap.wrap(
-            f"{word} {item['code']}: {item['text']}",
-            WIDTH,
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        kind = item["severity"].upper() + (" (forced)" if item["data"].get("forced") else "")
+        lines += wrapped(f"{kind} {item['code']}: {item['text']}", "    ")
         remedy = item["remedy"]
         if item["severity"] == "error" and item["forceable"] and not item["data"].get("forced"):
             remedy = (remedy + "; " if remedy else "") + f"or go on in spite of it: force={item['code']}"
-        if remedy:
-            lines += textwrap.wrap(
-                f"-> {remedy}",
-                WIDTH,
-                initial_indent="    ",
-                subsequent_indent="       ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        if orchestrated:
+            remedy = ARGUMENT.sub(_in_pillar, remedy)
+        if remedy.startswith(("salt ", "salt-")) and not re.search("[;:] ", remedy):
+            lines += command_lines(remedy, "    -> ")
+        elif remedy:
+            lines += wrapped(f"    -> {remedy}", " " * 7)
     return lines
 
 
-def table(head, rows) -> list[str]:
-    """Return the lines of a table with columns as wide as they need.
-
-    :param head: the titles of the columns.
-    :param rows: rows of cells, any type with a text form.
-    """
-    rows = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(head), *rows]) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]
-    ]
-    return lines[:1] + ["  ".join("-" * width for width in widths)] + lines[1:]
-
-
-def _word(value, yes="yes", no="NO", unknown="?"):
-    return unknown if value is None else yes if value else no
-
-
-def _number(value):
-    return "?" if value is None else str(value)
-
-
-def state_table(state: list[dict]) -> list[str]:
-    """Return the table with one row a node: quorum, the versions of the three copies, /etc/pve, HA.
-
-    :param state: what ``run.outcomes.state_now`` returns.
-    """
-    rows = []
-    for row in state:
-        if not row["answers"]:
-            rows.append((row["node"], "NO ANSWER", "?", "?", "?", "?", "?", "?", "?"))
-            continue
-        votes = f"{_number(row['total'])}/{_number(row['expected'])}"
-        runtime = _number(row["runtime"])
-        if row["reload"] not in (None, 1):
-            runtime += f" (reload {row['reload']})"
-        rows.append(
-            (
-                row["node"],
-                row["corosync"] or "?",
-                _word(row["quorate"]),
-                votes,
-                runtime,
-                _number(row["local"]),
-                _number(row["cluster_file"]),
-                _word(row["writable"]),
-                _word(row["ha"], "armed", "-"),
-            )
-        )
-    return table(
-        (
-            "node",
-            "corosync",
-            "quorate",
-            "votes",
-            "runtime",
-            "local",
-            "cluster file",
-            "/etc/pve writable",
-            "HA watchdog",
-        ),
-        rows,
-    )
-
-
-def matrix_table(matrix: dict) -> list[str]:
-    """Return the table of all links: a row says what that node sees of each other node.
-
-    Words where they fit, one letter a link where they do not.
-
-    :param matrix: what ``run.outcomes.matrix`` returns.
-    """
-    names = list(matrix)
-    peers = sorted(set(names) | {peer for row in matrix.values() for peer in row or ()})
-    if not any(matrix.values()):
-        return ["no node tells anything of its links"]
-
-    def cells(letters):
-        return [[name] + [_cell(name, peer, matrix[name], letters) for peer in peers] for name in names]
-
-    rows, key = cells(False), ""
-    if max(len(line) for line in table(["link from \\ to", *peers], rows)) > WIDTH:
-        rows, key = (
-            cells(True),
-            "  (a letter a link, in the order of their numbers: + connected, - down, x disabled)",
-        )
-    return table(["link from \\ to", *peers], rows) + ([key] if key else [])
-
-
-def _cell(name, peer, row, letters):
-    if name == peer:
-        return "."
-    if row is None:
-        return "?"
-    links = row.get(peer)
-    if not links:
-        return "none"
-    if letters:
-        return "".join(LETTERS[word] for word in links.values())
-    return ", ".join(
-        f"{number} {'ok' if word == 'connected' else word.upper()}" for number, word in links.items()
-    )
-
-
-def steps_table(steps: list[dict]) -> list[str]:
-    """Return the table of the steps of a plan.
-
-    :param steps: the steps; ``conf`` is not read.
-    """
-    return table(
-        ("step", "act", "version", "what", "waits for", "at most"),
-        [
-            (
-                step["number"],
-                step["act"],
-                step["version"],
-                step["text"],
-                _wait(step.get("wait") or {}),
-                f"{step['deadline_s']:g} s",
-            )
-            for step in steps
-        ],
-    )
-
-
-def _wait(wait):
-    """What a step waits for, short; the version always."""
-    linked = [
-        str(number)
-        for number, pairs in sorted((wait.get("connected") or {}).items(), key=lambda row: int(row[0]))
-        if pairs
-    ]
-    words = [f"link {', '.join(linked)} up"] if linked else []
-    words += [
-        {"quorate": "quorum", "writable": "/etc/pve"}[key] for key in ("quorate", "writable") if wait.get(key)
-    ]
-    return "; ".join(words) or "version"
-
-
-def done_table(done: list[dict]) -> list[str]:
-    """Return the table of the steps that were carried out.
-
-    :param done: ``[{"number", "text", "ok", "seconds", "nodes": {name: "ok" | text}}]``.
-    """
-    rows = []
-    for row in done:
-        bad = [name for name, word in sorted(row["nodes"].items()) if word != "ok"]
-        rows.append(
-            (
-                row["number"],
-                row["text"],
-                "ok" if row["ok"] else "FAILED on " + ", ".join(bad),
-                _seconds(row["seconds"]),
-            )
-        )
-    return table(("step", "what", "result", "took"), rows)
-
-
-def ways_table(ways: list[dict]) -> list[str]:
-    """Return the table of what a test of links saw, one row a direction.
-
-    :param ways: as ``run.probe_links.judge`` returns them.
-    """
-    return table(
-        ("link", "UDP", "from", "to", "arrives", "latency", "MTU"),
-        [
-            (
-                row["link"],
-                row["port"],
-                row["from"],
-                row["to"],
-                _word(row["arrives"], unknown="not tested"),
-                "-" if row["latency_us"] is None else f"{row['latency_us'] / 1000:.2f} ms",
-                "-" if row["mtu"] is None else row["mtu"],
-            )
-            for row in ways
-        ],
-    )
-
-
-def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
-    """Return the exit checklist.
-
-    :param items: ``[{"item", "ok", "seen", "expected"}]``.
-    :param only_bad: one line if all is well, else the items that are not.
-    """
-    bad = [item for item in items if not item["ok"]]
-    if not items:
-        return ["the exit checklist could not be asked"]
-    if only_bad and not bad:
-        return [f"exit checklist: all {len(items)} items ok"]
-    shown = bad if only_bad else items
-    width = max(len(item["item"]) for item in shown)
-    lines = []
-    for item in shown:
-        text = f"{'ok  ' if item['ok'] else 'FAIL'}  {item['item']:<{width}}  {item['seen']}"
-        if not item["ok"]:
-            text += f"; expected: {item['expected']}"
-        lines += textwrap.wrap(
-            text, WIDTH, subsequent_indent=" " * (width + 8), break_long_words=False, break_on_hyphens=False
-        )
-    return lines
-
-
-def _seconds(value):
-    return "?" if value is None else f"{value:.1f} s"
+def _in_pillar(match):
+    given = json.dumps({match[1]: match[2].split(",")})
+    return f"pillar='{given}'"
 
 
 def progress(text: str, seconds: float, now: float | None = None) -> str:

@@ -20,9 +20,12 @@ from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import find, index, journals
+from pve_corosync.run import brief as short
 from pve_corosync.run import change, outcomes, task
 from pve_corosync.run.request import Request
 
+#: in a runner's ``__context__``: ``{"jid", "command"}`` of the orchestration that a function is a phase of.
+ORCHESTRATED = "corosync_orchestrated"
 LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
 
 
@@ -320,8 +323,12 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
 
     :param do: the function's name; :param unknown: arguments that it was given and does not have;
     :param allowed: those that it has; :param work: returns the report.
+
+    ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command"}``. All
+    phases of an orchestration are one run in the journal, and ``command`` does the rest.
     """
     context["retcode"] = outcomes.FAILED
+    context[ORCHESTRATED] = run = unknown.get("__run") or {}
     report = {"do": do}
     try:
         outcomes.unknown_arguments(f"corosync.{do}", unknown, allowed)
@@ -333,8 +340,12 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
             "summary": "refused, nothing was changed",
             "retcode": getattr(exc, "retcode", outcomes.USAGE),
         } | getattr(exc, "report", {})
+    if run:
+        report["command"] = run["command"]
     if brief:
-        report = outcomes.brief(report, show.render(report | {"brief": True}))
+        # under an orchestration the diffs stand in the changes of the state
+        left = {"brief": True} | ({"diffs": {}, "changes": {}} if run else {})
+        report = short.brief(report, show.render(report | left))
     else:
         report["outputter"] = "corosync_table"
     context["retcode"] = report["retcode"]

@@ -23,6 +23,7 @@ def of(runner: dict) -> master.Master:
         for a job, ``__jid__`` and ``__user__``.
     """
     opts = runner["__opts__"]
+    orchestrated = runner["__context__"].get(master.ORCHESTRATED) or {}
 
     def fire(data, tag):
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
@@ -37,7 +38,7 @@ def of(runner: dict) -> master.Master:
         ),
         pillar=lambda minion: salt_pillar.compiled(opts, minion),
         fire=fire,
-        jid=runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
+        jid=orchestrated.get("jid") or runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
         user=runner.get("__user__") or "",
         code=code.digest(code.beside(runner["__file__"])),
     )

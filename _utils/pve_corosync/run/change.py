@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 
+from pve_corosync import show
 from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.run import (
     checklist,
@@ -76,7 +77,7 @@ class Change(task.Task):
         """
         layout = self.request.layout
         how = {"strategy": self.request.strategy, "skip": self.request.skip, "force": self.request.force}
-        asked = f"asking {len(self.request.minions)} nodes"
+        asked = f"asking {len(self.request.minions)} nodes, at most {self.settings['gather_timeout']:g} s"
         self.ports.say(f"{layout['cluster_name']} -> {layout['name']}: {asked}")
         report = self.run(self._work, **how, **about)
         if report["retcode"] and self.observed:
@@ -384,7 +385,9 @@ class Change(task.Task):
         number, start = step["number"], self.ports.passed()
         self.starts.setdefault(number, start)
         where = "" if nodes == self.request.nodes else f" on {', '.join(nodes)}"
-        self.ports.say(f"step {number}/{count} {step['act']}{where}: {step_outcomes.round_text(step, phase)}")
+        most = f"waits for {show.waits(step.get('wait') or {})}, at most {step.get('deadline_s') or 20:g} s"
+        said = step_outcomes.round_text(step, phase)
+        self.ports.say(f"step {number}/{count} {step['act']}{where}: {said} ({most})")
         self.ports.note(
             f"step {number} begun",
             tag=number,

@@ -594,13 +594,3 @@ def quorum_seconds(step_starts: dict, steps: list[dict]) -> dict:
             if key not in found and times and all(isinstance(t, (int, float)) for t in times):
                 found[key] = round(step_starts[row["number"]] + max(times), 2)
     return found
-
-
-def brief(report: dict, text: list[str]) -> dict:
-    """Return the short form of a report, for the output of an orchestration.
-
-    :param report: the full report.
-    :param text: its rendered lines.
-    """
-    kept = {key: report[key] for key in ("cluster", "layout", "jid", "result", "retcode") if key in report}
-    return kept | {"report": "\n".join(text)}

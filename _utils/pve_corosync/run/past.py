@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+#: how a phase ends that did not do its work.
+BAD = ("failed", "refused", "interrupted", "not true")
+
 
 def row(lines: list[dict], idle: bool) -> dict:
     """Return one run in short.
@@ -13,16 +16,43 @@ def row(lines: list[dict], idle: bool) -> dict:
     :returns: ``{"jid", "cluster", "layout", "result", "seconds", "begun", "begun_at", "ended_at", "codes",
         "summary"}``; times in seconds, ``begun`` as text.
     """
-    first, end = lines[0], next((line for line in reversed(lines) if line["event"] == "ended"), {})
+    first, phases = lines[0], _phases(lines)
+    bad = [phase for phase in phases if phase["result"] in BAD]
+    last = (bad or phases)[-1]
+    good = [phase["result"] for phase in phases]
+    result = last["result"] or ("broken off" if idle else "under way")
+    if result not in BAD and "reached" in good:
+        result = "reached"
     return {
         "jid": str(first["jid"]),
         "cluster": first["cluster"],
         "layout": first.get("layout", "?"),
-        "result": end.get("result") or ("broken off" if idle else "under way"),
-        "seconds": (end.get("seconds") or {}).get("total"),
+        "result": result,
+        "seconds": round(sum(seconds), 2)
+        if (seconds := [p["seconds"] for p in phases if p["seconds"]])
+        else None,
         "begun": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["time"])),
         "begun_at": first["time"],
-        "ended_at": end.get("time"),
-        "codes": end.get("codes") or [],
-        "summary": end.get("summary") or "",
+        "ended_at": phases[-1]["ended_at"],
+        "codes": list(dict.fromkeys(code for phase in phases for code in phase["codes"])),
+        "summary": last["summary"],
+        "phases": phases,
     }
+
+
+def _phases(lines):
+    """Return the phases of a run: each from its line "begun" to its line "ended"."""
+    found = []
+    for line in lines:
+        if line["event"] == "begun" or not found:
+            found.append({"phase": line.get("phase") or ("rebuild" if "rebuild" in line else "links")})
+            found[-1] |= {"result": "", "seconds": None, "ended_at": None, "codes": [], "summary": ""}
+        if line["event"] == "ended":
+            found[-1] |= {
+                "result": line.get("result") or "",
+                "seconds": (line.get("seconds") or {}).get("total"),
+                "ended_at": line.get("time"),
+                "codes": line.get("codes") or [],
+                "summary": line.get("summary") or "",
+            }
+    return found

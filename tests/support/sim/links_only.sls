@@ -1,6 +1,6 @@
 {#- The first phase alone: the simulated nodes have no more than links. #}
 links:
-  salt.runner:
-    - name: corosync.apply
-    - layout: {{ salt['pillar.get']('layout', 'degraded') | json }}
-    - brief: true
+  corosync_run.phase:
+    - function: apply
+    - orchestration: failover
+    - arguments: {{ {'layout': salt['pillar.get']('layout', 'degraded')} | json }}

@@ -1,0 +1,154 @@
+"""
+The phases of an orchestration: functions of the runner ``corosync``, as states of the master.
+
+A state that calls a runner through ``salt.runner`` reports a change at each run, knows nothing of
+``test=True``, and shows a failure as Python data. These states report what was done, show the plan and the
+diffs in a test run and write nothing, and say a failure once, as the runner says it. All phases of one
+orchestration are one run in the journal.
+
+:depends: the runner ``corosync``, on the master; ``salt-run saltutil.sync_all`` brings both
+
+.. code-block:: yaml
+
+    links:
+      corosync_run.phase:
+        - function: apply
+        - arguments: {layout: degraded}
+        - orchestration: failover
+
+.. versionadded:: 0.1.0
+"""
+
+import json
+import shlex
+
+import salt.pillar
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "corosync_run"
+
+#: what the pillar of each orchestration may have.
+COMMON = ("layout", "skip", "force", "cluster")
+PILLAR = {
+    "failover": (*COMMON, "strategy", "replication_timeout"),
+    "nominal": (*COMMON, "strategy", "replication_timeout"),
+    "restart": COMMON,
+    "rebuild": ("node", "cluster"),
+}
+#: functions that can tell what they would do; the checklist only asks.
+DRY = ("apply", "move_primary", "restart", "rebuild")
+ASKS = ("verify", "probe")
+#: what leaves everything as it was; a replication that ran is no change of the configuration.
+SAME = ("already", "true", "planned")
+NO_CHANGE = ("replicate", "verify", "probe")
+
+
+def __virtual__():
+    if "saltutil.runner" in __salt__:
+        return __virtualname__
+    return (False, "the execution module saltutil is not there")
+
+
+def phase(name, function, orchestration, arguments=None):
+    """
+    Call a function of the runner ``corosync``, on the master.
+
+    name
+        Any text.
+
+    function
+        The function's name, without ``corosync.``.
+
+    orchestration
+        ``failover``, ``nominal``, ``restart`` or ``rebuild``: for the keys that its pillar may have, and the
+        command that does the rest.
+
+    arguments
+        What the function is given.
+
+    With ``test=True`` the plan and the diffs are shown, and nothing is written. Phases that could not be
+    planned before those in front of them are done say so.
+
+    .. code-block:: yaml
+
+        links:
+          corosync_run.phase:
+            - function: apply
+            - arguments: {layout: degraded}
+            - orchestration: failover
+    """
+    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    given = _given()
+    unknown = sorted(set(given) - set(PILLAR[orchestration]))
+    if unknown:
+        allowed = ", ".join(PILLAR[orchestration])
+        ret["comment"] = (
+            f"orch.{orchestration} knows no pillar key {', '.join(map(repr, unknown))}; allowed: {allowed}. "
+            "Nothing was done"
+        )
+        return ret
+    test = bool(__opts__["test"])
+    if test and __context__.get("corosync_run.open"):
+        return ret | {
+            "result": None,
+            "comment": "would follow; it is planned when the phases before it are done",
+        }
+    if test and function not in DRY + ASKS:
+        return ret | {"result": True, "comment": "a test run does not ask for it"}
+    call = dict(arguments or {}, brief=True, __run=_run(orchestration, given, test))
+    if test and function in DRY:
+        call["test"] = True
+    report = _called(function, call)
+    ret["comment"] = report["report"]
+    if report["retcode"]:
+        return ret
+    ret["result"] = True
+    if report["result"] == "test":
+        __context__["corosync_run.open"] = True
+        ret["result"] = None
+    if report["result"] not in SAME and function not in NO_CHANGE:
+        ret["changes"] = {key: report[key] for key in ("steps", "diffs") if report.get(key)}
+    return ret
+
+
+def _called(function, call):
+    """
+    Return the short report of a function of the runner; of one that broke, what it said, in one line.
+    """
+    try:
+        told = __salt__["saltutil.runner"](f"corosync.{function}", kwarg=call, full_return=True)
+    except (KeyError, TypeError, CommandExecutionError) as exc:
+        why = "the master lacks the runner corosync: salt-run saltutil.sync_all"
+        return {"retcode": 1, "result": "failed", "report": f"{why} ({exc})"}
+    report = told.get("return")
+    if isinstance(report, dict) and "report" in report:
+        return report
+    lines = [line.strip() for line in str(report).splitlines() if line.strip()]
+    return {"retcode": 1, "result": "failed", "report": lines[-1] if lines else "the runner gave no answer"}
+
+
+def _run(orchestration, given, test):
+    """
+    Return the name that all phases share in the journal, none in a test, and the command that does the rest.
+    """
+    command = f"salt-run state.orchestrate orch.{orchestration}"
+    if given:
+        command += f" pillar={shlex.quote(json.dumps(given, sort_keys=True, default=str))}"
+    jid = globals().get("__orchestration_jid__")
+    return {"command": command} | ({"jid": jid} if jid and not test else {})
+
+
+def _given():
+    """
+    Return what the operator put into the pillar of this orchestration: what the master's own pillar lacks.
+    """
+    if "corosync_run.given" not in __context__:
+        # with the pillar that is compiled already in it, the options would give the operator's keys again
+        opts = {key: value for key, value in __opts__.items() if key != "pillar"}
+        compiled = salt.pillar.get_pillar(opts, dict(__grains__), opts["id"], pillarenv=opts.get("pillarenv"))
+        own = compiled.compile_pillar()
+        merged = dict(__pillar__)
+        __context__["corosync_run.given"] = {
+            key: value for key, value in merged.items() if key not in own and key != "_errors"
+        }
+    return __context__["corosync_run.given"]

@@ -1,0 +1,122 @@
+"""show: no line of any report is wider than a terminal, and colours are only there for one."""
+
+import itertools
+
+import pytest
+import simulation
+from _sequence_world import SETTINGS, World, pillar
+from pve_corosync import show
+from pve_corosync.findings import finding
+from pve_corosync.rules import every
+from pve_corosync.run import outcomes, verdict
+from pve_corosync.run.change import Change, Request
+from pve_corosync.run.past import row as past_row
+
+SIZES = (2, 3, 7, 24)
+DEAD = [set(), {"vrack"}, {("vrack", "pve-with-a-long-name-1", "pve-with-a-long-name-2")}]
+
+
+def names(count):
+    return tuple(f"pve-with-a-long-name-{number}" for number in range(1, count + 1))
+
+
+def wide(report):
+    return [line for line in show.render(report) if len(line) > show.WIDTH]
+
+
+def world(count, dead, silent=()):
+    return simulation.Sim({0: "vrack"}, names(count), dead=dead, silent=silent)
+
+
+@pytest.mark.parametrize("count, dead", itertools.product(SIZES, DEAD), ids=str)
+def test_status_and_plan_fit(count, dead):
+    sim = world(count, dead, silent=names(count)[-1:] if count > 3 else ())
+    observed, request = sim.observed(), Request(pillar(names(count)), "degraded")
+    findings = every.check(request.layout, observed)
+    status = {
+        "do": "status",
+        "cluster": "prod",
+        "in_force": ["nominal"],
+        "state": outcomes.state_now(observed),
+        "matrix": outcomes.matrix(observed),
+        "findings": findings,
+        "verdict": verdict.of_request(request, observed, findings),
+    }
+    assert wide(status) == []
+    made, found = request.plan(observed, [])
+    report = request.planned(made, found, observed, diff=True)
+    assert wide({"do": "plan"} | report) == []
+    assert wide({"do": "plan"} | verdict.attach(report, request, observed)) == []
+
+
+@pytest.mark.parametrize("count", SIZES[:3])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_and_its_journal_fit(count, fails):
+    sim = world(count, {"vrack"})
+    request = Request(pillar(names(count)), "degraded")
+    ports = World(request, sim)
+    if fails:
+        ports.lost_calls = {(name, 1, "") for name in names(count)}
+        ports.deaf = set(names(count)[1:])
+    report = Change(request, ports, SETTINGS, "20261126030000000000").carry_out()
+    assert wide({"do": "apply"} | report) == []
+    notes = [
+        {"time": 1763900000.0, "at": 1.0, "jid": "2026", "cluster": "prod"} | note for note in ports.notes
+    ]
+    run = past_row(notes, True)
+    assert wide({"do": "journal", "findings": [], "runs": [run]}) == []
+    lines = show.render({"do": "journal", "findings": [], "runs": [run | {"notes": notes}]})
+    assert [line for line in lines if len(line) > show.WIDTH] == []
+    assert any("ended" in line for line in lines)
+    assert fails or any("step 1 begun" in line for line in lines)
+
+
+def test_a_checklist_and_a_phase_fit():
+    items = [
+        {"item": f"item {n}", "ok": bool(n % 3), "seen": "word " * 30, "expected": "other " * 20}
+        for n in range(9)
+    ]
+    head = {"cluster": "prod", "layout": "degraded", "summary": "word " * 40, "findings": []}
+    for full in (False, True):
+        report = head | {"do": "verify", "checklist": items, "full": full, "result": "not true"}
+        assert wide(report) == []
+        text = "\n".join(show.render(report))
+        assert ("ok    item 1, item 2" in text) is not full
+    phase = head | {"do": "replicate", "phase": "replication", "result": "failed", "open": ["exit checklist"]}
+    done = [{"number": 1, "text": "word " * 40, "ok": False, "seconds": 1.0, "nodes": {"pve1": "x " * 90}}]
+    assert wide(phase | {"done": done, "next": ["go on:   salt-run corosync.replicate degraded"]}) == []
+
+
+def test_remedies_stand_as_they_are_typed_where_they_are_read():
+    item = finding(
+        "node-silent", "pve2 is silent", remedy="salt pve2 test.ping; to go on without it: skip=pve2,pve3"
+    )
+    report = {"do": "apply", "cluster": "prod", "findings": [item], "summary": "refused", "result": "refused"}
+    assert "skip=pve2,pve3" in "\n".join(show.render(report))
+    report |= {
+        "command": "salt-run state.orchestrate orch.failover",
+        "next": ["go on:   salt-run corosync.apply x"],
+    }
+    text = "\n".join(show.render(report))
+    assert """pillar='{"skip": ["pve2", "pve3"]}'""" in text.replace("\n       ", " ")
+    assert "go on: salt-run state.orchestrate orch.failover" in text
+
+
+def test_a_long_command_can_be_copied():
+    command = 'salt-run state.orchestrate orch.failover pillar=\'{"skip": ["' + "a" * 30 + "\"]}' " + "b" * 40
+    lines = show.command_lines(command)
+    assert all(line.endswith(" \\") for line in lines[:-1]) and len(lines) > 1
+    assert " ".join(" ".join(line.removesuffix(" \\").split()) for line in lines) == command
+
+
+def test_colours_are_salts_and_none_in_a_pipe():
+    names_of = ("LIGHT_RED", "YELLOW", "GREEN", "CYAN", "ENDC")
+    lines = ["prod has NO QUORUM", "", "plain", "  salt-run corosync.status"]
+    assert show.coloured(lines, dict.fromkeys(names_of, "")) == lines
+    shown = show.coloured(lines, {name: f"<{name}>" for name in names_of})
+    assert shown == [
+        "<LIGHT_RED>prod has NO QUORUM<ENDC>",
+        "",
+        "plain",
+        "<CYAN>  salt-run corosync.status<ENDC>",
+    ]
