@@ -14,7 +14,8 @@ from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
 from pve_corosync.run import outcomes, verdict, ways
-from pve_corosync.run.change import Change, Request
+from pve_corosync.run.change import Change
+from pve_corosync.run.request import Request
 
 TWO, THREE = ("pve1", "pve2"), ("pve1", "pve2", "pve3")
 AT = 1763900000.0

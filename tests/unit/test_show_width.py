@@ -9,8 +9,9 @@ from pve_corosync import show
 from pve_corosync.findings import finding
 from pve_corosync.rules import every
 from pve_corosync.run import outcomes, verdict
-from pve_corosync.run.change import Change, Request
+from pve_corosync.run.change import Change
 from pve_corosync.run.past import row as past_row
+from pve_corosync.run.request import Request
 
 SIZES = (2, 3, 7, 24)
 DEAD = [set(), {"vrack"}, {("vrack", "pve-with-a-long-name-1", "pve-with-a-long-name-2")}]

@@ -19,10 +19,9 @@ def row(lines: list[dict], idle: bool) -> dict:
     first, phases = lines[0], _phases(lines)
     bad = [phase for phase in phases if phase["result"] in BAD]
     last = (bad or phases)[-1]
-    good = [phase["result"] for phase in phases]
     result = last["result"] or ("broken off" if idle else "under way")
-    if result not in BAD and "reached" in good:
-        result = "reached"
+    if not bad and last["result"]:  # of several phases the first one tells whether the links were moved
+        result = phases[0]["result"]
     return {
         "jid": str(first["jid"]),
         "cluster": first["cluster"],

@@ -42,7 +42,7 @@ DIRE = ("unreachable", "no-code", "other-code", "stopped", "no-quorum", "cut-off
 def of_request(request, observed: dict, findings=(), **more) -> dict:
     """Return the verdict on what was observed for a request: see :func:`verdict`.
 
-    :param request: a ``run.change.Request``. :param findings: those on the answers and of the plan.
+    :param request: a ``run.request.Request``. :param findings: those on the answers and of the plan.
     """
     known = request.layouts()
     return verdict(
@@ -355,7 +355,7 @@ class _Case:
     def failed_run(self):
         """The last run did not end well, and its layout is not in force."""
         last = next((row for row in self.past if row["result"] != "under way"), None)
-        if not last or last["result"] not in ("failed", "interrupted", "broken off"):
+        if not last or last["result"] not in ("failed", "interrupted", "broken off", "not true"):
             return None
         when = f"the last run (to {last['layout']}, {self._clock(last['begun_at'])}) {_ended(last['result'])}"
         show = f"salt-run corosync.journal {last['jid']}"
