@@ -33,6 +33,8 @@ __all__ = [
     "waits",
 ]
 
+#: findings that a verdict says in its own words, with the way out instead of a remark.
+TOLD = ("no-quorum", "cluster-split", "redundancy-lost")
 #: an argument as ``salt-run`` takes it.
 ARGUMENT = re.compile(r"\b(skip|force)=([a-zA-Z0-9][\w.-]*(?:,[\w.-]+)*)")
 
@@ -69,10 +71,11 @@ def render(report: dict) -> list[str]:
 
 
 def _status(report):
-    lines = verdict_lines(report["verdict"]) if report.get("verdict") else []
+    found = report.get("findings") or [{"text": "nothing is wrong"}]
+    lines = verdict_lines(report["verdict"]) if report.get("verdict") else _head(report, found[0]["text"])
     lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")]
     if (report.get("watch") or {}).get("policy") is not None:
-        lines += [f"watch: {report['watch']['text']}"]
+        lines += wrapped(f"watch: {report['watch']['text']}", "    ")
     lines += [""]
     lines += state_table(report["state"]) + [""] + matrix_table(report["matrix"])
     return lines + _findings_block(report) + _end(report)
@@ -327,7 +330,12 @@ def _ha_line(report):
 
 
 def _findings_block(report, severities=("error", "warning", "info")):
-    found = [item for item in report.get("findings") or [] if item["severity"] in severities]
+    told = TOLD if report.get("verdict") else ()  # the first line has said it
+    found = [
+        item
+        for item in report.get("findings") or []
+        if item["severity"] in severities and (item["code"] not in told or item["severity"] == "error")
+    ]
     lines = findings_lines(found, orchestrated=bool(report.get("command")))
     return [""] + lines if lines else []
 

@@ -9,6 +9,8 @@ WIDTH = 80
 #: no column of a table becomes narrower than this.
 NARROW = 6
 KEY = "  (a letter a link, by their numbers: + connected, - down, x disabled)"
+#: what an item of the checklist has seen where all that is wrong is a node's silence.
+UNASKED = re.compile(r"[^:;]+: no answer")
 #: a word of a command line, with what stands in quotes in it.
 QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
 #: one letter a link where the words do not fit.
@@ -253,14 +255,18 @@ def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
         return ["the exit checklist could not be asked"]
     if only_bad and not bad:
         return [f"exit checklist: all {len(items)} items ok"]
-    shown = bad if only_bad else bad + good
-    size = max(len(item["item"]) for item in shown)
+    unasked = [item for item in bad if UNASKED.fullmatch(item["seen"])] if only_bad else []
+    shown = [item for item in bad if item not in unasked] if only_bad else bad + good
+    size = max((len(item["item"]) for item in shown), default=0)
     lines = []
     for item in shown:
         text = f"{'ok  ' if item['ok'] else 'FAIL'}  {item['item']:<{size}}  {item['seen']}"
         if not item["ok"]:
             text += f"; expected: {item['expected']}"
         lines += wrapped(text, " " * (size + 8))
+    for seen in dict.fromkeys(item["seen"] for item in unasked):
+        what = ", ".join(item["item"] for item in unasked if item["seen"] == seen)
+        lines += wrapped(f"?     {seen.partition(':')[0]} could not be asked: {what}", " " * 6)
     if only_bad and good:
         lines += wrapped(f"ok    {', '.join(item['item'] for item in good)}", " " * 6)
     return lines

@@ -118,6 +118,13 @@ def test_of_silent_nodes_nothing_is_concluded():
     assert "  salt-call --local corosync.status" in told["also"]
 
 
+def test_a_silent_node_is_left_out_only_where_the_rest_has_the_votes():
+    told = judge(sim(silent=("pve2",)))
+    assert (told["kind"], told["also"]) == ("silent", [])
+    told = judge(sim(nodes=THREE, silent=("pve3",)), THREE)
+    assert told["command"] == "salt pve3 test.ping" and """pillar='{"skip": ["pve3"]}'""" in told["also"][0]
+
+
 def test_a_minion_without_the_code_is_not_silent():
     said = "'corosync.facts' is not available."
     item = finding("node-error", f"pve2: {said}", data={"node": "pve2", "minion": "pve2", "error": said})

@@ -201,3 +201,27 @@ def test_status_shows_the_watch_where_the_pillar_has_one():
     assert "watch: armed: 0 of 3 failovers in 24 hours" in lines
     off = {"policy": None, "text": "off: the pillar has no corosync:watch"}
     assert not [line for line in show.render(report | {"watch": off}) if line.startswith("watch:")]
+
+
+def test_what_a_silent_node_could_not_be_asked_is_one_line():
+    items = [
+        {"item": "quorum", "ok": False, "seen": "pve2: no answer", "expected": "x"},
+        {"item": "names", "ok": False, "seen": "pve2: no answer", "expected": "x"},
+        {"item": "versions", "ok": False, "seen": "5, 6", "expected": "one"},
+        {"item": "answers", "ok": True, "seen": "", "expected": ""},
+    ]
+    assert show.checklist_table(items, only_bad=True) == [
+        "FAIL  versions  5, 6; expected: one",
+        "?     pve2 could not be asked: quorum, names",
+        "ok    answers",
+    ]
+    assert len(show.checklist_table(items)) == 4
+
+
+def test_what_the_first_line_says_does_not_stand_below_once_more():
+    found = [finding("no-quorum", "no quorum on pve1"), finding("node-silent", "pve3 is silent")]
+    told = {"text": "prod has NO QUORUM.", "command": "", "also": []}
+    report = {"do": "status", "in_force": [], "state": [state()], "matrix": {}, "findings": found}
+    text = "\n".join(show.render(report | {"verdict": told}))
+    assert "no quorum on pve1" not in text and "pve3 is silent" in text
+    assert show.render(report | {"cluster": "prod"})[0] == "prod: no quorum on pve1"

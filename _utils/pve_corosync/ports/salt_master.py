@@ -63,7 +63,8 @@ def guarded(do, unknown, allowed, brief, work, context) -> dict:  # pylint: disa
                 finding(
                     "master-failed",
                     f"the Salt master could not go on: {where}{exc}",
-                    remedy="systemctl status salt-master; what a run did: salt-run corosync.journal",
+                    remedy="systemctl status salt-master; what a run did: salt-run corosync.journal; "
+                    "without a master, on a node: salt-call --local corosync.status",
                 ),
                 outcomes.FAILED,
             ) from exc
