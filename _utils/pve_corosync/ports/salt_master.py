@@ -23,7 +23,7 @@ def of(runner: dict) -> master.Master:
         for a job, ``__jid__`` and ``__user__``.
     """
     opts = runner["__opts__"]
-    orchestrated = runner["__context__"].get(master.ORCHESTRATED) or {}
+    orchestrated = (runner.get("__context__") or {}).get(master.ORCHESTRATED) or {}
 
     def fire(data, tag):
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
