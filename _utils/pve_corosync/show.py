@@ -344,10 +344,12 @@ def _end(report):
     """How to go on; under an orchestration with the command that does the rest of it."""
     lines = []
     for text in report.get("next") or ():
-        word, colon, command = text.partition(": ")
+        word, colon, rest = text.partition(":")
+        command = rest.strip()
         if report.get("command") and word in ("go on", "do it"):
             command = report["command"]
-        lines += command_lines(command.strip(), f"{word}: ") if colon else wrapped(text)
+        title = f"{word}:{' ' * (len(rest) - len(rest.lstrip()))}"
+        lines += command_lines(command, title) if colon else wrapped(text)
     return [""] + lines if lines else []
 
 

@@ -49,7 +49,7 @@ def test_a_failure_is_the_report_and_stands_once(cluster):
     ret = cluster.cli.run("state.orchestrate", "orch.failover", "--out=highstate")
     assert ret.returncode == 1 and ret.stdout.count("pve2: corosync refused version 6") <= 2, ret
     assert "retcode" not in ret.stdout and "Traceback" not in ret.stdout + ret.stderr, ret
-    assert "go on: salt-run state.orchestrate orch.failover" in ret.stdout, ret
+    assert "go on:   salt-run state.orchestrate orch.failover" in ret.stdout, ret
     (row, *_) = cluster.run("corosync.journal", "last=1").data["runs"]
     assert (row["result"], row["layout"]) == ("failed", "degraded")
 

@@ -100,7 +100,7 @@ def test_remedies_stand_as_they_are_typed_where_they_are_read():
     }
     text = "\n".join(show.render(report))
     assert """pillar='{"skip": ["pve2", "pve3"]}'""" in text.replace("\n       ", " ")
-    assert "go on: salt-run state.orchestrate orch.failover" in text
+    assert "go on:   salt-run state.orchestrate orch.failover" in text
 
 
 def test_a_long_command_can_be_copied():
