@@ -53,6 +53,7 @@ def render(report: dict) -> list[str]:
         "verify": _verify,
         "journal": _journal,
         "rebuild": _rebuild,
+        "report": _account,
     }
     has = {
         "status": "state",
@@ -63,11 +64,17 @@ def render(report: dict) -> list[str]:
         "verify": "checklist",
         "journal": "runs",
         "rebuild": "done",
+        "report": "text",
     }
     do = "apply" if report.get("do") == "restart" else report.get("do")
     if "phase" in report:
         return _phase(report)
     return (shown[do] if has.get(do) in report else _other)(report)
+
+
+def _account(report):
+    """The page itself."""
+    return report["text"].splitlines()
 
 
 def _status(report):

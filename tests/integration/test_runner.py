@@ -299,6 +299,23 @@ def test_orchestrations_and_their_exit_codes(cluster):
     assert versions(cluster) == reached
 
 
+def test_the_account_of_a_run_is_a_page_or_markdown(cluster, tmp_path):
+    cluster.cut(conftest.VRACK)
+    assert cluster.run("corosync.apply", "degraded").returncode == 0
+    run = cluster.run("corosync.journal", "last=1").data["runs"][0]["jid"]
+    page = tmp_path / "night.html"
+    ret = cluster.run("corosync.report", run, f"out={page}")
+    assert (ret.returncode, ret.data["result"], ret.data["run"]) == (0, "written", run), ret
+    assert page.read_text().startswith("<!doctype html>") and run in page.read_text()
+    shown = cluster.text("corosync.report")
+    assert f"run {run} to degraded" in shown.stdout and "## Seconds without" in shown.stdout, shown
+    for words in (("nosuch",), (run, "out=/nowhere/x.html"), (run, f"out={tmp_path}/x.pdf")):
+        ret = cluster.run("corosync.report", *words)
+        assert (ret.returncode, codes(ret)) == (2, ["argument-bad"]), ret
+        assert ret.data["findings"][0]["remedy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["night.html"]
+
+
 def test_failover_and_nominal_hand_on_their_pillar_and_stop_at_a_failed_phase(cluster):
     cluster.cut(conftest.VRACK)
     assert first_phase(cluster, "orch.failover") == (True, "reached")

@@ -1,6 +1,11 @@
 """A plan for the eyes of the operator: as text, and as diffs of the files."""
 
+import re
+
 from pve_corosync import conf
+
+#: a line of a diff that may show totem.key, which is the cluster's key itself (corosync.conf(5)).
+_SECRET = re.compile(r"(?m)^([ +-]\s*key\s*:).*$")
 
 
 def describe(plan):
@@ -38,7 +43,7 @@ def describe(plan):
 def diffs(plan, observed):
     """
     Return ``{node or "cluster": unified diff}`` from each copy to the last file of the plan; equal ones are
-    left out.
+    left out, and what is secret in them.
 
     plan, observed
         As in ``plan.planner.plan``.
@@ -53,4 +58,4 @@ def diffs(plan, observed):
         if facts.get("cluster_file"):
             shown = conf.diff(facts["cluster_file"]["text"], last, "/etc/pve/corosync.conf")
             result["cluster"] = result.get("cluster") or shown
-    return {name: text for name, text in result.items() if text}
+    return {name: _SECRET.sub(r"\1 (secret)", text) for name, text in result.items() if text}

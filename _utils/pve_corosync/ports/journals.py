@@ -16,6 +16,16 @@ def paths(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in found]
 
 
+def everywhere(base: str) -> list[str]:
+    """Return the journals of all clusters of a master, the newest first.
+
+    :param base: the folder of locks and journals on the master; it need not exist.
+    """
+    folders = [os.path.join(base, name) for name in (os.listdir(base) if os.path.isdir(base) else ())]
+    found = [path for folder in folders for path in paths(folder)]
+    return sorted(found, key=os.path.basename, reverse=True)
+
+
 def read(path: str) -> list[dict]:
     """Return the lines of a journal; a last one that was not written to its end is left out.
 

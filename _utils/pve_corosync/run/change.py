@@ -21,6 +21,7 @@ import traceback
 
 from pve_corosync import show
 from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.plan import words
 from pve_corosync.run import (
     checklist,
     evidence,
@@ -195,6 +196,9 @@ class Change(task.Task):
             steps=planned["steps"],
             partitions=made["partitions"],
             origin=self.origin,
+            findings=self.report["findings"],
+            state=step_outcomes.state_now(self.observed),
+            diffs=words.diffs(made, self.observed),
         )
         self.ports.say(planned["summary"])
         stopped = self._probe(made)
@@ -445,7 +449,7 @@ class Change(task.Task):
         self.report["checklist"] = items
         self.report["rings"] = step_outcomes.rings(first, self.carried, self.observed)
         self.report["seconds"]["verified"] = self.ports.passed()
-        self.ports.note("verified", ok=ok, items=[item for item in items if not item["ok"]])
+        self.ports.note("verified", ok=ok, items=items, state=step_outcomes.state_now(self.observed))
         if ok and already:
             self.report["summary"] = (
                 f"reached already, nothing was changed, version {self.report['from_version']}"
