@@ -45,7 +45,14 @@ def parser():
     suite = (("--suite",), {"choices": sorted(base.SALT), "default": "bookworm"})
     rest = (("argv",), {"nargs": argparse.REMAINDER, "metavar": "…"})
     command(
-        "up", "build, boot, and wait for quorum and Salt", suite, (("--nodes",), {"type": int, "default": 2})
+        "up",
+        "build, boot, and wait for quorum and Salt",
+        suite,
+        (("--nodes",), {"type": int, "default": 2}),
+        (
+            ("--pve",),
+            {"metavar": "FOLDER", "help": "a folder with a real Proxmox VE's files, laid over the nodes"},
+        ),
     )
     command("down", "remove everything of this lab")
     command("status", "show machines and networks")
@@ -78,15 +85,17 @@ def parser():
 def cmd_up(args):
     """Boot a lab and say what there is to do with it."""
     begin = time.monotonic()
-    lab = Lab(args.name, args.suite, args.nodes)
+    lab = Lab(args.name, args.suite, args.nodes, args.pve)
     lab.up()
     print(f"lab {lab.name} ({lab.suite}): {', '.join(lab.nodes)} and {MASTER} are up after {elapsed(begin)}")
+    print(lab.programs())
 
 
 def cmd_status(args):
     """Print machines and networks, a line each."""
-    status = Lab(args.name).status()
-    print(f"lab {status['name']} ({status['suite']})")
+    lab = Lab(args.name)
+    status = lab.status()
+    print(f"lab {status['name']} ({status['suite']}; {lab.programs()})")
     for machine, state in status["machines"].items():
         broken = [
             f"{network} {word}"

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lab import base, host, seed
+from lab import base, host, pve, seed
 from lab.network import MASTER_ADDRESS, PUBLIC, Network, check_name, networks_of
 from lab.node import Machine, kill_cgroup
 from lab.shell import LabError, note, wait_for
@@ -34,14 +34,17 @@ class Lab:
         bookworm (Corosync 3.1.7, Salt 3006) or trixie (3.1.9, 3008); of an existing lab it is known
     nodes
         how many nodes, 2 to 9
+    root
+        a folder with a real Proxmox VE's files, to be laid over the nodes; None for stand-ins alone
     """
 
-    def __init__(self, name="lab", suite="bookworm", nodes=2):
+    def __init__(self, name="lab", suite="bookworm", nodes=2, root=None):
         self.record = Record(name)
         known = self.record.read()
         self.name = name
         self.suite = known.get("suite", suite)
         self.nodes = known.get("nodes") or node_names(nodes)
+        self.root = known.get("pve", root)
         self.network = Network(self.record)
 
     def __enter__(self):
@@ -64,7 +67,11 @@ class Lab:
         with self.record.change() as record:
             record.update(suite=self.suite, base=str(root), nodes=self.nodes, procs={}, cut=[], lost=[])
         try:
-            seed.seed(self.record, self.nodes)
+            if self.root:
+                self.root = str(pve.provide(self.record, self.root))
+                with self.record.change() as record:
+                    record["pve"] = self.root
+            seed.seed(self.record, self.nodes, self.root)
             self.network.create()
             for machine in self.record.machines():
                 self._start(machine)
@@ -72,11 +79,24 @@ class Lab:
             self._all(lambda machine: self._wait_healthy(machine.name), self.nodes)
             self._join()
             self.sync()
+            self.check_units()
         except BaseException:
             note(
                 f"{self.name}: gave up; what there is stays for a look until lab/lab --name {self.name} down"
             )
             raise
+
+    def check_units(self):
+        """Raise LabError with the units that have failed since the nodes were booted."""
+        failed = self._all(lambda machine: (machine.name, machine.failed()), self.nodes)
+        if any(units for _, units in failed):
+            said = "; ".join(f"{name}: {units}" for name, units in failed if units)
+            look = f"lab/lab --name {self.name} exec NODE journalctl -u UNIT"
+            raise LabError(f"units have failed ({said}): {look}")
+
+    def programs(self):
+        """Return one line: which programs of Proxmox VE are real on the nodes, and which stand in."""
+        return pve.describe(self.root)
 
     def down(self):
         """Leave nothing behind: processes, namespaces, cgroups, folders; also of a lab never whole."""
@@ -238,12 +258,8 @@ class Lab:
         return sorted(int(line.split()[0]) for line in said if line.split()[:1] and line.split()[0].isdigit())
 
     def healthy(self, node):
-        """Tell whether a node sees all members and, where there is a pmxcfs, may write to /etc/pve."""
-        return (
-            len(self.members(node)) == len(self.nodes)
-            and self.quorate(node)
-            and ("pmxcfs" not in seed.programs() or self.writable(node))
-        )
+        """Tell whether a node sees all members and may write to /etc/pve."""
+        return len(self.members(node)) == len(self.nodes) and self.quorate(node) and self.writable(node)
 
     def reset(self, force=False):
         """Bring the cluster back to its first state: healed, booted, one link on the vRack, clean disks.
@@ -288,19 +304,16 @@ class Lab:
 
     def _join(self):
         """Make a PVE cluster of the nodes: keys, certificates, a replicated guest; remember that state."""
-        programs = seed.programs()
-        if "pvecm" in programs:
-            # One by one: its temporary files in /etc/pve have its process id, and fresh nodes have the same.
-            for node in self.nodes:
-                self.exec(node, ["pvecm", "updatecerts"], timeout=100, check=True)
-        if {"pvecm", "pvesr"} <= programs.keys() and "LAB_PVESR" not in os.environ:
+        # One by one: its temporary files in /etc/pve have its process id, and fresh nodes have the same.
+        for node in self.nodes:
+            self.exec(node, ["pvecm", "updatecerts"], timeout=100, check=True)
+        if "LAB_PVESR" not in os.environ and not pve.needs_storage(self.root):
             first, second = self.nodes[:2]
             self.write(first, seed.GUEST[0].format(node=first), seed.GUEST[1])
             self.exec(
                 first, ["pvesr", "create-local-job", seed.JOB, second, "--schedule", "*/15"], check=True
             )
-        if "pmxcfs" in programs:
-            self._all(lambda machine: machine.exec(["lab-reset", "keep"], check=True), self.nodes)
+        self._all(lambda machine: machine.exec(["lab-reset", "keep"], check=True), self.nodes)
 
     def _wait_healthy(self, node):
         wait_for(

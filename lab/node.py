@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import host
 from lab.shell import LabError, run, wait_for
+from lab.state import MASTER
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -59,9 +60,11 @@ class Machine:
             "--console=read-only",
             *(f"--bind-ro={outside}:{inside}" for outside, inside in binds),
         ]
+        record = self.record.read()
+        layers = [record["base"]] if self.name == MASTER else [record.get("pve"), record["base"]]
         plan = {
             "cgroup": str(self.cgroup),
-            "lower": self.record.read()["base"],
+            "lower": ":".join(filter(None, layers)),
             "folder": str(self.folder),
             "argv": argv,
         }
@@ -144,13 +147,14 @@ class Machine:
         left = max(1, end - time.monotonic())
         state = self.exec(["systemctl", "is-system-running", "--wait"], timeout=left).stdout.strip()
         if state != "running":
-            failed = self.exec(
-                ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
-            ).stdout.split("\n")
-            units = ", ".join(line.split()[0] for line in failed if line.strip())
             raise LabError(
-                f"{self.name} booted but its state is {state!r}; units that failed: {units or 'none'}"
+                f"{self.name} booted but its state is {state!r}; units that failed: {self.failed() or 'none'}"
             )
+
+    def failed(self):
+        """Return the names of the units that have failed, as text."""
+        said = self.exec(["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).stdout
+        return ", ".join(line.split()[0] for line in said.splitlines() if line.strip())
 
     def kill(self):
         """Take the power away: kill -9 of every process of the machine."""

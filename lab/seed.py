@@ -5,14 +5,12 @@ import shutil
 import uuid
 from pathlib import Path
 
-from lab import host
+from lab import host, pve
 from lab.network import MASTER_ADDRESS, NETWORKS, VRACK, address, number
-from lab.shell import LabError, run
+from lab.shell import run
 from lab.state import MASTER
 
 CLUSTER_NAME = "prod"
-STANDINS = ("pmxcfs", "pvecm", "pvesr", "ha-manager")
-PVE_UNITS = ("pve-cluster", "pve-firewall", "pvestatd", "pvedaemon", "pveproxy", "pve-ha-lrm", "pve-ha-crm")
 # A guest of the first node, and the job that replicates it to the second.
 GUEST = (
     "/etc/pve/nodes/{node}/qemu-server/100.conf",
@@ -120,8 +118,12 @@ def pillar(record, nodes):
     return copy
 
 
-def seed(record, nodes):
-    """Fill the disks of all nodes and of the master."""
+def seed(record, nodes, root=None):
+    """Fill the disks of all nodes and of the master.
+
+    root
+        the folder with a real Proxmox VE's files that is below the disks of the nodes, or None
+    """
     keys = _ssh_keys(record, nodes)
     authkey = os.urandom(256)
     for machine in [*nodes, MASTER]:
@@ -132,7 +134,7 @@ def seed(record, nodes):
         if machine == MASTER:
             _seed_master(disk)
         else:
-            _seed_node(disk, machine, nodes, authkey, keys)
+            _seed_node(disk, machine, nodes, authkey, keys, root)
 
 
 def _seed_master(disk):
@@ -159,7 +161,7 @@ gather_job_timeout: 4
     disk.write("/srv/salt/top.sls", "base:\n  'pve*':\n    - corosync\n")
 
 
-def _seed_node(disk, node, nodes, authkey, keys):
+def _seed_node(disk, node, nodes, authkey, keys, root):
     conf = corosync_conf(nodes)
     # The second copy of each is what lab-reset goes back to.
     for folder in ("/etc/corosync", "/usr/local/share/lab"):
@@ -176,12 +178,8 @@ def _seed_node(disk, node, nodes, authkey, keys):
     )
     disk.write("/etc/pve/.keep", "")
     (disk.root / "etc/pve/.keep").unlink()
-    for unit in (*PVE_UNITS, "salt-minion"):
-        disk.unit(unit)
-    for program, source in programs().items():
-        disk.copy(source, f"/usr/bin/{program}", 0o755)
-    for source in sorted((host.REPO / "lab/standins").glob("*_lib/**/*.py")):
-        disk.copy(source, f"/usr/lib/pve-standins/{source.relative_to(host.REPO / 'lab/standins')}", 0o644)
+    disk.unit("salt-minion")
+    pve.seed(disk, root)
     disk.write(
         "/etc/salt/minion",
         f"""master: {MASTER_ADDRESS}
@@ -206,19 +204,6 @@ scheduler_before_connect: True
     disk.write("/etc/ssh/ssh_host_rsa_key", keys[node]["host"], 0o600)
     disk.write("/etc/ssh/ssh_host_rsa_key.pub", keys[node]["host.pub"])
     disk.write("/etc/ssh/sshd_config.d/lab.conf", "PermitRootLogin yes\nUseDNS no\nUsePAM no\n")
-
-
-def programs():
-    """Return {program: file} of the PVE programs: the real one of LAB_PMXCFS=/path …, else the stand-in."""
-    found = {}
-    for program in STANDINS:
-        variable = f"LAB_{program.upper().replace('-', '_')}"
-        path = Path(os.environ.get(variable) or host.REPO / "lab/standins" / program)
-        if path.is_file():
-            found[program] = path
-        elif os.environ.get(variable):
-            raise LabError(f"{variable} names {path}, and there is no such file")
-    return found
 
 
 def _ssh_keys(record, nodes):

@@ -1,9 +1,11 @@
 """Nodes for the contract suites: real corosync daemons in namespaces of this machine.
 
 A node is a process that holds its own mount, network, host name and process namespaces, and takes
-everything in them with it when it ends. Its /etc, /root, /run, /var/lib and /var/log are layers in memory
-over this machine's, so that nothing of the machine is written. There are two networks, vRack (10.66.0.0/24,
-link 0) and public (198.51.100.0/24): bridges in a network namespace of their own, without a way out.
+everything in them with it when it ends. Its /etc, /root, /run, /usr, /var/lib and /var/log are layers in
+memory over this machine's, so that nothing of the machine is written; between them are the files of a real
+Proxmox VE, where LAB_PVE names the folder that they are in. Its /dev is its own, with a /dev/log that takes
+what is said. There are two networks, vRack (10.66.0.0/24, link 0) and public (198.51.100.0/24): bridges in
+a network namespace of their own, without a way out.
 """
 
 import os
@@ -47,12 +49,27 @@ HOLDER = r"""
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /mnt
-for folder in /etc /root /var/lib /var/log /usr/local; do
+for folder in /etc /root /var/lib /var/log /usr; do
     mkdir -p /mnt$folder/upper /mnt$folder/work
-    mount -t overlay overlay -o lowerdir=$folder,upperdir=/mnt$folder/upper,workdir=/mnt$folder/work $folder
+    lower=$folder
+    if [ -n "$2" ] && [ -d "$2$folder" ]; then lower=$2$folder:$folder; fi
+    mount -t overlay overlay -o lowerdir=$lower,upperdir=/mnt$folder/upper,workdir=/mnt$folder/work $folder
 done
+mkdir /mnt/dev
+mount -t tmpfs -o mode=755 tmpfs /mnt/dev
+for name in null zero full random urandom tty fuse; do
+    if [ -e /dev/$name ]; then
+        touch /mnt/dev/$name
+        mount --bind /dev/$name /mnt/dev/$name
+    fi
+done
+mkdir /mnt/dev/shm /mnt/dev/pts
+mount -t tmpfs tmpfs /mnt/dev/shm
+mount --bind /dev/pts /mnt/dev/pts
+ln -s pts/ptmx /mnt/dev/ptmx
+ln -s /proc/self/fd /mnt/dev/fd
+mount --move /mnt/dev /dev
 mkdir -p /run/lock /run/sshd
 hostname "$1"
 ip link set lo up
@@ -60,11 +77,23 @@ echo ready
 # As the first process of the node the shell takes in what daemons leave behind.
 while :; do sleep 3600; done
 """
+# What Perl's Sys::Syslog cannot do without.
+SYSLOG = """
+import os, socket
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listener.bind("/dev/log")
+os.chmod("/dev/log", 0o666)
+while True:
+    print(listener.recv(65536).decode(errors="replace"), flush=True)
+"""
+PVE = os.environ.get("LAB_PVE", "")
 
 
 def program(name):
     """Return the file that is checked: the real program if the environment names one, else the stand-in."""
     given = os.environ.get(PROGRAMS.get(name, ""))
+    if not given and PVE and (Path(PVE) / "usr/bin" / name).is_file():
+        given = f"{PVE}/usr/bin/{name}"
     path = Path(given) if given else STANDINS / name
     if not path.is_file():
         raise FileNotFoundError(f"{PROGRAMS.get(name, name)} names {path}, and there is no such file")
@@ -127,6 +156,7 @@ class Node:
                 HOLDER,
                 "holder",
                 name,
+                PVE,
             ],
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -140,6 +170,7 @@ class Node:
             encoding="ascii"
         )
         self.pid = int(children.split()[0])
+        self.start("syslog", "/usr/bin/python3", "-I", "-c", SYSLOG)
 
     def inside(self, *command):
         """Return a command line that runs in the node."""
@@ -253,8 +284,11 @@ class Node:
     def install(self):
         """Put the programs that are checked where ssh and each other find them."""
         for name in PROGRAMS:
-            self.ok("ln", "-sf", program(name), f"/usr/local/bin/{name}")
-        self.write("/usr/local/bin/systemctl", SYSTEMCTL, 0o755)
+            if program(name) != Path(PVE or "/none", "usr/bin", name):
+                self.ok("ln", "-sf", program(name), f"/usr/bin/{name}")
+        # Proxmox VE's Perl looks for programs in /sbin:/bin:/usr/sbin:/usr/bin, and nowhere else.
+        self.ok("rm", "-f", "/usr/bin/systemctl", "/usr/local/bin/systemctl")
+        self.write("/usr/bin/systemctl", SYSTEMCTL, 0o755)
 
     def start_sshd(self):
         """Give the node keys of its own, and let the other nodes' root in."""

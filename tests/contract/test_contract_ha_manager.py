@@ -1,17 +1,17 @@
 """Contract of ha-manager: texts, commands, and who holds the watchdog.
 
-LAB_HA_MANAGER checks a real one, with the real pve-ha-lrm, pve-ha-crm and watchdog-mux in the path beside it.
+LAB_HA_MANAGER or LAB_PVE checks a real one, with the real pve-ha-lrm, pve-ha-crm and watchdog-mux in the path
+beside it; watchdog-mux needs a /dev/watchdog.
 """
 
-import os
 import re
 import time
 
 import pytest
-from contract_nodes import wait_for
+from contract_nodes import STANDINS, program, wait_for
 
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
-REAL = bool(os.environ.get("LAB_HA_MANAGER"))
+REAL = program("ha-manager") != STANDINS / "ha-manager"
 ACTIVE = "/run/watchdog-mux.active"
 TRYING = "trying to acquire cfs lock 'domain-ha' ...\n"
 
@@ -30,6 +30,8 @@ def ready(cluster):
         if "lrm" not in node.daemons:
             node.install()
             node.ok("pvecm", "updatecerts")
+            if REAL:
+                node.start("watchdog-mux", "watchdog-mux")
     first.ok(
         "sh",
         "-c",
