@@ -132,6 +132,18 @@ class Machine:
         """Run a program in the machine to its end; see lab.shell.run for arguments and result."""
         return run(self.command(list(argv), env), timeout=timeout, check=check, stdin=stdin)
 
+    def popen(self, argv):
+        """Start a program in the machine, its output to be read; the caller kills its process group."""
+        return subprocess.Popen(
+            self.command(list(argv)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+
     def wait_booted(self, timeout=90):
         """Wait until systemd has started everything, and raise LabError with the units that failed."""
 
