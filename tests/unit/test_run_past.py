@@ -25,6 +25,8 @@ def journal(*phases):
         ([("", "already"), ("replication", "done"), ("exit checklist", "true")], True, "already"),
         ([("", "reached"), ("services", "failed"), ("exit checklist", "true")], True, "failed"),
         ([("", "reached"), ("exit checklist", "not true")], True, "not true"),
+        ([("", "reached"), ("primary network", "refused")], True, "failed"),
+        ([("", "refused")], True, "refused"),
         ([("", "reached"), ("services", None)], True, "broken off"),
     ],
 )

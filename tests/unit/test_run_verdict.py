@@ -164,7 +164,10 @@ def test_a_last_run_that_did_not_end_well(result):
     assert (told["kind"], told["ok"]) == ("last-run", False)
     assert told["command"] == "salt-run state.orchestrate orch.failover"
     assert told["also"] == ["What it did: salt-run corosync.journal 7"]
-    told = judge(sim(), past=[run("nominal", result)])
+    told = judge(sim({0: "public", 1: "vrack"}, dead={"vrack"}), past=[run("degraded", result)])
+    assert told["command"] == "salt-run state.orchestrate orch.failover", "names and certificates may be open"
+    assert told["also"][1] == "Besides, pve1 and pve2 do not reach each other over vrack."
+    told = judge(sim(), past=[run("gone from the pillar", result)])
     assert told["kind"] == "healthy" and "salt-run corosync.journal 7" in told["also"][0]
 
 

@@ -22,6 +22,8 @@ def row(lines: list[dict], idle: bool) -> dict:
     result = last["result"] or ("broken off" if idle else "under way")
     if not bad and last["result"]:  # of several phases the first one tells whether the links were moved
         result = phases[0]["result"]
+    elif bad and last is not phases[0] and result == "refused":
+        result = "failed"  # the phases before it were carried out, so the run is half done
     return {
         "jid": str(first["jid"]),
         "cluster": first["cluster"],

@@ -117,9 +117,9 @@ class _Case:
             self.read_only,
             self.ha_released,
             self.qdevice,
+            self.failed_run,
             self.dead_link,
             self.silence,
-            self.failed_run,
             self.wrong,
             self.away,
             self.healthy,
@@ -354,16 +354,17 @@ class _Case:
     # -- what is open --------------------------------------------------------------------------------------
 
     def failed_run(self):
-        """The last run did not end well, and its layout is not in force."""
+        """The last run did not end well: what it has left open is open also where the links are right."""
         last = next((row for row in self.past if row["result"] != "under way"), None)
         if not last or last["result"] not in ("failed", "interrupted", "broken off", "not true"):
             return None
         when = f"the last run (to {last['layout']}, {self._clock(last['begun_at'])}) {_ended(last['result'])}"
         show = f"salt-run corosync.journal {last['jid']}"
-        if last["layout"] in self.in_force or last["layout"] not in self.layouts:
+        if last["layout"] not in self.layouts:
             self.also.append(f"By the way, {when}: {show}")
             return None
         self.also.append(f"What it did: {show}")
+        self.also += [f"Besides, {_pairs(pairs)} over {network}." for network, pairs in self.dead.items()]
         text = f"{self.name} has quorum, but {when}. Go on with it:"
         return "last-run", False, text, self._orchestration(last["layout"])
 
@@ -476,7 +477,8 @@ class _Case:
 
 
 def _ended(result):
-    return {"failed": "failed", "interrupted": "was interrupted"}.get(result, "was broken off")
+    words = {"failed": "failed", "not true": "ended with an open checklist", "interrupted": "was interrupted"}
+    return words.get(result, "was broken off")
 
 
 def _and(words):
