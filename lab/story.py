@@ -114,7 +114,7 @@ class Story:
         self.show("pve1", "corosync-cfgtool", "-s")
 
     def _checklist(self, layout):
-        code = self.show(MASTER, "salt-run", "corosync.verify", layout)
+        code = self.show(MASTER, "salt-run", "corosync.verify", layout, "full=True")
         self.lists[layout] = code == 0
         self.show("pve1", "cat", "/etc/pve/.members")
 
@@ -188,11 +188,9 @@ def phases(text):
             report = returned.get("report", "")
             report = report.removeprefix(f"{returned.get('cluster')}, layout {returned.get('layout')}: ")
         report = report or re.sub(r"^\S+, layout [^:]+: ", "", step["comment"])
-        said = report.split("\n\n")[0].splitlines()
+        said = " ".join(report.split("\n\n")[0].split())
         verdict = "ok" if step["result"] else "FAILED"
-        lines.append(
-            f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said[0]}"
-        )
+        lines.append(f"  {step['__id__']:<20} {verdict:<7} {step.get('duration', 0) / 1000:5.1f} s   {said}")
         if not step["result"]:
             lines += [f"      {line}" for line in report.splitlines()[1:]]
     return lines

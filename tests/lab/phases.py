@@ -18,11 +18,16 @@ def run(lab, *words):
 
 
 def orchestrate(lab, name):
-    """Return exit code and what an operator sees of an orchestration."""
+    """Return exit code and what an operator sees of an orchestration, without the breaks of its lines."""
     done = lab.salt_run("state.orchestrate", f"orch.{name}", timeout=400)
     print(done.stderr)
     print(done.stdout)
-    return done.returncode, done.stdout
+    return done.returncode, flat(done.stdout)
+
+
+def flat(text):
+    """Return a text with its lines joined: a phrase may go on in the next line of a screen."""
+    return " ".join(text.split())
 
 
 def heal(lab):
