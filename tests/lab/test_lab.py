@@ -193,7 +193,7 @@ def test_salt_answers_with_the_modules_of_this_tree(lab):
     pillar = lab.salt("--out=txt", "*", "config.get", "corosync:cluster_name", check=True).stdout
     assert sorted(pillar.splitlines()) == ["pve1: prod", "pve2: prod"]
     served = lab.salt_run("--out=txt", "fileserver.file_list", check=True).stdout
-    assert "_utils/conf.py" in served
+    assert "_utils/pve_corosync/conf/__init__.py" in served
     assert "pillar/" not in served and "lab/" not in served and "tests/" not in served
 
 
