@@ -107,8 +107,9 @@ def nodes(request, salt_factories, tmp_path_factory):
         states = site / "saltext/pve_corosync/sls"
     # A master that has states of its own: ours are added behind them.
     roots = [str(own), str(states)]
-    for path in TREE:
-        put(own / "tree" / path, path)
+    for name in TREE:
+        (own / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / "tree" / name).write_text(name)
     with pytest.MonkeyPatch.context() as patch:
         pair = Pair(path, patch)
     ssh = (pair.one.bin / "ssh").read_text()
