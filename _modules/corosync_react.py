@@ -1,11 +1,17 @@
 """
-What the master answers to a node that asked for its rebuild by an event.
+A node asks the master for its rebuild by an event, and hears what the master answers.
+
+Any accepted minion can send any event with any data. So the event only says "ask this node": the node keeps
+what it asked for on its own disk, and tells the master when that asks.
 
 Part of the execution module ``corosync`` (Salt joins the files of one virtual name).
 
 .. versionadded:: 0.1.0
 """
 
+import hmac
+import os
+import secrets
 import time
 
 import salt.utils.path
@@ -14,12 +20,62 @@ from pve_corosync.node import files
 __virtualname__ = "corosync"
 
 FILE = f"{files.RUN_DIR}/rebuild.json"
+ASKED = f"{files.RUN_DIR}/rebuild-asked.json"
+#: how long a node stands by what it asked for, in seconds.
+ASKED_FOR_S = 600
+#: what a node has that is, or was, in a cluster.
+MEMBER = ("/etc/corosync/corosync.conf", "/etc/corosync/authkey")
 
 
 def __virtual__():
     if salt.utils.path.which("corosync-cfgtool"):
         return __virtualname__
     return (False, "corosync-cfgtool is not installed (package corosync)")
+
+
+def ask_rebuild():
+    """
+    Note that this node wants to be rebuilt, and return the nonce to send to the master with the event.
+
+    The state ``corosync.ring_layout`` calls it; the nonce is good once, for ten minutes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call corosync.ask_rebuild
+    """
+    nonce = secrets.token_hex(16)
+    files.ensure_folder(files.under(_root(), files.RUN_DIR))
+    files.write_json(files.under(_root(), ASKED), {"time": time.time(), "nonce": nonce})
+    return nonce
+
+
+def rebuild_wanted(nonce):
+    """
+    Tell whether this node asked for its rebuild with this nonce, and has nothing of a cluster.
+
+    nonce
+        What the event had. One that was right is used up.
+
+    Returns ``{"wanted": bool, "text": why not}``. The master asks this before it does anything.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt pve2 corosync.rebuild_wanted 6f1ed002ab5595859014ebf0951522d9
+    """
+    asked = files.read_json(files.under(_root(), ASKED))
+    if not asked or not hmac.compare_digest(str(asked.get("nonce")), str(nonce)):
+        return {"wanted": False, "text": "this node did not ask with this nonce"}
+    os.unlink(files.under(_root(), ASKED))
+    if not 0 <= time.time() - float(asked["time"]) <= ASKED_FOR_S:
+        return {"wanted": False, "text": f"this node asked more than {ASKED_FOR_S} s ago"}
+    there = [path for path in MEMBER if os.path.exists(files.under(_root(), path))]
+    if there:
+        return {"wanted": False, "text": f"this node is not freshly installed: it has {', '.join(there)}"}
+    return {"wanted": True, "text": ""}
 
 
 def hear_rebuild(result, text=""):

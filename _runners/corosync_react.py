@@ -6,7 +6,11 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 .. versionadded:: 0.1.0
 """
 
+import hashlib
 import logging
+import os
+import re
+import time
 
 from pve_corosync.pillar import layouts
 from pve_corosync.run.request import Request
@@ -17,42 +21,83 @@ log = logging.getLogger(__name__)
 __virtualname__ = "corosync"
 
 TELL_TIMEOUT = 5
+#: how long after one event of a minion the next is passed over, in seconds: a flood costs little.
+PAUSE_S = 2
+_NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 def __virtual__():
     return __virtualname__
 
 
-def rebuild_asked(minion, node):
+def rebuild_asked(minion, node, nonce=None):
     """
     Rebuild a node because its own minion asked for it by an event; ``states/reactor/rebuild.sls`` calls this.
 
     minion
-        The minion that sent the event, as the master knows it.
+        The minion that the event names as its sender. That proves nothing: any accepted minion can name any.
 
     node
         The node's name in that minion's pillar. One that the pillar gives to another minion is refused.
 
+    nonce
+        What the node noted on its own disk when it asked. The node is asked for it before anything else: no
+        lock is taken, and no other node is asked, for what a node did not want.
+
     The minion is told when the rebuild begins, and how it ended. Returns what ``corosync.rebuild`` returns,
     which refuses a node that is not empty. Raises SaltInvocationError, and does nothing, if the minion may
-    not ask for this node.
+    not ask for this node, or did not.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run corosync.rebuild_asked pve2 pve2
+        salt-run corosync.rebuild_asked pve2 pve2 6f1ed002ab5595859014ebf0951522d9
     """
+    _pause(str(minion))
     try:
         cluster = _allowed(str(minion), node)
     except SaltInvocationError as exc:
         _tell(minion, "refused", str(exc))
         raise
+    _wanted(str(minion), nonce)
     log.info("minion %s asked to rebuild %s", minion, node)
     _tell(minion, "begun")
     report = __salt__["corosync.rebuild"](node, cluster=cluster, progress=False, brief=True)
     _tell(minion, report["result"], report["report"])
     return report
+
+
+def _pause(minion):
+    """
+    Raise SaltInvocationError if an event of this minion came just before; the node sends its own again.
+    """
+    folder = os.path.join(__opts__["cachedir"], "pve-corosync-asked")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    stamp = os.path.join(folder, hashlib.sha256(minion.encode()).hexdigest()[:32])
+    try:
+        passed = time.time() - os.stat(stamp).st_mtime
+    except FileNotFoundError:
+        passed = PAUSE_S
+    if 0 <= passed < PAUSE_S:
+        raise SaltInvocationError(f"minion {minion!r} asked less than {PAUSE_S} s ago: nothing was done")
+    with open(stamp, "w", encoding="utf-8"):
+        os.utime(stamp)
+
+
+def _wanted(minion, nonce):
+    """
+    Ask the minion whether it wants to be rebuilt; raise SaltInvocationError if it does not say so.
+    """
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
+        raise SaltInvocationError(f"minion {minion!r}: an event without the node's nonce: nothing was done")
+    answers = __salt__["salt.execute"](
+        [minion], "corosync.rebuild_wanted", tgt_type="list", timeout=TELL_TIMEOUT, kwarg={"nonce": nonce}
+    )
+    answer = (answers or {}).get(minion)
+    if not isinstance(answer, dict) or answer.get("wanted") is not True:
+        why = answer.get("text") if isinstance(answer, dict) else answer or "it did not answer"
+        raise SaltInvocationError(f"minion {minion!r} does not want to be rebuilt ({why}): nothing was done")
 
 
 def _allowed(minion, node):

@@ -21,6 +21,8 @@ __virtualname__ = "corosync"
 #: seconds for a node to come back into its cluster: pvecm add takes 10 to 12, and an ssh key is made.
 REBUILD_WAIT = 240
 #: seconds for the master to answer at all: its reactor starts a runner, which looks for the pillar.
+#: how long an unanswered question waits before it is asked again, in seconds.
+ASK_AGAIN = 15.0
 ANSWER_WAIT = 60
 
 
@@ -147,17 +149,25 @@ def _rebuilt(report, seconds):
     if __opts__["test"]:
         return changes, f"{node} is freshly installed; the master would be asked by the event {tag}"
     since, told = time.time(), f"the master was asked by the event {tag}"
-    if not __salt__["event.send"](tag, {"node": node, "cluster": cluster}):
+
+    def ask():
+        data = {"node": node, "cluster": cluster, "nonce": __salt__["corosync.ask_rebuild"]()}
+        return __salt__["event.send"](tag, data)
+
+    if not ask():
         return {}, f"{node} is freshly installed, and there is no master to bring it back"
-    why = _not_joined(node, since, float(seconds))
+    why = _not_joined(node, since, float(seconds), ask)
     return ({}, f"{told}, and {why}") if why else (changes, f"{told}, and {node} has joined")
 
 
-def _not_joined(node, since, seconds):
+def _not_joined(node, since, seconds, ask):
     """
     Wait until this node is a member, and return why it is not; "" if it is.
+
+    ask
+        Asks the master again, as long as it has not answered: in a flood of events one is passed over.
     """
-    begin = time.monotonic()
+    begin = last = time.monotonic()
     while (passed := time.monotonic() - begin) < seconds:
         facts = __salt__["corosync.facts"]()
         if (facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"]:
@@ -167,6 +177,9 @@ def _not_joined(node, since, seconds):
             return f"it says: {answer['result']}\n{answer['text']}"
         if not answer and passed >= ANSWER_WAIT:
             return f"nothing answered within {ANSWER_WAIT} s: is its reactor configured (docs/highstate.md)?"
+        if not answer and time.monotonic() - last >= ASK_AGAIN:
+            last = time.monotonic()
+            ask()
         time.sleep(2.0)
     return (
         f"{node} did not join within {seconds:g} s: is its reactor configured (docs/highstate.md)? salt-run"

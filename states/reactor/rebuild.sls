@@ -4,8 +4,9 @@
           - 'corosync/*/rebuild/*':
             - salt://reactor/rebuild.sls
 
-    `data['id']` is the minion that sent the event. The runner rebuilds the node that the pillar gives to that minion, and
-    no other; and nothing but an empty node. #}
+    `data['id']` names the sender, and proves nothing: any accepted minion can name any. So the runner asks that minion
+    for the nonce first. It rebuilds the node that the pillar gives to that minion, and no other; and nothing but an
+    empty node. #}
 {%- set asked = data.get('data') or {} %}
 {%- if data.get('id') and asked.get('node') %}
 bring the node back:
@@ -13,4 +14,5 @@ bring the node back:
     - args:
       - minion: {{ data['id'] | json }}
       - node: {{ asked['node'] | json }}
+      - nonce: {{ asked.get('nonce') | json }}
 {%- endif %}

@@ -1,5 +1,7 @@
 """A freshly installed node asks the master for its rebuild, and tells what comes of it."""
 
+import json
+import re
 import sys
 import time
 
@@ -23,7 +25,7 @@ def reinstalled(pair):
         path.unlink()
 
 
-def asked(pair, answer, test=False, answer_wait=None, **kwargs):
+def asked(pair, answer, test=False, answer_wait=None, again=None, **kwargs):
     """Run the state with a master that is there; return the events and the result."""
     opts, events = pair.opts(test), []
     functions = salt.loader.minion_mods(opts)
@@ -38,6 +40,8 @@ def asked(pair, answer, test=False, answer_wait=None, **kwargs):
     state = states["corosync.ring_layout"]
     if answer_wait is not None:
         sys.modules[state.__module__].ANSWER_WAIT = answer_wait
+    if again is not None:
+        sys.modules[state.__module__].ASK_AGAIN = again
     return events, state("links", **kwargs)
 
 
@@ -53,8 +57,40 @@ def test_a_fresh_node_asks_the_master_and_goes_on_when_it_has_joined(pair):
     events, ret = asked(pair, join, test=True)
     assert events == [] and ret["result"] is None and set(ret["changes"]) == {"rebuild"}, ret
     events, ret = asked(pair, join)
-    assert events == [("corosync/prod/rebuild/pve1", {"node": "pve1", "cluster": "prod"})]
+    ((tag, data),) = events
+    assert (tag, data["node"], data["cluster"]) == ("corosync/prod/rebuild/pve1", "pve1", "prod")
+    assert re.fullmatch("[0-9a-f]{32}", data["nonce"])
     assert ret["result"] is True and set(ret["changes"]) == {"rebuild"}, ret
+
+
+def test_a_node_wants_to_be_rebuilt_only_if_it_asked_and_only_once(pair):
+    reinstalled(pair)
+    assert pair.call("corosync.rebuild_wanted", "0" * 32)["wanted"] is False
+    nonce = pair.call("corosync.ask_rebuild")
+    assert pair.call("corosync.rebuild_wanted", "0" * 32)["wanted"] is False
+    assert pair.call("corosync.rebuild_wanted", nonce) == {"wanted": True, "text": ""}
+    assert pair.call("corosync.rebuild_wanted", nonce)["wanted"] is False, "a nonce is good once"
+
+
+def test_a_node_in_use_does_not_want_to_be_rebuilt(pair):
+    nonce = pair.call("corosync.ask_rebuild")
+    told = pair.call("corosync.rebuild_wanted", nonce)
+    assert told["wanted"] is False and "not freshly installed" in told["text"]
+
+
+def test_what_a_node_asked_for_long_ago_is_forgotten(pair):
+    reinstalled(pair)
+    nonce = pair.call("corosync.ask_rebuild")
+    kept = pair.one.root / "run/pve-corosync/rebuild-asked.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"time": time.time() - 601}))
+    assert "ago" in pair.call("corosync.rebuild_wanted", nonce)["text"]
+
+
+def test_a_question_without_an_answer_is_asked_again(pair):
+    """Each with a nonce of its own; a flood of others' events may hide one."""
+    reinstalled(pair)
+    events, ret = asked(pair, lambda: None, again=0.0, rebuild=3)
+    assert len({data["nonce"] for _, data in events}) == len(events) > 1, ret
 
 
 def test_a_fresh_node_that_nobody_brings_back_fails_with_the_command(pair):

@@ -1,6 +1,7 @@
 """What a node may have the master do by an event: the reactor's file, and the runner that it starts."""
 
 import json
+import pathlib
 
 import pytest
 import salt.config
@@ -26,7 +27,10 @@ def opts(tmp_path):
     return found
 
 
-def ask(opts, minion, node, pillar, told=None):
+NONCE = "6f1ed002ab5595859014ebf0951522d9"
+
+
+def ask(opts, minion, node, pillar, told=None, nonce=NONCE, wanted=True):  # pylint: disable=too-many-arguments
     """Call the runner; return what it had rebuilt."""
     runners, rebuilt = salt.loader.runner(opts), []
 
@@ -35,6 +39,9 @@ def ask(opts, minion, node, pillar, told=None):
         return {"result": "rebuilt", "report": "pve2 is a member"}
 
     def execute(tgt, fun, tgt_type, timeout, kwarg):
+        if fun == "corosync.rebuild_wanted":
+            assert kwarg == {"nonce": nonce} and not rebuilt
+            return {tgt[0]: {"wanted": wanted, "text": "it says so"}} if wanted is not None else {}
         if told is None:
             raise OSError("no bus")
         told.append((tgt, fun, tgt_type, kwarg["result"], kwarg["text"]))
@@ -43,7 +50,7 @@ def ask(opts, minion, node, pillar, told=None):
     runners._dict["corosync.rebuild"] = rebuild
     runners._dict["salt.execute"] = execute
     try:
-        runners["corosync.rebuild_asked"](minion, node)
+        runners["corosync.rebuild_asked"](minion, node, nonce)
     finally:
         assert len(rebuilt) < 2
     return rebuilt
@@ -61,10 +68,42 @@ def test_the_minion_that_asked_is_told_and_nobody_else(opts):
     ask(opts, "pve2", "pve2", {"corosync": PILLAR}, told)
     assert told == [(*call, "begun", ""), (*call, "rebuilt", "pve2 is a member")]
     told.clear()
+    forget(opts)
     with pytest.raises(SaltInvocationError):
         ask(opts, "pve2", "pve1", {"corosync": PILLAR}, told)
     (row,) = told
     assert row[:4] == (*call, "refused") and "its pillar allows pve2" in row[4]
+
+
+def forget(opts):
+    """As if the last event was long ago."""
+    for stamp in (pathlib.Path(opts["cachedir"]) / "pve-corosync-asked").iterdir():
+        stamp.unlink()
+
+
+@pytest.mark.parametrize("wanted", [False, None])
+def test_what_a_node_did_not_ask_for_is_not_done(opts, wanted):
+    """An event that another minion sent in its name: the node says so, or says nothing."""
+    told = []
+    with pytest.raises(SaltInvocationError, match="does not want to be rebuilt.*nothing was done"):
+        ask(opts, "pve2", "pve2", {"corosync": PILLAR}, told, wanted=wanted)
+    assert told == []
+
+
+@pytest.mark.parametrize("nonce", [None, "", "x" * 32, ["6f"], NONCE + "\n"])
+def test_an_event_without_a_nonce_asks_nobody(opts, nonce):
+    told = []
+    with pytest.raises(SaltInvocationError, match="without the node's nonce"):
+        ask(opts, "pve2", "pve2", {"corosync": PILLAR}, told, nonce=nonce, wanted=True)
+    assert told == []
+
+
+def test_a_flood_of_events_asks_nobody(opts):
+    with pytest.raises(SaltInvocationError):
+        ask(opts, "pve2", "pve2", {"corosync": PILLAR}, wanted=False)
+    with pytest.raises(SaltInvocationError, match="less than 2 s ago"):
+        ask(opts, "pve2", "pve2", {"corosync": PILLAR}, wanted=True)
+    assert ask(opts, "pve1", "pve1", {"corosync": PILLAR})[0][0] == ("pve1",), "another minion is not held up"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +132,10 @@ def rendered(opts, data):
 
 
 def test_the_reactor_names_the_sender_as_the_master_knows_it(opts):
-    told = rendered(opts, {"id": "pve2", "data": {"node": "pve2", "id": "pve1", "minion": "pve1"}})
-    (call,) = told.values()
-    assert call == {"runner.corosync.rebuild_asked": [{"args": [{"minion": "pve2"}, {"node": "pve2"}]}]}
+    data = {"node": "pve2", "id": "pve1", "minion": "pve1", "nonce": NONCE}
+    (call,) = rendered(opts, {"id": "pve2", "data": data}).values()
+    args = [{"minion": "pve2"}, {"node": "pve2"}, {"nonce": NONCE}]
+    assert call == {"runner.corosync.rebuild_asked": [{"args": args}]}
 
 
 def test_the_reactor_lets_no_text_out_of_its_place(opts):
