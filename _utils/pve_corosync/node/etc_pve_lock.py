@@ -172,8 +172,9 @@ def settle(base, note):
     """
     Give the lock of a note back if it is this node's, and tell whether there is nothing more to do.
 
-    It is this node's if its time is the one that was seen when it was taken. One that was asked for, without
-    an answer, is taken for this node's if it was made after that and is :data:`SETTLED_S` old.
+    It is this node's unless its time is newer than the one that was seen when it was taken. One that was
+    asked for, without an answer, is taken for this node's if it was made after that and is :data:`SETTLED_S`
+    old.
 
     :raises OSError: it cannot be given back now.
     """
@@ -193,7 +194,7 @@ def settle(base, note):
             if ours and time.time() - seen < SETTLED_S:
                 return False
         else:
-            ours = seen is not None and seen == note.told.get("mtime")
+            ours = seen is not None and seen <= (note.told.get("mtime") or 0)
         if ours:
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(folder)
@@ -357,8 +358,9 @@ def drop(base=BASE, mtime=None):
 
 
 def _drop(base, mtime=None):
-    if mtime is not None and _mtime(os.path.join(base, LOCK)) not in (None, mtime):
-        return True  # somebody else's by now
+    seen = _mtime(os.path.join(base, LOCK))
+    if mtime is not None and seen is not None and seen > mtime:
+        return True  # somebody else's by now, as in renew()
     for remove, name in ((os.unlink, HOLDER), (os.rmdir, LOCK)):
         with contextlib.suppress(FileNotFoundError):
             remove(os.path.join(base, name))
