@@ -19,7 +19,6 @@ import re
 import threading
 import time
 
-from pve_corosync.ports import salt_module as shell
 from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync_look"
@@ -95,7 +94,7 @@ def _holder():
     """
     held = _STATE["holder"]
     if held is None or held.pid != os.getpid():
-        held = _STATE["holder"] = Holder(shell.root(__opts__))
+        held = _STATE["holder"] = Holder((__opts__.get("pve_corosync") or {}).get("root"))
     return held
 
 
