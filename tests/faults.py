@@ -1,8 +1,9 @@
 """Faults at the boundaries of a run and in mid-step, on a lab of real daemons; what became of the cluster.
 
-A run of the campaign brings the lab to its first state, begins a command, does one harm when the journal of
-the command has come to a certain line, undoes it, and looks at the cluster itself: files, versions, members,
-quorum. What is not right is followed by the same command again. Nothing judged here is asked of the product.
+A run of the campaign begins a command where the last run has left the cluster (or in the lab's first state,
+if that is not right), does one harm when the journal of the command has come to a certain line, undoes it,
+and looks at the cluster itself: files, versions, members, quorum, HA. What is not right is followed by the
+same command again. Nothing judged here is asked of the product.
 """
 
 import itertools
@@ -16,7 +17,9 @@ import time
 from lab.cluster import MASTER, LabError, wait_for
 from lab.network import PUBLIC, VRACK, address
 
-BY_ITSELF, AGAIN, NEVER = "by itself", "same command", "NOT AT ALL"
+BY_ITSELF, AGAIN, TWICE, NEVER = "by itself", "same command", "by it twice", "NOT AT ALL"
+#: of a run that could not begin: the lab itself was not to be had. It counts for nothing.
+NO_LAB = "no lab"
 #: Attempts with the same command before a run counts as lost.
 ATTEMPTS = 2
 COMMAND_SECONDS = 400
@@ -30,9 +33,17 @@ COMMANDS = {
     "planned": (("corosync.apply", "degraded"), "degraded", "nominal", False),
     "return": (("corosync.apply", "nominal"), "nominal", "degraded", False),
     "restart": (("corosync.restart",), "nominal", "nominal", False),
+    "HA restart": (("corosync.restart",), "nominal", "nominal", False),
     "orch.failover": (("state.orchestrate", "orch.failover"), "degraded", "nominal", True),
     "orch.nominal": (("state.orchestrate", "orch.nominal"), "nominal", "degraded", False),
 }
+#: with a resource of HA, whose watchdog is open on the first node: at the beginning, and so at the end.
+ARMED = ("HA restart",)
+#: how many lines the journal of a command has, about; of an orchestration those of all phases.
+LINES = {"restart": 7, "HA restart": 11, "orch.failover": 28, "orch.nominal": 28}
+MOST_LINES = 12
+#: the first of every round: HA is released, and nobody is left who would put it in service again.
+KILLED_WITH_HA_RELEASED = ("HA restart", "kill salt-run", "pve1", "HA ended", 0)
 
 # Prints every line that a journal on the master gets from now on.
 FOLLOW = """
@@ -134,14 +145,23 @@ def choices(seed, commands=COMMANDS, faults=FAULTS, nodes=("pve1", "pve2")):
     """Yield (command, fault, node, line of the journal, delay) without end, every pair once a round.
 
     A delay of 0 is a boundary: the line has just been written; others are in the middle of what follows it.
+    A command comes after one that ends where it begins, as long as there is one.
     """
     random_ = random.Random(seed)
     while True:
         pairs = [pair for pair in itertools.product(commands, faults) if not _moot(*pair)]
         random_.shuffle(pairs)
-        for command, fault in pairs:
+        layout = "nominal"
+        if KILLED_WITH_HA_RELEASED[:2] in pairs:
+            pairs.remove(KILLED_WITH_HA_RELEASED[:2])
+            yield KILLED_WITH_HA_RELEASED
+        while pairs:
+            pair = next((pair for pair in pairs if COMMANDS[pair[0]][2] == layout), pairs[0])
+            pairs.remove(pair)
+            layout = COMMANDS[pair[0]][1]
             delay = random_.choice((0, 0, 0.4, 1.2, 2.5))
-            yield command, fault, random_.choice(nodes), random_.randint(1, 12), delay
+            line = random_.randint(1, LINES.get(pair[0], MOST_LINES))
+            yield *pair, random_.choice(nodes), line, delay
 
 
 class Campaign:
@@ -149,39 +169,86 @@ class Campaign:
 
     say
         function that takes one line for the person who waits
+    keep
+        function that takes all rows whenever there is one more
     """
 
-    def __init__(self, lab, say=print):
-        self.lab, self.say = lab, say
-        self.rows = []
+    def __init__(self, lab, say=print, keep=lambda rows: None):
+        self.lab, self.say, self.keep = lab, say, keep
+        self.rows, self.fresh, self.layout = [], True, "nominal"
 
-    def run(self, count, chosen):
-        """Do that many runs; returns one dict a run, in the order in which they were done."""
+    def run(self, count, chosen, until=None):
+        """Do that many runs; returns one dict a run, in the order in which they were done.
+
+        until
+            time (as of ``time.time()``) after which no run is begun
+        """
         for number, (command, fault, node, line, delay) in zip(range(1, count + 1), chosen):
+            if until and time.time() > until:
+                break
             where = MASTER if FAULTS[fault].at_master else node
-            row = {"run": number, "command": command, "fault": fault, "node": where}
-            row |= {"line": line, "delay": delay}
+            row = {"run": number, "suite": self.lab.suite, "nodes": len(self.lab.nodes), "command": command}
+            row |= {"fault": fault, "node": where, "line": line, "delay": delay}
+            row |= {"event": "", "codes": [], "seconds": 0, "without": 0}
             try:
-                row |= self._one(command, FAULTS[fault], node, line, delay)
+                self._begin(command)
             except LabError as error:
-                row |= {"event": "", "codes": [], "verdict": NEVER, "wrong": [str(error)]}
-                row |= {"seconds": 0, "without": 0}
+                row |= {"verdict": NO_LAB, "wrong": [str(error)]}
+            else:
+                try:
+                    row |= self._one(command, FAULTS[fault], node, line, delay)
+                except LabError as error:
+                    row |= {"verdict": NEVER, "wrong": [str(error)]}
+            # HA stays armed and dates stay in the future: that is the next run's only if it asks for it
+            self.fresh = bool(row["wrong"]) or command in ARMED or fault == "clock back"
+            self.layout = COMMANDS[command][1]
             self.rows.append(row)
+            self.keep(self.rows)
             self.say(line_of(row))
         return self.rows
 
-    def _one(self, command, fault, node, line, delay):
-        words, goal, start, cut = COMMANDS[command]
+    def _begin(self, command):
+        """Bring the cluster to where a command begins."""
+        _, _, start, cut = COMMANDS[command]
         lab = self.lab
-        lab.reset()
+        lab.heal()
+        if self.fresh or self.layout != start or self._wrong(start):
+            lab.reset(force=self.fresh)
+            lab.wait_minions()
+            if start != "nominal":
+                done = lab.salt_run("corosync.apply", start, timeout=COMMAND_SECONDS)
+                if done.returncode:
+                    raise LabError(f"the start {start} was not reached: {done.stdout}")
         lab.wait_minions()
-        if start != "nominal":
-            done = lab.salt_run("corosync.apply", start, timeout=COMMAND_SECONDS)
-            if done.returncode:
-                raise LabError(f"the start {start} was not reached: {done.stdout}")
+        wait_for(self._connected, 40, what="all links to be connected")
+        if command in ARMED:
+            self._arm()
         if cut:
             lab.cut(VRACK)
             wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 40, what="the nodes to lose quorum")
+
+    def _connected(self):
+        for node in self.lab.nodes:
+            said = self.lab.exec(node, ["corosync-cmapctl", "-m", "stats", "stats.knet."]).stdout
+            rows = [row.split() for row in said.splitlines() if ".connected " in row]
+            if not rows or any(row[-1] != "1" for row in rows):
+                return False
+        return True
+
+    def _arm(self):
+        """Give the first node a resource of HA, and wait for its watchdog."""
+        lab, node = self.lab, self.lab.nodes[0]
+        lab.exec(node, ["ha-manager", "add", "vm:100", "--state", "started"], check=True)
+        wait_for(lambda: self._armed(), 40, what=f"the LRM of {node} to open the watchdog")
+
+    def _armed(self):
+        return (
+            self.lab.exec(self.lab.nodes[0], ["test", "-e", "/run/watchdog-mux.active/lrm"]).returncode == 0
+        )
+
+    def _one(self, command, fault, node, line, delay):  # pylint: disable=too-many-arguments
+        words = COMMANDS[command][0]
+        lab = self.lab
         watch = Watch(lab)
         journal = Journal(lab)
         try:
@@ -196,19 +263,15 @@ class Campaign:
                     time.sleep(UNDO_AFTER)
                     fault.undo(lab, node)
             codes.append(running.end())
-            wrong = self._wrong(goal)
-            verdict = BY_ITSELF
+            wrong = self._wrong_after(command)
             while (codes[-1] != 0 or wrong) and len(codes) <= ATTEMPTS:
                 self._answering()
                 codes.append(Running(lab, words).end())
-                wrong = self._wrong(goal)
-                verdict = AGAIN
-            if codes[-1] != 0 or wrong:
-                verdict = NEVER
+                wrong = self._wrong_after(command)
             return {
                 "event": event,
                 "codes": codes,
-                "verdict": verdict,
+                "verdict": NEVER if codes[-1] != 0 or wrong else (BY_ITSELF, AGAIN, TWICE)[len(codes) - 1],
                 "wrong": wrong,
                 "seconds": round(time.time() - begun, 1),
                 "without": watch.without(begun),
@@ -224,14 +287,17 @@ class Campaign:
         except LabError as error:
             self.say(f"  {error}")
 
-    def _wrong(self, goal):
+    def _wrong_after(self, command):
+        return self._wrong(COMMANDS[command][1], armed=command in ARMED)
+
+    def _wrong(self, goal, armed=False):
         """Return what is not as it should be, waiting some seconds for daemons that are still coming up."""
         end = time.monotonic() + SETTLE_SECONDS
-        while (wrong := self._look(goal)) and time.monotonic() < end:
+        while (wrong := self._look(goal, armed)) and time.monotonic() < end:
             time.sleep(1)
         return wrong
 
-    def _look(self, goal):
+    def _look(self, goal, armed):
         lab, wrong, texts, versions = self.lab, [], set(), set()
         for node in lab.nodes:
             try:
@@ -244,8 +310,12 @@ class Campaign:
                 texts |= {
                     lab.read(node, path) for path in ("/etc/corosync/corosync.conf", "/etc/pve/corosync.conf")
                 }
+                if "FENCE" in lab.exec(node, ["cat", "/var/log/ha-manager-calls.log"]).stdout:
+                    wrong.append(f"{node} was fenced")
             except LabError as error:
                 wrong.append(f"{node}: {error}")
+        if armed and not self._armed():
+            wrong.append("HA is not armed again")
         if len(texts) != 1:
             return [*wrong, f"{len(texts)} different files"]
         (text,) = texts
@@ -313,13 +383,19 @@ class Journal(Follower):
         super().__init__(lab, MASTER, f"PATTERN = {PATTERN!r}\n{FOLLOW}")
         wait_for(lambda: self.lines, 20, every=0.02, what="the journal to be followed")
 
-    def wait(self, number, running):
-        """Wait for a line; returns its event, or "" when the command had ended before."""
-        while len(self.lines) <= number:
-            if not running.thread.is_alive():
+    def wait(self, line, running):
+        """Wait for a line, by its number or by its event; returns the event, or "" when the command had ended
+        before."""
+        while True:
+            ended = not running.thread.is_alive()
+            events = [json.loads(text)["event"] for text in self.lines[1:]]
+            if line in events:
+                return line
+            if isinstance(line, int) and line <= len(events):
+                return events[line - 1]
+            if ended:
                 return ""
             time.sleep(0.01)
-        return json.loads(self.lines[number])["event"]
 
 
 class Watch:
@@ -363,17 +439,25 @@ HEAD = (
 )
 
 
-def summary(rows):
-    """Return lines: how the runs of every fault ended, and all of them."""
-    lines = [
-        f"{'fault':<16} {'runs':>5} {BY_ITSELF:>10} {AGAIN:>13} {NEVER:>11} {'worst without quorum':>21}"
-    ]
-    groups = {name: [row for row in rows if row["fault"] == name] for name in FAULTS} | {"all": rows}
+def table(rows, key="fault"):
+    """Return rows of a table: how the runs of every fault (or command, or suite) ended, and all of them.
+
+    A run without a lab, or one whose command had ended before the harm, counts for nothing.
+    """
+    rows = [row for row in rows if row["event"] and row["verdict"] != NO_LAB]
+    names = list(dict.fromkeys(row[key] for row in rows))
+    groups = {name: [row for row in rows if row[key] == name] for name in sorted(names)} | {"all": rows}
+    verdicts = (BY_ITSELF, AGAIN, TWICE, NEVER)
+    told = [[key, "runs", *verdicts, "s without quorum: median", "worst"]]
     for name, some in groups.items():
-        if some:
-            counts = [sum(row["verdict"] == verdict for row in some) for verdict in (BY_ITSELF, AGAIN, NEVER)]
-            worst = max(row["without"] for row in some)
-            lines.append(
-                f"{name:<16} {len(some):>5} {counts[0]:>10} {counts[1]:>13} {counts[2]:>11} {worst:>19.1f} s"
-            )
-    return lines
+        counts = [sum(row["verdict"] == verdict for row in some) for verdict in verdicts]
+        without = sorted(row["without"] for row in some) or [0]
+        told.append([name, len(some), *counts, without[len(without) // 2], without[-1]])
+    return [[str(cell) for cell in row] for row in told]
+
+
+def summary(rows, key="fault"):
+    """Return the lines of :func:`table`."""
+    told = table(rows, key)
+    wide = [max(len(row[place]) for row in told) for place in range(len(told[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, wide)).rstrip() for row in told]
