@@ -19,7 +19,7 @@ from pve_corosync import show
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.ports import find, index, journals
+from pve_corosync.ports import alive, find, index, journals
 from pve_corosync.run import brief as short
 from pve_corosync.run import change, outcomes, task
 from pve_corosync.run.request import Request
@@ -51,13 +51,17 @@ class Master:
         """Return the directory of locks and journals on the master."""
         return os.path.join(self.opts["cachedir"], "pve-corosync")
 
-    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # pylint: disable=too-many-arguments
+    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None, silent=None):  # pylint: disable=too-many-arguments,too-many-locals
         """Call a function on minions, once, and return ``(jid, {minion: return event}, [minions without an
         answer])``.
 
         Ends when all but the ``optional`` ones have answered, after ``wait`` seconds, or ``grace`` seconds
         after the last of some answers; Salt's own timeout is no deadline. ``heard(minion, event)`` is
         called at once for every answer.
+
+        A wait that takes long asks the minions whether they still work on the call. One that was restarted,
+        or is gone, is not waited for: an event of its own, with ``gone``, says so among the answers.
+        ``silent(minions)`` is called whenever they are asked.
         """
         with self.client() as client, self.bus() as bus:
             end = last = time.monotonic() + wait
@@ -66,20 +70,23 @@ class Master:
             jid = (job or {}).get("jid")
             if not jid:
                 return None, {}, sorted(ids)
-            pending, got = set(ids), {}
+            pending, got, watched = set(ids), {}, alive.Alive(client, jid, fun, silent)
             while pending - set(optional) and (left := end - time.monotonic()) > 0:
+                # one subscription for both: the bus drops what it is not asked for
                 event = bus.get_event(
-                    wait=left, tag=f"salt/job/{jid}/ret/", match_type="startswith", full=True
+                    wait=min(left, watched.left()), tag="salt/job/", match_type="startswith", full=True
                 )
-                if event is None:
-                    break
-                data = event["data"]
-                if data.get("id") in pending:
+                tag, data = (event["tag"], event["data"]) if event else ("", {})
+                if tag.startswith(f"salt/job/{jid}/ret/") and data.get("id") in pending:
                     pending.discard(data["id"])
                     got[data["id"]] = data
                     end = min(last, time.monotonic() + grace) if grace else last
                     if heard:
                         heard(data["id"], data)
+                watched.told(tag, data)
+                for minion, text in watched.ask(pending - set(optional)).items():
+                    pending.discard(minion)
+                    got[minion] = {"id": minion, "return": text, "success": False, "retcode": 1, "gone": True}
         return jid, got, sorted(pending)
 
 
@@ -111,6 +118,8 @@ class Site:
                 ]
             )
         self.accepted = master.accepted(list(self.minions.values()), "list")
+        #: takes one line of progress
+        self.say = lambda text: None
 
     def gather(self):
         """Return what all nodes report, and the findings on how they answered and on the cluster's pillars;
@@ -132,9 +141,15 @@ class Site:
             if heard:
                 heard(back[minion], event)
 
+        def silent(minions):
+            names_of = ", ".join(back[minion] for minion in minions)
+            self.say(f"  no answer yet: {names_of}; asking whether {fun} is still at work there")
+
         if not reachable:
             return {}
-        return self.master.publish(reachable, fun, kwarg, wait, optional=optional, heard=told, grace=grace)[1]
+        return self.master.publish(
+            reachable, fun, kwarg, wait, optional=optional, heard=told, grace=grace, silent=silent
+        )[1]
 
     def folder(self) -> str:
         """Return the directory of this cluster on the master: lock and journals."""
@@ -246,6 +261,7 @@ class Ports:
         self.jid = site.master.jid
         self.path = os.path.join(site.folder(), f"{self.jid}.jsonl")
         self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
+        site.say = self.say
 
     @property
     def over(self):
