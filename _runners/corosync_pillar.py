@@ -8,6 +8,7 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 
 import salt.utils.yaml
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_master
 from pve_corosync.run import adopt, outcomes
 
 __virtualname__ = "corosync"
@@ -25,7 +26,7 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
         The minions of the cluster's nodes; default the ones of ``pve_corosync: {minions: …}``, or all.
 
     timeout
-        Seconds to wait for their facts.
+        Seconds to wait for their facts; one that is slower has not answered.
 
     Every node of the cluster must answer, and no other, since an incomplete pillar would be a wrong one. The
     comment above it says what its first plan would do: nothing, unless something is in force that the pillar
@@ -40,8 +41,13 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
     __context__["retcode"] = outcomes.FAILED
     try:
         tgt = tgt or outcomes.settings(__opts__.get("pve_corosync"))["minions"]
-        answers = __salt__["salt.execute"](tgt, "corosync.facts", tgt_type=tgt_type, timeout=int(timeout))
-        exported, head = adopt.adopt(answers or {}, str(tgt))
+        timeout = outcomes.seconds(timeout, "timeout", 600)
+        master = salt_master.of(globals())
+        call = {"timeout": outcomes.facts_timeout(timeout)}
+        asked = master.accepted(tgt, tgt_type)
+        told = master.publish(asked, "corosync.facts", call, timeout)[1] if asked else {}
+        answers = {minion: outcomes.answer_error(event) or event["return"] for minion, event in told.items()}
+        exported, head = adopt.adopt(answers, str(tgt))
     except (outcomes.RunError, layouts.LayoutError) as exc:
         return {
             "do": "pillar",

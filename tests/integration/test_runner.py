@@ -12,6 +12,7 @@ import time
 
 import conftest
 import pytest
+from pve_corosync.ports import salt_master
 
 REPO = conftest.REPO
 FUNCTIONS = {
@@ -441,3 +442,30 @@ def test_the_runner_names_its_arguments():
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     }
     assert named == public
+
+
+def test_the_pillar_of_a_cluster_waits_no_longer_than_it_is_told(cluster):
+    cluster.fault("pve2", facts_delay=7)
+    ret = cluster.run("corosync.pillar", "pve*", "timeout=3")
+    assert ret.returncode == 1, ret
+    assert "pve2 is a node of prod and did not answer" in ret.data["findings"][0]["text"], ret
+
+
+def test_a_job_that_was_killed_on_its_minion_is_not_waited_for(cluster):
+    """Salt's own find_job tells it, of a real minion."""
+    runner = {
+        "__opts__": dict(cluster.master.config),
+        "__file__": str(conftest.REPO / "_runners/corosync.py"),
+    }
+    master, silent = salt_master.of(runner), []
+    _, told, pending = master.publish(
+        ["pve1", "pve2"],
+        "cmd.run",
+        {"cmd": "kill -9 $PPID", "python_shell": True},
+        100,
+        silent=silent.append,
+    )
+    assert pending == [] and silent[0] == ["pve1", "pve2"]
+    assert {row["return"].partition(":")[0] for row in told.values()} == {
+        "the minion does not work on cmd.run any more"
+    }

@@ -45,9 +45,8 @@ def text_of(ids, votes, version):
 class World:
     """Nodes, and the ports of a run that asks them; the master is cut off before effect number ``cut``."""
 
-    jid = "1"
-
     def __init__(self, kind):
+        self.jid, self.over, self.locks = "0", frozenset(), {}
         self.ids, self.node = CLUSTERS[kind]
         # the others of "quorum" keep it with the node's own votes missing
         self.votes = {self.node: VOTES} | ({"pve1": 2} if kind == "quorum" else {})
@@ -95,7 +94,6 @@ class World:
     def effect(self):
         """One thing is about to be changed."""
         if self.cut == self.effects:
-            self.cut = None
             raise Cut
         self.effects += 1
 
@@ -143,12 +141,14 @@ class World:
             "authkey": {"sha256": KEY} if row["key"] else None,
             "links": {},
             "addresses": {},
+            "busy": {"txn": self.locks[name]} if name in self.locks else None,
         }
 
     def whole(self):
         rows = list(self.nodes.values())
         texts = {self.cluster} | {row[key] for row in rows for key in ("local", "runs")}
-        return len(texts) == 1 and all(map(self.writable, self.ids)) and all(row["hosts"] for row in rows)
+        told = len(texts) == 1 and all(map(self.writable, self.ids)) and all(row["hosts"] for row in rows)
+        return told and not self.locks
 
     # ---- functions of the nodes
 
@@ -175,11 +175,19 @@ class World:
 
     pvecm_know = lambda self, name, host, key: self.pvecm_admit(name, key)  # noqa: E731
 
-    def corosync_stage(self, name, txn, steps, by):
+    def corosync_stage(self, name, txn, steps, by, takes_over=()):
+        held = self.locks.get(name)
+        if held not in (None, txn, *takes_over):
+            raise ValueError(f"run {held} is under way")
+        self.locks[name] = txn
         self.effect()
         return {"ok": True}
 
     def corosync_finish(self, name, txn):
+        if self.cut == self.effects:  # whoever was killed gives nothing back
+            raise Cut
+        if self.locks.get(name) == txn:
+            del self.locks[name]
         return {}
 
     def corosync_step(self, name, txn, step, writer):
@@ -282,6 +290,8 @@ def checklist(monkeypatch):
 
 
 def rebuild(world, test=False):
+    world.over |= {world.jid}
+    world.jid = str(int(world.jid) + 1)
     request = Request(pillar(world.ids))
     request.world = world
     return Rebuild(request, world, SETTINGS, world.node).carry_out(test)
@@ -329,9 +339,21 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
             try:
                 report = rebuild(world)
             except Cut:
+                world.cut = None
                 report = rebuild(world)
             assert report["result"] in ("rebuilt", "already"), (first, second, report)
             check(world)
+
+
+def test_the_lock_of_a_rebuild_that_was_killed_is_taken_over_and_that_of_another_master_is_not():
+    world = World("no quorum")
+    world.locks = {"pve1": "7"}
+    assert rebuild(world)["result"] == "failed" and world.locks == {"pve1": "7"}
+    world.over = frozenset({"7"})
+    assert rebuild(world, test=True)["result"] == "test" and world.locks == {"pve1": "7"}
+    report = rebuild(world)
+    assert report["result"] == "rebuilt" and world.locks == {}
+    assert "run-dead" in [item["code"] for item in report["findings"]]
 
 
 def test_an_entry_with_another_id_or_address_is_taken_out_first():
@@ -349,6 +371,7 @@ def test_a_node_with_another_key_or_another_file_is_not_half_joined():
     world.cut = 5
     with pytest.raises(Cut):
         rebuild(world)
+    world.cut = None
     seen, empty = world.gather()[0], world.pvecm_joinable("pve2")
     assert seen["nodes"]["pve2"]["authkey"] and join.half_joined("pve2", seen, empty)
     assert not join.half_joined("pve2", seen, empty | {"half": False})

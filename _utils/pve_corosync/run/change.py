@@ -29,6 +29,7 @@ from pve_corosync.run import (
     merge,
     preflight,
     step_trip,
+    takeover,
     task,
     verdict,
     way_back,
@@ -291,13 +292,10 @@ class Change(task.Task):
 
         :param held: ``{node: run}``.
         """
-        runs = sorted(set(held.values()))
-        self.ports.say(f"taking over from {', '.join(runs)}")
-        call = {"txn": self.txn, "steps": [], "by": self.by, "takes_over": runs}
-        wait = self.settings["stage_timeout"] + step_outcomes.TAKE_OVER_S
-        answers = self.ports.ask(sorted(held), "corosync.stage", call, wait)
+        call = {"txn": self.txn, "by": self.by}
+        failed = takeover.take_over(self.ports, self.request, self.settings, held, call)
         self._give_back(sorted(held))
-        return step_outcomes.stage_problems(answers, {name: self.request.minions[name] for name in held})
+        return failed
 
     def _give_back(self, nodes=None, confirm=0):
         """Give the nodes' locks back; one that stays is taken over by the next run.

@@ -6,7 +6,7 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, checklist_exit, join, phases, task
+from pve_corosync.run import checklist, checklist_exit, join, phases, takeover, task
 from pve_corosync.run import outcomes as step_outcomes
 
 #: seconds: pvecm add takes 10 to 12, and waits for quorum itself; an rsa key of 4096 bits is made by the way.
@@ -55,7 +55,7 @@ class Rebuild(task.Task):
             return "failed"
 
     def _work(self, test):
-        observed, request = self.ports.gather()[0], self.request
+        observed, request = self._look(test), self.request
         if self._is_member(observed):
             request.take(step_outcomes.in_force(request.layouts(), observed))
             return self._told_only() if test else self._settle("already")
@@ -88,6 +88,28 @@ class Rebuild(task.Task):
         self.report["guests"] = len(before)
         self._found(*changed)
         return "failed" if changed else result
+
+    def _look(self, test):
+        """
+        Gather the facts, and take over what a run that was killed has left on the nodes.
+        """
+        observed = self.ports.gather()[0]
+        held, dead = step_outcomes.dead_runs(observed, self.ports.over)
+        self._found(*dead)
+        if not held or test:
+            return observed
+        failed = takeover.take_over(self.ports, self.request, self.settings, held, self._named())
+        self._finish(sorted(held))
+        if failed:
+            raise _Failed("; ".join(item["text"] for item in failed))
+        return self.ports.gather()[0]
+
+    def _named(self):
+        return {"txn": self.ports.jid, "by": f"corosync.rebuild, job {self.ports.jid}"}
+
+    def _finish(self, nodes):
+        wait = self.settings["gather_timeout"]
+        self.ports.ask(nodes, "corosync.finish", {"txn": self.ports.jid}, wait)
 
     def _told_only(self):
         self.report["summary"] = f"{self.node} is a member already, only the exit checklist would be asked"
@@ -141,7 +163,7 @@ class Rebuild(task.Task):
             )
 
     def _remove_by_steps(self, member, steps):
-        call = {"txn": self.ports.jid, "steps": steps, "by": f"corosync.rebuild, job {self.ports.jid}"}
+        call = self._named() | {"steps": steps}
         nodes = {name: self.request.minions[name] for name in self.others}
         try:
             answers = self.ports.ask(self.others, "corosync.stage", call, self.settings["stage_timeout"])
@@ -151,9 +173,7 @@ class Rebuild(task.Task):
                 if failed:
                     break
         finally:
-            self.ports.ask(
-                self.others, "corosync.finish", {"txn": self.ports.jid}, self.settings["gather_timeout"]
-            )
+            self._finish(self.others)
         if failed:
             raise _Failed("; ".join(item["text"] for item in failed))
 
