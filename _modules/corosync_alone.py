@@ -29,6 +29,7 @@ from pve_corosync.node import locks
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import node
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone, alone_change, outcomes
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -48,7 +49,7 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def plan(layout=None, degraded=False, skip=None, force=None):
+def plan(layout=None, degraded=False, skip=None, force=None, pillar=None):
     """
     Show what ``corosync.apply`` would do from this node, and what is refused and why; nothing is changed.
 
@@ -62,13 +63,17 @@ def plan(layout=None, degraded=False, skip=None, force=None):
         Nodes to go on without, and codes of findings to go on in spite of: lists, or names with commas
         between.
 
+    pillar
+        What the pillar key ``corosync`` is to be in this call; default what this minion has. salt-ssh, which
+        gives a node no pillar, brings the master's so.
+
     CLI Example:
 
     .. code-block:: bash
 
         salt-call --local corosync.plan degraded
     """
-    return _guarded("plan", lambda: _job(layout, skip, force, degraded, test=True))
+    return _guarded("plan", lambda: _job(layout, skip, force, degraded, test=True, pillar=pillar))
 
 
 def apply(
@@ -81,6 +86,7 @@ def apply(
     patience=PATIENCE,
     progress=False,
     takes_over=(),
+    pillar=None,
 ):  # pylint: disable=too-many-arguments
     """
     Take the cluster to a layout from this node, and return the report.
@@ -113,6 +119,10 @@ def apply(
     takes_over
         Names of runs that are known to be dead: their locks on the nodes are no obstacle.
 
+    pillar
+        What the pillar key ``corosync`` is to be in this call; default what this minion has. salt-ssh, which
+        gives a node no pillar, brings the master's so.
+
     ``result`` is ``already`` (nothing to do), ``reached``, ``test``, ``waiting`` (this node's part is done,
     the quorum is not back), ``refused`` or ``failed``; the last three set the exit code.
 
@@ -124,7 +134,8 @@ def apply(
         salt-call --local corosync.apply degraded degraded=True progress=True
     """
     return _guarded(
-        "apply", lambda: _job(layout, skip, force, degraded, bool(test), wait, patience, progress, takes_over)
+        "apply",
+        lambda: _job(layout, skip, force, degraded, bool(test), wait, patience, progress, takes_over, pillar),
     )
 
 
@@ -157,20 +168,14 @@ def _seconds(value, what):
     return seconds
 
 
-def _pillar():
-    """
-    Return the pillar as plain types: Salt 3008 masks what ``pillar.get`` returns.
-    """
-    return layouts.plain(__pillar__.get("corosync"))
-
-
-def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False, takes_over=()):  # pylint: disable=too-many-arguments
+def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False, takes_over=(), pillar=None):  # pylint: disable=too-many-arguments
     """
     Return the report of one call of ``plan`` or ``apply``.
     """
     host = __salt__["corosync.node_name"]()
     skip, force = outcomes.names(skip, "skip"), outcomes.names(force, "force")
-    request = alone.Request(_pillar(), __opts__.get("id"), host, layout, skip=skip, force=force)
+    own = shell.pillar(__pillar__, pillar)
+    request = alone.Request(own, __opts__.get("id"), host, layout, skip=skip, force=force)
     wait, patience = _seconds(wait, "wait"), min(_seconds(patience, "patience"), 600.0)
     ports = node.Ports(
         request,

@@ -45,18 +45,23 @@ def observe():
         salt-call --local corosync.observe
     """
     told = __salt__["corosync.facts"]()
-    if _pillar() is None:
+    pillar = shell.pillar(__pillar__)
+    if pillar is None:
         others = sorted((told["runtime"] or {}).get("nodes") or {})
         return {"nodes": {told["node"]: told}, "silent": [n for n in others if n != told["node"]], "why": {}}
-    cluster = _sight(told["node"])
+    cluster = _sight(told["node"], pillar)
     observed = cluster.gather(told)[0]
     return dict(observed, why=cluster.peers.why)
 
 
-def status():
+def status(pillar=None):
     """
     Show this node, and what it can see of the others: quorum, versions, links, the layout in force, what is
     wrong. The exit code is 1 if something is.
+
+    pillar
+        What the pillar key ``corosync`` is to be in this call; default what this minion has. salt-ssh, which
+        gives a node no pillar, brings the master's so.
 
     CLI Example:
 
@@ -85,7 +90,7 @@ def status():
     }
     observed, findings = {"nodes": {told["node"]: told}, "silent": []}, []
     try:
-        sight = _sight(told["node"])
+        sight = _sight(told["node"], shell.pillar(__pillar__, pillar))
         request = sight.request
         observed, findings = sight.gather(told)
         layouts = request.layouts()
@@ -107,13 +112,6 @@ def status():
     return report
 
 
-def _pillar():
-    """
-    Return the pillar as plain types: Salt 3008 masks what ``pillar.get`` returns.
-    """
-    return layouts_of_pillar.plain(__pillar__.get("corosync"))
-
-
-def _sight(node):
-    request = alone.Request(_pillar(), __opts__.get("id"), node)
+def _sight(node, pillar):
+    request = alone.Request(pillar, __opts__.get("id"), node)
     return node_ports.Sight(request, __salt__["corosync.facts"], shell.root(__opts__))

@@ -20,6 +20,7 @@ KINDS = {
     "runners": ("Runners", "asked of the master: salt-run RUNNER.FUNCTION"),
     "states": ("States", "for SLS files"),
     "beacons": ("Beacons", "the watch on a node"),
+    "wrapper": ("Wrappers of salt-ssh", "asked of a node over ssh: salt-ssh pve1 MODULE.FUNCTION"),
 }
 #: what Salt calls by itself in a state.
 HOOKS = {"mod_watch", "mod_init", "mod_aggregate"}

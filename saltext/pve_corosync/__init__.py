@@ -6,7 +6,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-KINDS = ("modules", "states", "runners", "beacons", "output", "utils")
+KINDS = ("modules", "states", "runners", "beacons", "output", "wrapper", "utils")
 CORE = "pve_corosync"
 
 

@@ -36,7 +36,7 @@ def reference(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["modules", "runners", "states", "beacons"])
+@pytest.mark.parametrize("kind", ["modules", "runners", "states", "beacons", "wrapper"])
 def test_every_function_is_in_the_pages_and_in_the_manual(reference, kind):
     written = html.unescape("".join(path.read_text() for path in (reference / "html" / kind).glob("*.html")))
     anchors = {name.split(".")[2] for name in re.findall(r'id="(%s\.\w+\.\w+)"' % kind, written)}
@@ -54,11 +54,11 @@ def test_functions_of_several_files_stand_on_one_page_under_what_is_typed(refere
 
 def test_a_warning_of_sphinx_is_an_error(tmp_path):
     """A copy with one damaged docstring is refused, and the page is named."""
-    for name in ("docs", "_modules", "_runners", "_states", "_beacons", "_utils/pve_corosync"):
+    for name in ("docs", "_modules", "_runners", "_states", "_beacons", "_wrapper", "_utils/pve_corosync"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "docs/make_reference.py").write_text(SCRIPT.read_text())
     (tmp_path / "_utils/pve_corosync/__init__.py").write_text('__version__ = "1"\n')
-    for kind in ("_modules", "_runners", "_states", "_beacons"):
+    for kind in ("_modules", "_runners", "_states", "_beacons", "_wrapper"):
         (tmp_path / kind / "x.py").write_text(
             '"""Good."""\n\n\ndef f():\n    """\n    Bad:\n      - a\n    b\n    """\n'
         )

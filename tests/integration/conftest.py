@@ -185,7 +185,7 @@ def _source(folder):
     subprocess.run(
         ["git", "-C", str(REPO), "checkout-index", "--all", f"--prefix={copy}/"], check=True, timeout=60
     )
-    for kind in ("_modules", "_states", "_runners", "_utils", "_output", "_beacons", "saltext"):
+    for kind in ("_modules", "_states", "_runners", "_utils", "_output", "_beacons", "_wrapper", "saltext"):
         for path in (REPO / kind).rglob("*.py"):
             target = copy / path.relative_to(REPO)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -124,7 +124,7 @@ def test_the_wheel_has_the_code_and_nothing_else(installed):
     package = site / "saltext/pve_corosync"
     sls = {str(path.relative_to(REPO / "states")) for path in SLS}
     assert {str(path.relative_to(package / "sls")) for path in (package / "sls").rglob("*.*")} == sls
-    for kind in ("modules", "states", "runners", "utils", "output", "beacons"):
+    for kind in ("modules", "states", "runners", "utils", "output", "beacons", "wrapper"):
         here, there = REPO / f"_{kind}", package / kind
         wanted = {str(path.relative_to(here)) for path in here.rglob("*.py")}
         assert {str(path.relative_to(there)) for path in there.rglob("*.py")} == wanted

@@ -10,7 +10,7 @@ import pytest
 REPO = pathlib.Path(__file__).resolve().parents[2]
 FILES = sorted(
     path
-    for folder in ("_modules", "_runners", "_states", "_beacons", "_output")
+    for folder in ("_modules", "_runners", "_states", "_beacons", "_output", "_wrapper")
     for path in (REPO / folder).glob("*.py")
     if path.name != "__init__.py"
 )

@@ -25,6 +25,14 @@ def test_paths():
     assert module.root(opts) == "/tmp/r" and module.path(opts, "/etc/x") == "/tmp/r/etc/x"
 
 
+def test_a_pillar_that_was_brought_along_wins():
+    own = {"corosync": {"layout": "a"}}
+    assert module.pillar(own) == {"layout": "a"} and module.pillar({}) is None
+    assert module.pillar(own, {"layout": "b"}) == module.pillar(own, '{"layout": "b"}') == {"layout": "b"}
+    with pytest.raises(SaltInvocationError, match="pillar='{no.*nothing was done"):
+        module.pillar(own, "{no")
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_no_module_checks_seconds_by_itself(path):
     """Seven did, and four of them took NaN."""

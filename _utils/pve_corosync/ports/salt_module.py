@@ -4,7 +4,10 @@ What every execution module needs of Salt: where the node's files are, and argum
 
 from __future__ import annotations
 
+import json
+
 from pve_corosync.node import files, runs
+from pve_corosync.pillar import layouts
 from salt.exceptions import SaltInvocationError
 
 
@@ -25,6 +28,27 @@ def path(opts: dict, name: str) -> str:
     :param name: an absolute path.
     """
     return files.under(root(opts), name)
+
+
+def pillar(own: dict, given=None):
+    """
+    Return the pillar ``corosync`` of a call as plain types: Salt 3008 masks what ``pillar.get`` returns.
+
+    :param own: what this minion has, ``__pillar__``.
+    :param given: the value of its key ``corosync`` as the caller brought it, also as JSON; it wins.
+    :raises SaltInvocationError: what was given is no JSON.
+    """
+    if given is None:
+        return layouts.plain(own.get("corosync"))
+    if not isinstance(given, str):
+        return layouts.plain(given)
+    try:
+        return json.loads(given)
+    except ValueError as exc:
+        raise SaltInvocationError(
+            f"pillar={given[:40]!r}: the value of the pillar key corosync is needed, as YAML or JSON "
+            f"({exc}); nothing was done"
+        ) from None
 
 
 def checked(check, *args):
