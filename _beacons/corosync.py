@@ -118,9 +118,11 @@ def _keep_note(found):
     Write since when links are dead, in seconds since the boot; without it the master only waits longer.
     """
     now, links = time.clock_gettime(time.CLOCK_BOOTTIME), found.get("links") or {}
-    before, dead = _SEEN.get("dead", {}), {}
+    before, dead, silent = _SEEN.get("dead", {}), {}, found.get("silent") or {}
     for node, rows in links.items():
-        down = {link: before.get(node, {}).get(link, now) for link, up in rows.items() if not up}
+        known = before.get(node, {})
+        # knet waits before it calls a link dead: it was so before this look
+        down = {link: known.get(link, now - silent.get(link, 0)) for link, up in rows.items() if not up}
         if down:
             dead[node] = down
     _SEEN["dead"] = dead

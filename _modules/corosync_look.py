@@ -54,14 +54,16 @@ def look(patience=PATIENCE_S, counts=False):
         Seconds to wait for the daemon.
 
     counts
-        Also return how often each link went down since it was made.
+        Also return how often each link went down since it was made, and how many pings were answered on it.
 
     Returns a dict. ``state`` is ``running``, ``stopped`` (nobody listens), ``busy`` (no answer yet, as during
     a reload) or ``hung`` (none for 3 s; ``for`` has the seconds). With ``running``: ``age`` (seconds since
     the daemon started, None if not known), ``node`` and ``nodeid`` (this node's), ``quorate``, ``members``
     (names), ``nodes`` (names), ``version`` (of the running configuration), ``local`` (of the local file) and
-    ``links`` (``{node: {number: connected}}``), with counts ``downs`` likewise. A running daemon whose
-    link is not known leaves it out.
+    ``links`` (``{node: {number: connected}}``), with counts ``downs`` and ``pongs`` likewise. A link
+    that is not known is left out. ``silent`` has ``{number: seconds}`` of numbers
+    with a dead link: so long pings had gone unanswered at least when the daemon called it dead, which is
+    knet's timeout less its interval.
 
     CLI Example:
 
@@ -294,8 +296,10 @@ class Holder:
             "local": self._local(),
             "links": self._per_link(stats, own, "connected", bool),
         }
+        found["silent"] = self._silent(icmap, found["links"])
         if counts:
             found["downs"] = self._per_link(stats, own, "down_count", int)
+            found["pongs"] = self._per_link(stats, own, "rx_pong_packets", int)
         return found
 
     def _age(self):
@@ -313,6 +317,20 @@ class Holder:
                 value = self.libraries.get(stats, f"stats.knet.node{nodeid}.link{link}.{what}")
                 if value is not None:
                     found[name][link] = kind(value)
+        return found
+
+    def _silent(self, icmap, links):
+        """
+        Return ``{link number: seconds}`` of the numbers with a dead link.
+        """
+        found = {}
+        for number in sorted(
+            {n for rows in links.values() for n, connected in rows.items() if not connected}
+        ):
+            key = f"runtime.config.totem.interface.{number}.knet_ping_"
+            timeout, interval = (self.libraries.get(icmap, key + name) for name in ("timeout", "interval"))
+            if isinstance(timeout, int) and isinstance(interval, int):
+                found[number] = max(0, timeout - interval) / 1000
         return found
 
     def _read_nodes(self, icmap):

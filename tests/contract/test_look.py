@@ -1,6 +1,7 @@
 """Contract of ``corosync_look.look`` with real daemons: what it says, what it costs, that nothing leaks."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from contract_nodes import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
+LOOKS = int(os.environ.get("LOOKS", "5000"))
 #: answers one line of JSON for each line that it reads: an expression.
 DRIVER = r"""
 import gc, importlib.util, json, os, resource, subprocess, sys, threading, time
@@ -48,10 +50,18 @@ def cpu(times):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     three = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 10
     return [own * 1000, three * 1000]
+def rss():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 def timed():
     begun = time.monotonic()
     found = look.look()
     return [found, time.monotonic() - begun]
+def silence():
+    def of(name):
+        words = ["corosync-cmapctl", "-g", "runtime.config.totem.interface.0.knet_ping_" + name]
+        return int(subprocess.run(words, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+    return (of("timeout") - of("interval")) / 1000
 def forked():
     pid = os.fork()
     if pid == 0:
@@ -102,6 +112,7 @@ def test_a_look_says_what_the_daemon_knows(cluster, pve1, pve2, driver):
     assert found["version"] == found["local"] == 1
     assert 0 < found["age"] < 3600
     downs = found["downs"]["pve2"]["0"]
+    assert found["silent"] == {} and found["pongs"]["pve2"]["0"] > 0
 
     pve2.link("vrack", False)
     lost = {"quorate": False, "links": {"pve2": {"0": False}}}
@@ -109,6 +120,11 @@ def test_a_look_says_what_the_daemon_knows(cluster, pve1, pve2, driver):
     found = driver("look.look(patience=5, counts=True)")
     assert found["members"] == ["pve1"]
     assert found["downs"]["pve2"]["0"] == downs + 1
+    assert found["silent"] == {"0": driver("silence()")}
+    pongs = found["pongs"]
+    assert driver("look.look(patience=5, counts=True)")["pongs"] == pongs, "nobody answers a ping"
+    pve2.link("vrack", True)
+    wait_for(lambda: driver("look.look(patience=5, counts=True)")["pongs"] != pongs, "one ping is answered")
 
 
 def test_a_look_costs_less_than_three_programs_and_nothing_stays(driver):
@@ -122,6 +138,19 @@ def test_a_look_costs_less_than_three_programs_and_nothing_stays(driver):
     assert driver("forked()") == 0, "a child of the minion makes handles of its own"
     assert driver.look()["state"] == "running", "and leaves its parent's alone"
     assert driver("held()")[0] == files
+
+
+def test_thousands_of_looks_leave_nothing_behind(driver):
+    """LOOKS=86400 makes it a day of them."""
+    driver("cpu(1000)")
+
+    files, shared = driver("held()")
+    before = driver("rss()")
+    own, _three = driver(f"cpu({LOOKS})")
+    grown = (driver("rss()") - before) / 1024
+    print(f"\n{LOOKS} looks: {own:.3f} ms of CPU each, {grown:+.0f} KiB of memory, {files} descriptors")
+    assert driver("held()") == [files, shared]
+    assert grown < 4096, "a leak of 1 KiB a look would be 5 MB"
 
 
 def test_a_daemon_that_hangs_holds_nobody_up_and_one_that_left_is_seen(fresh):

@@ -114,6 +114,13 @@ def test_since_when_links_are_dead_is_kept_for_who_asks_the_node(minion):
     assert json.loads(minion.note.read_text())["dead"] == {}
 
 
+def test_what_knet_waited_before_it_called_a_link_dead_counts(minion):
+    minion.tick()
+    minion.tick(CUT | {"silent": {"0": 0.75}})
+    minion.tick(LOST | {"silent": {"0": 0.75}}, seconds=12)
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1000.25}}
+
+
 def test_a_note_that_cannot_be_written_ends_nothing(minion):
     minion.note.parent.parent.write_text("no folder")
     assert [event["tag"] for event in minion.tick()] == ["begin"]
