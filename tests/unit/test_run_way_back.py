@@ -2,7 +2,8 @@
 
 import pytest
 from _sequence_world import SETTINGS, World, pillar, run, step_calls, world
-from pve_corosync.run import outcomes, way_back
+from pve_corosync.findings import errors
+from pve_corosync.run import alone, outcomes, way_back
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
 
@@ -198,3 +199,77 @@ RUN = {"txn": "r1", "until": 1900.0, "ttl": 900.0}  # renewed at 1000
 )
 def test_a_node_goes_back_for_a_reason_only(record, now, holder, quorate, verdict):
     assert way_back.decide(record, now, holder, quorate) == verdict
+
+
+# ---- the master is killed and the network cut, in each step
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing of the run goes on, no ``finally`` of it reaches a node."""
+
+
+def killed(number, after):
+    """What a return to nominal leaves whose master and vRack die in a step, before or after the call."""
+    ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
+    ask, dead = ports.ask, []
+
+    def asked(nodes, function, kwarg, *rest, **more):
+        ours = function == "corosync.step" and kwarg["step"]["number"] == number
+        if ours and after:
+            ask(nodes, function, kwarg, *rest, **more)
+        if ours or dead:
+            dead.append(function)
+            raise Killed
+        return ask(nodes, function, kwarg, *rest, **more)
+
+    ports.ask = asked
+    with pytest.raises(Killed):
+        Change(ports.request, ports, SETTINGS, "r1").carry_out()
+    ports.sim.dead.add("vrack")
+    return ports
+
+
+def node_goes_back(ports, name):
+    """What ``corosync.go_back`` has a node do: its own share, then what the cluster can do together."""
+    seen = ports.sim.observed()
+    request = alone.Request(pillar(), name, name, ports.ready[name]["layout"])
+    if ports.sim.quorate(next(group for group in ports.sim.partitions() if name in group)):
+        made, found = request.plan(seen, [])
+        assert not errors(found), found
+        for step in made["steps"]:
+            ports.sim.take(step)
+    else:
+        part = alone.own_part(request, seen)
+        assert not errors(part["findings"]), part
+        if part["step"]:
+            ports.sim.take(part["step"] | {"nodes": [name]})
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_master_and_network_die_in_each_step_and_the_nodes_have_quorum_again(after):
+    went_back = 0
+    for number in range(1, len(homeward()[1]["steps"]) + 1):
+        ports = killed(number, after)
+        assert set(ports.locks) == set(ports.sim.daemons), "nobody gave the locks back"
+        verdicts = set()
+        for name in ports.sim.daemons:
+            way = ports.ready[name]
+            record = RECORD | {"layout": way["layout"], "quiet": way["quiet"]}
+            own = ports.sim.quorate(next(group for group in ports.sim.partitions() if name in group))
+            before = way_back.decide(record, 1000 + way["quiet"] - 1, RUN, own)
+            assert before == "wait", "no node goes while the run may be alive"
+            verdicts.add(way_back.decide(record, 1000 + way["quiet"] + 1, RUN, own))
+        assert verdicts == ({"wait"} if quorate(ports) else {"go"}), "all of them, or none"
+        if verdicts == {"go"}:
+            went_back += 1
+            for _turn in range(2):
+                for name in ports.sim.daemons:
+                    node_goes_back(ports, name)
+        assert quorate(ports), (number, after, in_force(ports))
+        if verdicts == {"go"}:
+            assert in_force(ports) == ["degraded"], number
+        # and the master that is back can go on from there, to the layout that carries
+        ports.ask, ports.over = type(ports).ask.__get__(ports), frozenset({"r1"})
+        ports.request = ports.request.toward("degraded")
+        assert Change(ports.request, ports, SETTINGS, "r2").carry_out()["result"] in ("reached", "already")
+    assert went_back, "there is a step in which the quorum is lost"
