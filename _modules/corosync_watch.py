@@ -34,7 +34,7 @@ def watch_facts(timeout=3.0):
         Seconds that the tools may take.
 
     Returns ``{"facts": as of corosync.facts, "look": as of corosync_look.look, "dead_for": {node: {link:
-    seconds}}}``; ``dead_for`` is what the beacon saw, empty without one.
+    seconds}}, "ago": seconds since the look}``; ``dead_for`` is what the beacon saw, empty without one.
 
     CLI Example:
 
@@ -43,11 +43,13 @@ def watch_facts(timeout=3.0):
         salt 'pve*' corosync.watch_facts
     """
     look = __salt__["corosync_look.look"](patience=PATIENCE_S, counts=True)
-    return {
-        "facts": __salt__["corosync.facts"](timeout=timeout),
+    begun = time.clock_gettime(time.CLOCK_BOOTTIME)
+    told = {
         "look": look,
-        "dead_for": _dead_for(time.clock_gettime(time.CLOCK_BOOTTIME)),
+        "dead_for": _dead_for(begun),
+        "facts": __salt__["corosync.facts"](timeout=timeout),
     }
+    return told | {"ago": round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun, 2)}
 
 
 def _dead_for(now):

@@ -25,7 +25,20 @@ __virtualname__ = "corosync_heard"
 #: two starts for one minion are at least so far apart, in seconds.
 PAUSE_S = 2.0
 START_S = 10
+#: what may bring the quorum back goes before the master's other work.
+NICE = -10
 FOLDER = os.path.join("pve-corosync", "watch")
+#: ``salt-run corosync.watch_look MINION`` in a fifth of its time: it loads the runner and nothing else.
+PROGRAM = """
+import signal, sys
+import salt.config, salt.loader
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+opts = salt.config.client_config(sys.argv[1])
+runner = salt.loader.runner(opts, context={})
+report = runner["corosync.watch_look"](minion=sys.argv[2])
+print(report.get("summary", report["result"]))
+sys.exit(report["retcode"])
+"""
 MINION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 _STARTED = {}
@@ -70,7 +83,7 @@ def event(minion, kind="", wrong=False):
     if len(_STARTED) > 10000:  # names that anybody may send
         _STARTED.clear()
     _STARTED[minion] = time.monotonic()
-    _start(["corosync.watch_look", f"minion={json.dumps(str(minion))}"])
+    _start(str(minion))
     return "started"
 
 
@@ -98,16 +111,15 @@ def _held(path):
     return False
 
 
-def _start(words):
+def _start(minion):
     """
-    Start ``salt-run`` outside of the master's unit, so that it outlives the master.
+    Start a look outside of the master's unit, so that it outlives the master.
     """
-    beside = os.path.join(os.path.dirname(sys.executable), "salt-run")
-    run = [shutil.which("salt-run") or beside, "-c", os.path.dirname(__opts__["conf_file"]), *words]
+    run = [sys.executable, "-c", PROGRAM, str(__opts__["conf_file"]), minion]
     unit = shutil.which("systemd-run")
-    if unit and os.path.isdir("/run/systemd/system"):
+    if unit and os.path.isdir("/run/systemd/system") and os.geteuid() == 0:
         subprocess.run(
-            [unit, "--collect", "--quiet", "--no-block", *run],
+            [unit, "--collect", "--quiet", "--no-block", f"--nice={NICE}", *run],
             check=True,
             timeout=START_S,
             stdin=subprocess.DEVNULL,

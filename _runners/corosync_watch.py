@@ -7,14 +7,15 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name). The 
 .. versionadded:: 0.2.0
 """
 
+import functools
+import os
 import time
 
-import salt.runner
 from pve_corosync.findings import errors, finding
 from pve_corosync.pillar import layouts as layouts_of_pillar
-from pve_corosync.ports import master, salt_master
+from pve_corosync.ports import index, master, salt_master
 from pve_corosync.ports import watch as kept_watch
-from pve_corosync.run import outcomes, watch_seen
+from pve_corosync.run import change, outcomes, watch_seen
 from pve_corosync.run import watch as decision_of
 from pve_corosync.run.request import Request
 
@@ -26,8 +27,8 @@ WAIT_S = 45
 LOOK_S = 120
 #: the same answer is told again after this.
 SAID_S = 300
-#: answers that come after others may take so much longer.
-GRACE_S = 1.0
+#: the quick question of a second look: a minion needs none of this project's other code for it.
+LOOK = {"patience": 1.0, "counts": True}
 PAUSE_MOST_S = 7 * 86400
 
 
@@ -81,21 +82,19 @@ def watch_look(minion=None, cluster=None, **kwargs):
 
         salt-run corosync.watch_look pve1
     """
-    return salt_master.guarded(
-        "watch_look",
-        kwargs,
-        ("minion", "cluster"),
-        False,
-        lambda: _look(_name_of(minion) if minion is not None else cluster),
-        __context__,
-    )
+
+    def work():
+        found = salt_master.of(globals())
+        found.pillar = functools.cache(found.pillar)  # once for the name, and not again for the cluster
+        return _look(found, _name_of(found, minion) if minion is not None else cluster)
+
+    return salt_master.guarded("watch_look", kwargs, ("minion", "cluster"), False, work, __context__)
 
 
-def _name_of(minion):
+def _name_of(found, minion):
     """
     Return the name of the cluster whose node this minion is; an event may name any.
     """
-    found = salt_master.of(globals())
     if str(minion) not in found.accepted([str(minion)], "list"):
         raise _wrong(minion, "has no accepted key")
     pillar = (layouts_of_pillar.plain(found.pillar(str(minion))) or {}).get("corosync")
@@ -114,14 +113,15 @@ def _wrong(minion, why):
     return outcomes.RunError(item)
 
 
-def _site(cluster):
-    site = master.Site(salt_master.of(globals()), cluster, None)
+def _site(found, cluster):
+    site = master.Site(found, cluster, None)
     request = Request(site.pillar, cluster=site.name)
+    site.skip = request.skip
     return site, request, kept_watch.Kept(site.folder(), site.master.state_dir())
 
 
 def _watch(cluster, pause, resume):
-    site, request, kept = _site(cluster)
+    site, request, kept = _site(salt_master.of(globals()), cluster)
     outcomes.choice(resume, "resume", (False, True))
     if pause is not None:
         kept.pause(time.time() + outcomes.seconds(pause, "pause", PAUSE_MOST_S))
@@ -138,8 +138,8 @@ def _watch(cluster, pause, resume):
     }
 
 
-def _look(cluster):
-    site, request, kept = _site(cluster)
+def _look(found, cluster):
+    site, request, kept = _site(found, cluster)
     report = {"cluster": site.name, "findings": [], "retcode": outcomes.OK}
     if request.loaded["watch"] is None:
         text = "the pillar has no corosync:watch: nothing was looked at"
@@ -160,6 +160,10 @@ class Look:
         self.policy, self.layouts = request.loaded["watch"], request.layouts()
         self.home = request.loaded["layout"]
         self.state = kept.load()
+        #: when what happened, in seconds of the epoch
+        self.times = {"process": kept_watch.process_began()}
+        #: what the last look saw, for the next one and for the run that it starts
+        self.seen = None
 
     def work(self):
         """
@@ -167,7 +171,9 @@ class Look:
         """
         end = time.monotonic() + LOOK_S
         while True:
-            found, observed = self._ask()
+            self.times.setdefault("first_look", time.time())
+            self.times["last_look"] = time.time()
+            found = self._ask()
             self.state["paused_until"] = self.kept.load()["paused_until"]
             decision, state = decision_of.decide(
                 found, self.policy, self.layouts, self.home, self.state, time.time()
@@ -182,17 +188,31 @@ class Look:
             time.sleep(again)
         done = {"result": decision["code"], "summary": decision["text"], "decision": decision}
         if decision["do"] in decision_of.ACTS:
-            done |= self._act(decision, found, observed)
+            self.times["decided"] = time.time()
+            done |= self._act(decision, found)
         return done
 
     def _ask(self):
-        site, wait = self.site, self.site.settings["gather_timeout"]
-        call = {"timeout": outcomes.facts_timeout(wait)}
-        answers = site.ask(self.request.nodes, "corosync.watch_facts", call, wait)
-        by_name = {name: answers.get(self.request.minions[name]) for name in self.request.nodes}
-        locked = not master.idle(site.folder())
+        """
+        Ask all nodes, of a suspicion only what is quickly told, and return what ``run.watch.decide`` takes.
+        """
+        site, names = self.site, self.request.nodes
+        runs, quick = index.journals(site.folder()), None
+        if self.state["suspect"] and self.seen and self.seen["runs"] == runs:
+            quick = watch_seen.again(self.seen["answers"], self._answers("corosync_look.look", LOOK))
+        answers = quick or self._answers()
+        told = watch_seen.facts(answers)
+        observed, findings = outcomes.observe(site.minions, told, site.accepted, site.master.code, site.skip)
+        findings += site.findings
+        self.seen = {"answers": answers, "observed": observed, "findings": findings, "runs": runs}
+        by_name = {name: answers.get(self.request.minions[name]) for name in names}
         preferred = [self.home, self.policy["failover"]]
-        return watch_seen.seen(self.layouts, preferred, self.request.nodes, by_name, locked)
+        return watch_seen.seen(self.layouts, preferred, names, by_name, not master.idle(site.folder()))
+
+    def _answers(self, function="corosync.watch_facts", call=None):
+        wait = self.site.settings["gather_timeout"]
+        call = call or {"timeout": outcomes.facts_timeout(wait)}
+        return self.site.ask(list(self.site.minions), function, call, wait)
 
     def _keep(self, due):
         self.kept.save(self.state)
@@ -212,58 +232,74 @@ class Look:
         row = {"cluster": self.site.name, "time": time.time()} | data
         self.site.master.fire(row, f"corosync/{self.site.name}/watch/{tag}")
 
-    def _act(self, decision, found, observed):
+    def _act(self, decision, found):
         """
         Take the cluster to the layout: the links at once, then the whole way of the orchestration.
         """
-        refused = self._ha(decision, found, observed)
-        steps = {} if refused else self._way(decision["layout"])
+        request = Request(self.site.pillar, decision["layout"], cluster=self.site.name)
+        refused = self._ha(request, found)
+        steps = {} if refused else self._way(request)
         links_ok = steps.get("links", {}).get("retcode") == outcomes.OK
         ok = links_ok and steps.get("way", {}).get("retcode") == outcomes.OK
         findings = refused or [] if ok else [*(refused or []), self._failed(decision, steps)]
         self.state |= decision_of.after(self.state, decision, ok, links_ok, time.time())
-        goal = self.state["goal"]
+        goal, self.state["times"] = self.state["goal"], self._times()
         self._keep(goal["next"] if goal else time.time())
         text = f"{decision['do']} to {decision['layout']}: {'done' if ok else 'not done'}"
         report = {
             "summary": text,
             "findings": findings,
             "steps": steps,
+            "times": self._times(),
             "retcode": outcomes.OK if ok else outcomes.FAILED,
         }
         self._fire("ended", {"ok": ok, "decision": decision} | report)
         return report
 
-    def _ha(self, decision, found, observed):
+    def _times(self):
+        return {name: round(at, 2) for name, at in self.times.items() if at is not None}
+
+    def _ha(self, request, found):
         """
         Return why HA does not allow it, as findings.
         """
-        request = Request(self.site.pillar, decision["layout"], cluster=self.site.name)
-        made, findings = request.plan(observed, [])
+        made, findings = request.plan(self.seen["observed"], [])
         if errors(findings):
             return []  # the run says so itself, with all that it knows
         refused = decision_of.ha_refuses(made["expected_loss_s"], found, self.state, time.time())
         return [refused] if refused else []
 
-    def _way(self, layout):
-        run = {"layout": layout, "cluster": self.site.name}
-        steps = {"links": self._run("corosync.apply", run | {"progress": False, "brief": True})}
+    def _way(self, request):
+        steps = {"links": self._links(request)}
+        self.times["links"] = time.time()
         if steps["links"]["retcode"] == outcomes.OK:
+            run = {"layout": request.layout["name"], "cluster": self.site.name}
             steps["way"] = kept_watch.orchestrate(__opts__["conf_file"], "orch.failover", run)
+            self.times["way"] = time.time()
         return steps
 
-    @staticmethod
-    def _run(function, kwarg):
+    def _links(self, request):
         """
-        Run a function of the runner as a job of its own, and return its exit code and its text.
+        Do what ``corosync.apply`` does, in this process and from what the last look saw: each second counts.
         """
-        client = salt.runner.RunnerClient(__opts__)
-        told = client.cmd(function, kwarg=kwarg, print_event=False, full_return=True)
-        value = told.get("return")
-        good = bool(told.get("success", True)) and isinstance(value, dict)
-        code = value.get("retcode", outcomes.FAILED) if good else outcomes.FAILED
-        text = value.get("report") or value.get("summary") if good else value
-        return {"retcode": code, "report": text or "", "jid": str(told.get("jid") or "")}
+
+        def work():
+            with self.site.lock():
+                ports = master.Ports(self.site, False)
+                seen = self._still_true(ports)
+                run = change.Change(request, ports, self.site.settings, ports.jid, seen=seen)
+                return run.carry_out(by=self.site.master.user or "watch", pid=os.getpid())
+
+        told = salt_master.guarded("apply", {}, (), True, work, {})
+        return {"retcode": told["retcode"], "report": told["report"], "jid": self.site.master.jid}
+
+    def _still_true(self, ports):
+        """
+        Return what the last look saw, None if a run began after it: then the run asks again.
+        """
+        seen = self.seen
+        same = index.journals(self.site.folder()) == seen["runs"]
+        return (seen["observed"], seen["findings"]) if same else None
 
     @staticmethod
     def _failed(decision, steps):

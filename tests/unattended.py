@@ -6,6 +6,7 @@ loss first.
 """
 
 import json
+import os
 import shlex
 import statistics
 import time
@@ -14,6 +15,7 @@ from lab.cluster import LabError, wait_for
 
 NODES = ("pve1", "pve2")
 FLOOR_S = 2.0
+JOURNAL = ("begun", "planned", "staged", "step 1 begun", "step 1 ended")
 POLICY = {"failover": "degraded", "hold": 5, "home": "ask", "at_most": 100}
 CONFIG = """
 reactor:
@@ -61,7 +63,8 @@ def prepare(lab):
 
 
 def measured(lab, act):
-    """Cut the vRack and do something; return ``{"quorate", "writes"}``: seconds from the cut, all nodes."""
+    """Cut the vRack and do something; return ``{"quorate", "writes"}``, seconds from the cut, all
+    nodes, and when the cut was."""
     for node in NODES:
         run = f"setsid python3 -c {shlex.quote(WATCHER)} >/run/bench.log 2>&1 &"
         lab.exec(node, ["sh", "-c", f"rm -f /run/bench.log; {run}"], check=True)
@@ -76,7 +79,24 @@ def measured(lab, act):
     wait_for(lambda: has("writes"), 130, every=1)
     found = [lab.exec(node, ["cat", "/run/bench.log"]).stdout.splitlines() for node in NODES]
     times = [dict(line.split() for line in lines if " " in line) for lines in found]
-    return {word: max(float(row[word]) for row in times) - begun for word in ("quorate", "writes")}
+    return {word: max(float(row[word]) for row in times) - begun for word in ("quorate", "writes")}, begun
+
+
+def milestones(lab, begun):
+    """Return where the time went: ``{what: seconds after the cut}``, of the watch's last act."""
+    kept = {}
+
+    def ended():
+        text = lab.exec("master", ["sh", "-c", "cat /var/cache/salt/master/pve-corosync/*/watch.json"]).stdout
+        kept.update(json.loads(text)["times"] if text else {})
+        return kept.get("links", 0) > begun
+
+    wait_for(ended, 120, every=2, what="the end of the watch's act")
+    script = "cat $(ls -t /var/cache/salt/master/pve-corosync/*/*.jsonl)"
+    rows = [json.loads(line) for line in lab.exec("master", ["sh", "-c", script]).stdout.splitlines()]
+    found = {row["event"]: row["time"] for row in rows if row["time"] > begun and row["event"] in JOURNAL}
+    found |= kept
+    return {name: round(at - begun, 1) for name, at in sorted(found.items(), key=lambda row: row[1])}
 
 
 def pause(lab, seconds):
@@ -93,7 +113,7 @@ def table(lab, runs, stage):
         Function that puts the bare script with the same links on the master, as /root/bench.sh.
     """
     rows = {"watch": [], "floor": []}
-    for _ in range(runs):
+    for _ in range(runs):  # the two ways side by side, as the machine's load changes
         for name in rows:
             lab.reset()
             lab.wait_minions()
@@ -106,8 +126,12 @@ def table(lab, runs, stage):
                     lab.exec("master", ["sh", "/root/bench.sh"], timeout=120)
 
             time.sleep(20)  # the daemons of a reset are fresh, and the watch waits for them
-            rows[name].append(measured(lab, act))
-            print(f"{name:<6} " + "  ".join(f"{key} {value:.2f} s" for key, value in rows[name][-1].items()))
+            row, begun = measured(lab, act)
+            rows[name].append(row)
+            told = "  ".join(f"{key} {value:.2f} s" for key, value in row.items())
+            print(f"{name:<6} {told}  load {os.getloadavg()[0]:.1f}", flush=True)
+            if name == "watch":
+                print("       " + " ".join(f"{what} {at}" for what, at in milestones(lab, begun).items()))
     for key in ("quorate", "writes"):
         watch, floor = (statistics.median(row[key] for row in rows[name]) for name in ("watch", "floor"))
         worst = max(row[key] for row in rows["watch"]) / floor

@@ -3,6 +3,7 @@
 import fcntl
 import http.server
 import json
+import sys
 import threading
 import time
 
@@ -53,7 +54,7 @@ def note(opts, minion="pve1", due=None):
 def test_an_event_starts_one_look_and_a_flood_of_them_no_more(started):
     assert heard.event("pve1", "change", True) == "started"
     assert {heard.event("pve1", "change", True) for _ in range(50)} == {"too soon"}
-    assert started == [["corosync.watch_look", 'minion="pve1"']]
+    assert started == ["pve1"]
 
 
 def test_while_a_process_looks_none_is_started(opts, started):
@@ -160,8 +161,9 @@ def test_the_look_is_started_outside_of_the_master(opts, monkeypatch):
     monkeypatch.setattr(heard, "__opts__", opts, raising=False)
     monkeypatch.setattr(heard.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(heard.os.path, "isdir", lambda _path: True)
+    monkeypatch.setattr(heard.os, "geteuid", lambda: 0)
     monkeypatch.setattr(heard.subprocess, "run", lambda argv, **_how: seen.append(argv))
-    heard._start(["corosync.watch_look", 'minion="pve1"'])
+    heard._start("pve1")
     (argv,) = seen
     assert argv[:3] == ["/usr/bin/systemd-run", "--collect", "--quiet"]
-    assert argv[-5:] == ["/usr/bin/salt-run", "-c", opts["cachedir"], "corosync.watch_look", 'minion="pve1"']
+    assert argv[-5:] == [sys.executable, "-c", heard.PROGRAM, opts["conf_file"], "pve1"]

@@ -9,10 +9,12 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "unit"))
 
+import _sequence_world  # noqa: E402
 import simulation  # noqa: E402
 from _sequence_world import pillar as plain_pillar  # noqa: E402
 from pve_corosync.ports import master  # noqa: E402
 from pve_corosync.ports import watch as kept_watch  # noqa: E402
+from pve_corosync.run.request import Request  # noqa: E402
 
 from _runners import corosync_watch as runner  # noqa: E402
 
@@ -27,7 +29,9 @@ class World(master.Master):
         self.sim = simulation.Sim({0: "vrack"}, NODES)
         self.given = plain_pillar() | ({} if policy is None else {"watch": policy})
         self.clock, self.fired, self.asked, self.runs = 1_800_000_000.0, [], 0, []
-        self.age, self.waits, self.apply_code, self.way_code = 500.0, [], 0, 0
+        self.quick = []
+        self.age, self.waits, self.way_code = 500.0, [], 0
+        self.nodes = _sequence_world.World(Request(plain_pillar()), self.sim)
         super().__init__(
             {"cachedir": str(tmp_path), "pve_corosync": {}},
             client=None,
@@ -43,20 +47,24 @@ class World(master.Master):
         monkeypatch.setattr(runner.salt_master, "of", lambda _globals: self)
         clock = types.SimpleNamespace(time=lambda: self.clock, monotonic=lambda: self.clock, sleep=self.sleep)
         monkeypatch.setattr(runner, "time", clock)
-        monkeypatch.setattr(runner.salt.runner, "RunnerClient", lambda _opts: self)
 
     def sleep(self, seconds):
         self.waits.append(seconds)
         self.clock += seconds
 
     def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # noqa: PLR0913
-        assert fun == "corosync.watch_facts"
-        self.asked += 1
         facts = self.sim.observed()["nodes"]
-        got = {name: {"return": self.answer(facts[name])} for name in ids if name in facts}
+        if fun == "corosync.facts":
+            return "1", {name: {"return": facts[name]} for name in ids if name in facts}, []
+        if fun not in ("corosync.watch_facts", "corosync_look.look"):
+            got = self.nodes.ask(ids, fun, kwarg, wait, heard=heard)
+            return "1", got, sorted(set(ids) - set(got))
+        self.asked += 1
+        self.quick.append(fun == "corosync_look.look")
+        got = {name: {"return": self.answer(facts[name], self.quick[-1])} for name in ids if name in facts}
         return "1", got, sorted(set(ids) - set(got))
 
-    def answer(self, facts):
+    def answer(self, facts, quick):
         links = {
             peer: {str(n): row["connected"] for n, row in rows.items()}
             for peer, rows in facts["links"].items()
@@ -65,20 +73,12 @@ class World(master.Master):
             "state": "running",
             "age": self.age,
             "quorate": facts["quorum"]["quorate"],
+            "version": facts["runtime"]["version"],
+            "local": facts["local"]["version"],
             "links": links,
             "downs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
         }
-        return {"facts": facts, "look": look, "dead_for": {}}
-
-    def cmd(self, function, kwarg, print_event, full_return):
-        """What a job of the runner returns."""
-        assert full_return and not print_event
-        self.runs.append((function, kwarg))
-        assert function == "corosync.apply"
-        code = self.apply_code
-        if not code:
-            self.sim = simulation.Sim({0: "public", 1: "vrack"}, NODES, dead=self.sim.dead)
-        return {"success": True, "jid": "2", "return": {"retcode": code, "report": "as it went"}}
+        return look if quick else {"facts": facts, "look": look, "dead_for": {}, "ago": 0.0}
 
     def orchestrate(self, conf_file, name, pillar):
         assert conf_file == "/etc/salt/master"
@@ -86,7 +86,11 @@ class World(master.Master):
         return {"retcode": self.way_code, "report": "as it went"}
 
     def tags(self):
-        return [tag.rpartition("/")[2] for tag, _ in self.fired]
+        return [tag.rpartition("/")[2] for tag, _ in self.fired if "/watch/" in tag]
+
+    def ran(self):
+        """What nodes were asked to do by a run of the links."""
+        return [function for function, _nodes, _kwarg in self.nodes.calls]
 
 
 @pytest.fixture
@@ -98,12 +102,11 @@ def test_a_cut_is_looked_at_twice_and_the_whole_way_is_gone(world):
     world.sim.dead.add("vrack")
     report = runner.watch_look(minion="pve2")
     assert (report["retcode"], report["result"]) == (0, "watch-failover"), report
-    assert world.waits == [2] and world.asked == 2
-    run = {"layout": "degraded", "cluster": "prod"}
-    assert world.runs == [
-        ("corosync.apply", run | {"progress": False, "brief": True}),
-        ("orch.failover", run),
-    ]
+    assert world.waits == [2] and world.quick == [False, True]
+    assert world.runs == [("orch.failover", {"layout": "degraded", "cluster": "prod"})]
+    assert world.ran()[:2] == ["corosync.stage", "corosync.step"], "planned from what the second look saw"
+    times = report["times"]
+    assert sorted(times, key=times.get) == ["process", "first_look", "last_look", "decided", "links", "way"]
     assert world.tags() == ["watch-second-look", "watch-failover", "ended"]
     end = world.fired[-1][1]
     assert end["ok"] is True and end["steps"]["way"]["report"] == "as it went" and end["cluster"] == "prod"
@@ -136,10 +139,10 @@ def test_a_network_that_is_back_at_the_second_look_stops_it(world, monkeypatch):
 
 def test_a_move_that_fails_is_told_with_its_reason_and_tried_again_later(world):
     world.sim.dead.add("vrack")
-    world.apply_code = 1
+    world.nodes.stage_says = {"pve1": "disk full"}
     report = runner.watch_look(minion="pve1")
     assert report["retcode"] == 1 and [item["code"] for item in report["findings"]] == ["watch-refused"]
-    assert "as it went" in report["findings"][0]["text"] and len(world.runs) == 1
+    assert "disk full" in report["steps"]["links"]["report"] and world.runs == []
     note = json.loads((pathlib.Path(world.state_dir()) / "watch/pve2.json").read_text())
     assert note["due"] == world.clock + 10
 
@@ -148,7 +151,7 @@ def test_links_without_what_follows_are_gone_on_with(world):
     world.sim.dead.add("vrack")
     world.way_code = 1
     report = runner.watch_look(minion="pve1")
-    assert report["retcode"] == 1 and len(world.runs) == 2
+    assert report["retcode"] == 1 and len(world.runs) == 1
     world.clock += 10
     world.way_code = 0
     report = runner.watch_look(minion="pve1")
@@ -174,7 +177,7 @@ def test_an_orchestration_is_run_as_an_operator_does(tmp_path, monkeypatch):
 
 
 def test_while_one_process_looks_another_one_ends_at_once(world):
-    site, _request, kept = runner._site("prod")
+    site, _request, kept = runner._site(world, "prod")
     with kept.lock() as free:
         assert free
         assert runner.watch_look(minion="pve1")["result"] == "already"
@@ -183,9 +186,36 @@ def test_while_one_process_looks_another_one_ends_at_once(world):
 
 def test_a_run_of_an_operator_goes_first(world):
     world.sim.dead.add("vrack")
-    with runner._site("prod")[0].lock():
+    with runner._site(world, "prod")[0].lock():
         assert runner.watch_look(minion="pve1")["result"] == "watch-run-under-way"
     assert world.runs == []
+
+
+def test_facts_that_are_no_longer_true_are_asked_for_again(world, monkeypatch):
+    """Somebody wrote a file during the hold: the quick second look says so, and all facts are asked for."""
+    world.sim.dead.add("vrack")
+
+    def meanwhile(seconds):
+        world.sleep(seconds)
+        for daemon in world.sim.daemons.values():
+            daemon.local = daemon.local.replace("config_version: ", "config_version: 9")
+
+    monkeypatch.setattr(runner.time, "sleep", meanwhile)
+    runner.watch_look(minion="pve1")
+    assert world.quick[:3] == [False, True, False]
+
+
+def test_a_run_that_began_after_the_look_makes_it_ask_again(world):
+    """An operator was faster: what the look saw is of before that."""
+    world.sim.dead.add("vrack")
+    site, request, kept = runner._site(world, "prod")
+    kept.pause(0.0)
+    look = runner.Look(site, request, kept)
+    look._ask()
+    ports = master.Ports(site, False)
+    assert look._still_true(ports)[0]["nodes"].keys() == set(NODES)
+    ports.note("begun")
+    assert look._still_true(ports) is None
 
 
 def test_a_pause_is_kept_and_ended(world):

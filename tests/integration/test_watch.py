@@ -43,3 +43,37 @@ def test_the_state_has_the_minion_write_its_metrics(cluster, tmp_path):
     done = cli.run("state.apply", "corosync.metrics", 'pillar={"corosync_metrics": false}', minion_tgt="pve1")
     assert done.returncode == 0, done
     assert "pve-corosync-metrics" not in cli.run("schedule.list", "return_yaml=False", minion_tgt="pve1").data
+
+
+def told_after(listener, master, code, since):
+    """Wait for an answer of the watch, and return what came with it."""
+    tag = f"corosync/prod/watch/{code}"
+    found = listener.wait_for_events([(master.id, tag)], after_time=since, timeout=60)
+    assert not found.missed, (code, found)
+    return next(event.data for event in found if event.tag == tag)
+
+
+def test_an_event_starts_a_process_that_asks_decides_and_acts(cluster, event_listener):
+    """Heard, looked at twice, and acted upon by real processes: nobody types anything but the event."""
+    policy = {"failover": "degraded", "hold": 1}
+    conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"watch": policy})
+    since = time.time()
+    cluster.cut(conftest.VRACK)
+    words = ("corosync_heard.event", "pve1", "change", "True")
+    assert cluster.run(*words).stdout == "started"
+    first = told_after(event_listener, cluster.master, "watch-second-look", since)
+    assert first["do"] == "wait" and "vrack pve1-pve2" in first["text"], first
+    end = told_after(event_listener, cluster.master, "ended", since)
+    assert end["decision"]["code"] == "watch-failover" and end["steps"]["links"]["retcode"] == 0, end
+    assert list(end["steps"]) == ["links", "way"], "the rest is for the orchestration"
+    files = {row["local"] for row in cluster.state()["nodes"].values()}
+    assert len(files) == 1 and conftest.PUBLIC in files.pop()
+    begun = [row for row in cluster.run("corosync.journal").data["runs"] if row["layout"] == "degraded"]
+    assert "reached" in [row["result"] for row in begun], begun
+
+    conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"watch": policy})
+    assert cluster.run("corosync.watch", "pause=60").data["watch"]["paused_s"] == 60
+    since = time.time()
+    report = cluster.run("corosync.watch_look", "cluster=prod").data
+    assert (report["retcode"], report["result"]) == (0, "watch-paused"), report
+    assert cluster.run("corosync.watch", "resume=True").data["watch"]["paused_s"] == 0

@@ -55,6 +55,28 @@ def test_a_flap_between_two_looks_is_seen_by_the_counters():
     assert made.look(again, 5)["code"] == "watch-second-look"
 
 
+def test_one_answered_ping_is_a_sign_of_life():
+    """knet calls a link alive again a second or two late: a flap that is over must not be acted upon."""
+    made, found = Watch(), seen(**CUT)
+    for name, peer in (("pve1", "pve2"), ("pve2", "pve1")):
+        found["nodes"][name]["pongs"] = {peer: {"0": 40}}
+    assert made.code(found) == "watch-second-look"
+    again = seen(**CUT)
+    for name, peer in (("pve1", "pve2"), ("pve2", "pve1")):
+        again["nodes"][name]["pongs"] = {peer: {"0": 41 if name == "pve1" else 40}}
+    assert made.look(again, 5)["again_in"] == 5, "a new suspicion"
+    assert made.look(again, 5)["do"] == "failover"
+
+
+def test_a_daemon_that_is_busy_at_the_second_look_is_asked_again():
+    """Around a new membership corosync answers nobody for a second: that is no reason to begin anew."""
+    made = Watch()
+    made.look(seen(**CUT))
+    decision = made.look(broken(pve1={"state": "busy"}), 5)
+    assert (decision["do"], decision["code"]) == ("wait", "watch-busy") and decision["again_in"] < 1
+    assert made.look(seen(**CUT), 0.3)["do"] == "failover"
+
+
 def test_a_suspicion_of_long_ago_is_none():
     """The master was away for an hour: what it saw before is worth nothing."""
     made = Watch()
@@ -81,7 +103,7 @@ def broken(**rows):
         (broken(pve2=None), "watch-silent"),
         (broken(pve2={"state": "stopped"}), "watch-daemon"),
         (broken(pve1={"state": "hung"}), "watch-daemon"),
-        (broken(pve2={"state": "busy"}), "watch-daemon"),
+        (broken(pve2={"state": "busy"}), "watch-busy"),
         (broken(pve2={"age": 3.0}), "watch-fresh"),
         (broken(pve2={"age": None}), "watch-fresh"),
         (broken(pve1={"busy": "20261126"}), "watch-run-under-way"),

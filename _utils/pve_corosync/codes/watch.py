@@ -18,6 +18,7 @@ TABLE = {
         # waits
         ("watch-second-look", INFO, False, "Links are dead; they are looked at again before acting.", HERE),
         ("watch-healing", INFO, False, "The network is back, and not yet for long enough.", HERE),
+        ("watch-busy", INFO, False, "Corosync of a node answers nobody for a moment: asked again.", HERE),
         ("watch-back-off", WARNING, False, "A try failed; the next one is not due yet.", HERE),
         # does nothing
         ("watch-healthy", INFO, False, "Nothing is wrong that a layout could help.", HERE),

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from pve_corosync.run import watch
 
@@ -46,7 +47,7 @@ class Kept:
 
     def load(self) -> dict:
         """Return the state of the last look, a new one if there is none or none that can be read."""
-        state = watch.new_state() | {"said": None}
+        state = watch.new_state() | {"said": None, "times": {}}
         state |= {key: value for key, value in _read(self._path(STATE)).items() if key in state}
         until = _read(self._path(PAUSE)).get("until")
         return state | {"paused_until": float(until) if isinstance(until, (int, float)) else 0.0}
@@ -71,6 +72,18 @@ class Kept:
 
     def _path(self, name):
         return os.path.join(self.folder, name)
+
+
+def process_began() -> float | None:
+    """Return when this process was started, in seconds of the epoch; None if that cannot be told
+    (proc_pid_stat(5))."""
+    try:
+        with open("/proc/self/stat", encoding="utf-8") as file:
+            ticks = int(file.read().rsplit(")", 1)[1].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
 
 
 def plain_name(minion: str) -> str:

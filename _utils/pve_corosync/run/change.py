@@ -54,15 +54,16 @@ class Change(task.Task):
     :param back: plan to the layout that the run came from where it ends with less quorum than it began with.
     :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0
         without.
+    :param seen: what ``ports.gather`` returned a moment ago, if that is known: the first look is this.
     """
 
     #: for the verdict: where the report is read.
     seen_from: dict = {}
 
-    def __init__(self, request, ports, settings, jid, back=True, confirm=0):  # pylint: disable=too-many-arguments
+    def __init__(self, request, ports, settings, jid, back=True, confirm=0, seen=None):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, jid=str(jid))
         self.jid, self.by = str(jid), f"corosync.apply, job {jid}"
-        self.back, self.confirm = back, confirm
+        self.back, self.confirm, self.seen = back, confirm, seen
         self.txn, self.path = self.jid, ""
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed, self.failed, self.failed_in = False, [], [], None
@@ -279,7 +280,8 @@ class Change(task.Task):
         """
         own = {self.jid.removesuffix(BACK) + end for end in ("", AGAIN)} - {self.txn}
         over = set(self.ports.over) | (own if self.touched else set())
-        self.observed, findings = self.ports.gather()
+        self.observed, findings = self.seen or self.ports.gather()
+        self.seen = None
         held, dead = step_outcomes.dead_runs(self.observed, over)
         if not held:
             return findings

@@ -21,6 +21,8 @@ FRESH_S = 15
 SUSPECT_GAP_S = 30
 #: the least time between the first look and the second.
 SECOND_LOOK_S = 1
+#: a daemon that is busy is looked at again after this.
+BUSY_S = 0.3
 DAY_S = 86400
 BACK_OFF_S = (10, 600)
 #: so often the part after the links (names, certificates, replication) is tried again.
@@ -49,8 +51,8 @@ def decide(seen: dict, policy: dict, layouts: dict, home: str, state: dict, now:
 
     :param seen: ``{"layout": name of the one in force or None, "networks": {link: network or None}, "locked":
         bool, "nodes": {name: None for no answer, or {"state", "age": s or None, "quorate", "links": {peer:
-        {link: connected}}, "downs": {peer: {link: number}}, "dead_for": {peer: {link: s}}, "busy": text,
-        "armed": bool}}}``; the nodes that the layouts need, no others.
+        {link: connected}}, "downs" and "pongs": {peer: {link: number}}, "dead_for": {peer: {link: s}},
+        "ago": s since the look, "busy": text, "armed": bool}}}``; the nodes that the layouts need, no others.
     :param policy: what ``pillar.watch.check`` returned. :param layouts: ``{name: resolved layout}``.
     :param home: the layout that the pillar wants. :param state: what this returned last, or
         :func:`new_state`.
@@ -182,11 +184,13 @@ class _Look:
                 "for one that stays away: corosync:skip in the pillar",
                 forget=True,
             )
-        bad = sorted(
-            f"{name} ({row['state']})" for name, row in self.nodes.items() if row["state"] != "running"
-        )
+        states = {name: row["state"] for name, row in self.nodes.items() if row["state"] != "running"}
+        bad = sorted(f"{name} ({state})" for name, state in states.items() if state != "busy")
         if bad:
             return self._no("watch-daemon", f"corosync does not answer on {', '.join(bad)}", forget=True)
+        if states:  # as for a second around every new membership; a suspicion goes on
+            text = f"corosync of {', '.join(sorted(states))} is busy: looked at again"
+            return self._wait("watch-busy", text, BUSY_S)
         apart = self._disagreement()
         if apart:
             return self._wait("watch-disagree", f"{apart}: looked at again", 2)
@@ -270,16 +274,18 @@ class _Look:
     def _second_look(self, kind, links, text):
         """Return a wait until the links were dead for the hold, at two looks, without one of them back."""
         hold = self.policy["hold" if kind == "quorum" else "primary_hold"]
-        marks = sorted([one, two, number, self._downs(one, two, number)] for one, two, number in links)
+        # knet calls a link dead 1 to 2 s late and alive as late; a single answer to a ping is a sign of life
+        marks = sorted([*link, self._counts("downs", *link), self._counts("pongs", *link)] for link in links)
         before, suspect = self.state["suspect"], None
         if before and before["kind"] == kind and self.now - before["seen"] <= SUSPECT_GAP_S:
             same = all(row in marks for row in before["links"])
             suspect = before | {"seen": self.now} if same and self.now >= before["first"] else None
         if suspect is None:
             # what the nodes know of the time before counts for the hold; a second look follows all the same
-            known = [self._dead_for(*row) for row in links] or [0]
+            known = [min(self._counts("dead_for", *link, default=0)) for link in links] or [0]
             since = self.now - min(min(known), hold)
-            suspect = {"kind": kind, "first": self.now, "since": since, "seen": self.now, "links": marks}
+            first = self.now - min(row.get("ago") or 0 for row in self.nodes.values())
+            suspect = {"kind": kind, "first": first, "since": since, "seen": self.now, "links": marks}
             self.state["suspect"] = suspect
             return self._again(text, suspect, hold)
         self.state["suspect"] = suspect
@@ -294,18 +300,11 @@ class _Look:
         left = max(0.1, self._left(suspect, hold))
         return self._wait("watch-second-look", f"{text}; a second look before anything is done", left)
 
-    def _downs(self, one, two, number):
-        return [
-            (self.nodes[here].get("downs") or {}).get(there, {}).get(number)
-            for here, there in ((one, two), (two, one))
-        ]
-
-    def _dead_for(self, one, two, number):
-        found = [
-            (self.nodes[here].get("dead_for") or {}).get(there, {}).get(number)
-            for here, there in ((one, two), (two, one))
-        ]
-        return min(value or 0 for value in found)
+    def _counts(self, what, one, two, number, default=None):
+        """Return what the two ends of a link tell of it."""
+        rows = [(self.nodes[one], two), (self.nodes[two], one)]
+        found = [(row.get(what) or {}).get(peer, {}).get(number) for row, peer in rows]
+        return [default if value is None else value for value in found]
 
     def _fail_over(self, text):
         goal = self.state["goal"]
@@ -370,7 +369,7 @@ class _Look:
         for one, two in self._pairs():
             ends = self._ends((one, two))
             dead = dead or not all(all(ends.get(n, (False,))) for n in numbers)
-            marks += [[one, two, n, self._downs(one, two, n)] for n in sorted(numbers)]
+            marks += [[one, two, n, self._counts("downs", one, two, n)] for n in sorted(numbers)]
         if dead:
             state["healthy"] = state["told"] = None
             return self._no("watch-healing", f"{name} is still dead somewhere; {self.layout} carries")

@@ -6,10 +6,8 @@ from pve_corosync import addresses as ip
 from pve_corosync.run import outcomes
 
 
-def seen(
-    layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool
-) -> tuple[dict, dict]:
-    """Return the facts for ``run.watch.decide``, and the observed cluster for a plan.
+def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool) -> dict:
+    """Return the facts for ``run.watch.decide``.
 
     :param layouts: all of the pillar, resolved. :param preferred: which of them counts as in force where
         several are. :param nodes: those that the layouts need. :param answers: ``{node: return event of
@@ -18,15 +16,58 @@ def seen(
     """
     told = {name: _value(answers.get(name)) for name in nodes}
     facts = {name: row["facts"] for name, row in told.items() if row}
-    observed = {"nodes": facts, "silent": sorted(set(nodes) - set(facts))}
-    names = outcomes.in_force(layouts, observed)
-    found = {
+    names = outcomes.in_force(layouts, {"nodes": facts, "silent": sorted(set(nodes) - set(facts))})
+    return {
         "layout": next((name for name in preferred if name in names), next(iter(names), None)),
         "networks": _networks(next(iter(layouts.values())), facts),
         "locked": bool(locked),
         "nodes": {name: row and _node(row) for name, row in told.items()},
     }
-    return found, observed
+
+
+def facts(answers: dict) -> dict:
+    """Return the answers of corosync.watch_facts as if they were of corosync.facts.
+
+    :param answers: ``{minion id: return event}``.
+    """
+    return {
+        minion: event | {"return": event["return"]["facts"]} if _value(event) else event
+        for minion, event in answers.items()
+    }
+
+
+def again(before: dict, looks: dict) -> dict | None:
+    """Return new answers, as of corosync.watch_facts, from a look alone; None where what else was told is no
+    longer true.
+
+    It is true of a node whose running configuration, local file and links are what they were. A node that is
+    silent now, or busy, is told as such. A run that holds a node refuses another one by itself.
+
+    :param before: ``{key: return event}`` of corosync.watch_facts. :param looks: the same of
+        corosync_look.look, asked now.
+    """
+    made = {}
+    for key, event in before.items():
+        old, event = _value(event), looks.get(key)
+        if not old:
+            return None
+        look = (event or {}).get("return")
+        if not event or outcomes.answer_error(event) or not isinstance(look, dict):
+            continue
+        if look.get("state") != "busy" and not _same(old, look):
+            return None
+        made[key] = event | {"return": old | {"look": look, "ago": 0, "dead_for": {}}}
+    return made
+
+
+def _same(old, look):
+    facts = old["facts"]
+    return (
+        look.get("state") == "running"
+        and look["version"] == (facts.get("runtime") or {}).get("version")
+        and look["local"] == (facts.get("local") or {}).get("version")
+        and look["links"] == (old["look"].get("links") or look["links"])
+    )
 
 
 def _value(answer):
@@ -68,7 +109,9 @@ def _node(row):
         "quorate": bool(look.get("quorate")),
         "links": look.get("links") or {},
         "downs": look.get("downs") or {},
+        "pongs": look.get("pongs") or {},
         "dead_for": row.get("dead_for") or {},
+        "ago": row.get("ago") or 0,
         "busy": str((facts.get("busy") or {}).get("txn") or "") if facts.get("busy") else "",
         "armed": bool((facts.get("ha") or {}).get("armed")),
     }

@@ -46,6 +46,35 @@ def fleet_facts(timeout=3):
     return {"facts": facts(timeout=timeout), "pillar": layouts.plain(__pillar__.get("corosync"))}
 
 
+def watch_facts(timeout=TIMEOUT):
+    """As the real one: the facts, and what the daemon says of its links (see ``corosync_look``)."""
+    return {
+        "facts": facts(timeout=timeout),
+        "look": __salt__["corosync_look.look"](),
+        "dead_for": {},
+        "ago": 0.0,
+    }
+
+
+def simulated_look():
+    """What ``corosync_look.look`` of the simulation returns."""
+    with _state() as state:
+        told = _facts(state, __opts__["id"])
+    links = {
+        peer: {str(n): link["connected"] for n, link in rows.items()} for peer, rows in told["links"].items()
+    }
+    return {
+        "state": "running",
+        "age": 500.0,
+        "quorate": told["quorum"]["quorate"],
+        "version": told["runtime"]["version"],
+        "local": told["local"]["version"],
+        "links": links,
+        "downs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
+        "pongs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
+    }
+
+
 def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disable=too-many-arguments
     while takes_over and _at_work():
         time.sleep(0.1)
