@@ -116,7 +116,8 @@ def identity():
     """
     Return root's public ssh key of this node and the key of its sshd; root's is made if there is none.
 
-    Returns ``{"public": "ssh-rsa … root@pve2", "host_key": "ssh-rsa …"}``.
+    Returns ``{"public": "ssh-rsa … root@pve2", "host_key": "ssh-rsa …", "keys": ["SHA256:…"], "host_keys":
+    ["SHA256:…"]}``: the last two are the fingerprints of all keys of root, and of all of sshd.
 
     CLI Example:
 
@@ -139,6 +140,8 @@ def identity():
             raise CommandExecutionError(f"{name} does not exist: is openssh installed?")
         told[key] = data.decode("ascii", "replace").strip()
     told["host_key"] = " ".join(told["host_key"].split()[:2])
+    told["keys"] = __salt__["pvecm.own_keys"](f"{os.path.dirname(ROOT_KEY)}/*.pub")
+    told["host_keys"] = __salt__["pvecm.own_keys"](f"{os.path.dirname(HOST_KEY)}/ssh_host_*_key.pub")
     return told
 
 

@@ -167,7 +167,14 @@ class World:
         return {"changed": True}
 
     def pvecm_identity(self, name):
-        return {"public": "ssh-rsa A", "host_key": "ssh-rsa B"}
+        keys = {"keys": ["SHA256:new"], "host_keys": ["SHA256:host"]}
+        return {"public": "ssh-rsa A", "host_key": "ssh-rsa B"} | keys
+
+    def pvecm_old_keys(self, name, names, keys, host_keys):
+        assert names == [self.node, address(self.ids[self.node])]
+        assert (keys, host_keys) == (["SHA256:new"], ["SHA256:host"])
+        row = {"fingerprint": "SHA256:old", "type": "ssh-rsa", "name": f"root@{self.node}"}
+        return {"authorized_keys": [row], "known_hosts": []}
 
     def pvecm_admit(self, name, public):
         self.effect()
@@ -343,6 +350,21 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
                 report = rebuild(world)
             assert report["result"] in ("rebuilt", "already"), (first, second, report)
             check(world)
+
+
+def test_a_key_of_the_old_disk_is_named_with_the_command_that_takes_it_out():
+    world = World("quorum")
+    report = rebuild(world)
+    (item,) = [item for item in report["findings"] if item["code"] == "rebuild-old-key"]
+    assert (report["retcode"], item["severity"]) == (0, "warning") and "still lets its owner in" in item[
+        "text"
+    ]
+    assert item["remedy"].endswith("salt pve1 pvecm.drop_key SHA256:old")
+    world = World("quorum")
+    world.pvecm_old_keys = lambda *_args, **_kwarg: "ERROR: /etc/pve did not answer"
+    report = rebuild(world)
+    (item,) = [item for item in report["findings"] if item["code"] == "rebuild-old-key"]
+    assert report["result"] == "rebuilt" and "is not known" in item["text"]
 
 
 def test_the_lock_of_a_rebuild_that_was_killed_is_taken_over_and_that_of_another_master_is_not():

@@ -366,6 +366,13 @@ TABLE = {
             "pvecm(1); pve-cluster ClusterConfig.pm",
         ),
         (
+            "rebuild-old-key",
+            WARNING,
+            False,
+            "An ssh key of the installation that a rebuilt node had before still counts.",
+            "PVE/Cluster/Setup.pm ssh_merge_keys",
+        ),
+        (
             "rebuild-qdevice",
             WARNING,
             False,

@@ -389,6 +389,31 @@ def replication_left(items: list[dict], without: list[dict], told: dict, node: s
     ]
 
 
+def old_keys(node: str, minion: str, told: dict) -> list[dict]:
+    """Return warnings on the ssh keys that a node had before it was reinstalled, and that still count.
+
+    They are not taken out unasked: the name stands in them, and another machine may have the same.
+
+    :param node: the node. :param minion: of a member, which can take them out.
+    :param told: what ``pvecm.old_keys`` returned there.
+    """
+    means = {
+        "authorized_keys": "still lets its owner in as root on every node",
+        "known_hosts": "is still trusted as the key of its sshd",
+    }
+    return [
+        finding(
+            "rebuild-old-key",
+            f"{row['type']} {row['fingerprint']} ({row['name']}), a key of {node} from before, {means[kind]}"
+            f" (/etc/pve/priv/{kind})",
+            data={"node": node, "file": kind, "fingerprint": row["fingerprint"]},
+            remedy=f"unless another machine has it: salt {minion} pvecm.drop_key {row['fingerprint']}",
+        )
+        for kind in means
+        for row in told[kind]
+    ]
+
+
 def guests_changed(before: dict, after: dict, node: str) -> list[dict]:
     """Return a finding if a configuration of a guest on another node changed, came or went.
 

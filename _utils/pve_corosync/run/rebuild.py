@@ -84,6 +84,7 @@ class Rebuild(task.Task):
             self._trust(member, host)
             self._add(way, member, host, links, join.votes(observed, self.node))
         result = self._settle("rebuilt")
+        self._found(*self._old_keys(member))
         changed = join.guests_changed(before, self._ask(member, "pvecm.guests"), self.node)
         self.report["guests"] = len(before)
         self._found(*changed)
@@ -201,6 +202,22 @@ class Rebuild(task.Task):
         self._do(
             f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT
         )
+
+    def _old_keys(self, member):
+        """
+        Return warnings on keys of the installation before, which count for as long as nobody takes them out.
+        """
+        layout = self.request.layout
+        own = [row[self.node] for row in layout["networks"].values() if self.node in row]
+        try:
+            now = self._ask(self.node, "pvecm.identity")
+            call = {"names": [self.node, *own], "keys": now["keys"], "host_keys": now["host_keys"]}
+            return join.old_keys(
+                self.node, self.request.minions[member], self._ask(member, "pvecm.old_keys", call)
+            )
+        except _Failed as exc:
+            text = f"whether keys of before still count is not known: {exc}"
+            return [finding("rebuild-old-key", text, data={"node": self.node})]
 
     def _add(self, way, member, host, links, votes):
         call = {"host": host, "links": {str(number): address for number, address in links.items()}}
