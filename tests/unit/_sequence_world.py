@@ -46,7 +46,7 @@ class World:
         self.ready, self.back_says = {}, {}  # the way back that a node keeps ready, and why it does not
         self.undo, self.undo_says = {}, {}  # what a node has noted to be undone, and why it cannot
         self.began_with = []  # where the last run came from, if it ended half-way
-        self.cuts = {}  # number of a step -> the network that dies while it is carried out
+        self.cuts = {}  # number of a step -> the network (or the pairs in it) that dies while it is carried out
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
         self.shut = set()  # (link, from, to) where nothing arrives
 
@@ -186,7 +186,8 @@ class World:
             # the model takes a step as a whole: at the first node that comes to it
             if not any((n, step["number"], phase) in self.kept for n in self.sim.daemons):
                 self.sim.take(step)
-                self.sim.dead |= {self.cuts.pop(step["number"])} if step["number"] in self.cuts else set()
+                dies = self.cuts.pop(step["number"], ())
+                self.sim.dead |= {dies} if isinstance(dies, str) else set(dies)
             group = next(g for g in self.sim.partitions() if name in g)
             links = self.sim.daemons[name].links
             outcome["seen"] = {

@@ -75,6 +75,37 @@ def test_a_planned_failover_goes_on_without_a_network_that_nothing_depends_on():
         assert in_force(ports) == ["degraded"] and quorate(ports)
 
 
+THREE = ("pve1", "pve2", "pve3")
+#: a network that one node of three loses, and one that one pair loses.
+MIXED = {
+    "node": {("vrack", "pve1", "pve3"), ("vrack", "pve2", "pve3")},
+    "pair": {("vrack", "pve1", "pve3")},
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_planned_failover_goes_on_where_a_part_loses_a_network_that_nothing_depends_on(kind):
+    for number in (1, 2, 3, 4):
+        ports = world("degraded", dead=(), nodes=THREE)
+        ports.cuts = {number: MIXED[kind]}
+        report = run(ports)
+        assert report["result"] == "reached", (number, report["summary"], report["findings"])
+        assert in_force(ports) == ["degraded"] and quorate(ports)
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_return_whose_network_a_part_loses_ends_with_quorum_and_names_where_it_came_from(kind):
+    for number in (1, 2, 3):
+        ports = world("nominal", dead=(), nodes=THREE, links={0: "public", 1: "vrack"})
+        ports.cuts = {number: MIXED[kind]}
+        report = run(ports)
+        assert report["result"] == "failed" and quorate(ports), (number, report["summary"])
+        assert all(row["quorate"] for row in report["state"]), (number, report["summary"])
+        home = in_force(ports) == ["degraded"] and "back" in report
+        named = "go back: salt-run corosync.apply degraded" in report["next"]
+        assert home or named, (number, report)
+
+
 def test_where_a_run_came_from_is_not_lost_in_a_second_attempt():
     ports = world("degraded", dead=())
     ports.dies_in_step = "vrack"  # every step fails, the first attempt and the second

@@ -450,7 +450,7 @@ class Change(task.Task):
         self.report["rings"] = step_outcomes.rings(first, self.carried, self.observed)
         self.report["seconds"]["verified"] = self.ports.passed()
         self.ports.note("verified", ok=ok, items=items, state=step_outcomes.state_now(self.observed))
-        if ok and already:
+        if ok and already and "first" not in self.report:
             self.report["summary"] = (
                 f"reached already, nothing was changed, version {self.report['from_version']}"
             )
