@@ -81,6 +81,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
 
         salt 'pve*' corosync.facts
     """
+    shell.check("corosync.facts", locals())
     try:
         timeout = runs.checked_seconds(timeout, "timeout")
     except runs.BadArgument as exc:
@@ -115,6 +116,7 @@ def check(conf):
 
         salt pve1 corosync.check "$(cat /root/corosync.conf.new)"
     """
+    shell.check("corosync.check", locals())
     try:
         data = runs.checked_conf(conf)
     except runs.BadArgument as exc:
@@ -220,6 +222,7 @@ def node_name(conf=None):
 
         salt 'pve*' corosync.node_name
     """
+    shell.check("corosync.node_name", locals())
     answers = _ask("cmap", "addresses")
     cmap = _cmap(answers["cmap"], [])
     text = conf or _file_row(files.LOCAL_CONF).text or None

@@ -73,6 +73,7 @@ def plan(layout=None, degraded=False, skip=None, force=None, pillar=None):
 
         salt-call --local corosync.plan degraded
     """
+    shell.check("corosync.plan", locals())
     return _guarded("plan", lambda: _job(layout, skip, force, degraded, test=True, pillar=pillar))
 
 
@@ -133,6 +134,7 @@ def apply(
         salt-call --local corosync.apply
         salt-call --local corosync.apply degraded degraded=True progress=True
     """
+    shell.check("corosync.apply", locals())
     return _guarded(
         "apply",
         lambda: _job(layout, skip, force, degraded, bool(test), wait, patience, progress, takes_over, pillar),

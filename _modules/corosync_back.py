@@ -58,6 +58,7 @@ def arm_back(txn, layout, pillar, quiet, confirm=False):
 
         salt 'pve*' corosync.arm_back run1 nominal '{"cluster_name": "prod"}' 60
     """
+    shell.check("corosync.arm_back", locals())
     txn, quiet = _valid(runs.checked_txn, txn), _valid(runs.checked_seconds, quiet, "quiet")
     record = {"txn": txn, "layout": str(layout), "quiet": quiet, "confirm": bool(confirm), "due": None}
     record["quorate"] = _quorate()
@@ -77,6 +78,7 @@ def disarm_back(txn=None):
 
         salt 'pve*' corosync.disarm_back
     """
+    shell.check("corosync.disarm_back", locals())
     txn = None if txn is None else _valid(runs.checked_txn, txn)
     record = back.read(_root())
     return record["layout"] if back.disarm(_root(), txn) else None
@@ -98,6 +100,7 @@ def await_confirm(txn, seconds):
 
         salt 'pve*' corosync.await_confirm run1 120
     """
+    shell.check("corosync.await_confirm", locals())
     txn, seconds = _valid(runs.checked_txn, txn), _valid(runs.checked_seconds, seconds, "seconds")
     record = back.read(_root())
     if not record or record["txn"] != txn:
@@ -121,6 +124,7 @@ def go_back(txn):
 
         salt-call --local corosync.go_back run1
     """
+    shell.check("corosync.go_back", locals())
     txn = _valid(runs.checked_txn, txn)
     while True:
         record = back.read(_root())

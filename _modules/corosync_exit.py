@@ -15,6 +15,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import salt.utils.path
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def exit_facts(primary):
 
         salt pve1 corosync.exit_facts '{pve1: 198.51.100.10, pve2: 203.0.113.20}'
     """
+    shell.check("corosync.exit_facts", locals())
     if not isinstance(primary, dict) or not primary:
         raise SaltInvocationError("primary: a mapping {node name: IP address} is needed")
     node = socket.gethostname().split(".")[0]
@@ -94,6 +96,7 @@ def primary_gate(addresses, timeout=30):
 
         salt 'pve*' corosync.primary_gate '{pve1: 198.51.100.10}' 20
     """
+    shell.check("corosync.primary_gate", locals())
     told = __salt__["pve_node.wait_members"](addresses, timeout)
     if not told["ok"]:
         return told
@@ -119,6 +122,7 @@ def refresh_services(always=False):
 
         salt 'pve*' corosync.refresh_services
     """
+    shell.check("corosync.refresh_services", locals())
     due = __salt__["pve_node.services_due"]()
     if not due and not always:
         return {"due": "", "done": None}

@@ -8,6 +8,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 
 import salt.utils.path
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
 
@@ -34,6 +35,7 @@ def fleet_facts(timeout=3):
 
         salt 'pve*' corosync.fleet_facts
     """
+    shell.check("corosync.fleet_facts", locals())
     return {
         "facts": __salt__["corosync.facts"](timeout=timeout),
         "pillar": layouts.plain(__pillar__.get("corosync")),

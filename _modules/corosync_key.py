@@ -48,6 +48,7 @@ def secure_authkey(path="/etc/corosync/authkey", test=False):
 
         salt 'pve*' corosync.secure_authkey
     """
+    shell.check("corosync.secure_authkey", locals())
     real = shell.path(__opts__, path)
     changes = _differences(real)
     if changes and not test:

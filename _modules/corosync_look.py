@@ -72,20 +72,22 @@ def look(patience=PATIENCE_S, counts=False):
         salt 'pve*' corosync_look.look
     """
     try:
-        patience = float(patience)
-        if not 0 < patience <= 60:
-            raise ValueError
+        seconds = None if isinstance(patience, bool) else float(patience)
     except (TypeError, ValueError):
-        raise SaltInvocationError(f"patience={patience!r}: give seconds above 0, up to 60") from None
+        seconds = None
+    if seconds is None or not 0 < seconds <= 60:
+        raise SaltInvocationError(f"patience={patience!r}; allowed: seconds above 0, up to 60")
+    if not isinstance(counts, bool):
+        raise SaltInvocationError(f"counts={counts!r}; allowed: True, False")
     waiting = next((t for t in threading.enumerate() if t.name == THREAD), None)
     if waiting is None:
-        waiting = _Ask(_holder(), bool(counts))
+        waiting = _Ask(_holder(), counts)
         waiting.start()
-    waiting.join(patience)
+    waiting.join(seconds)
     if waiting.is_alive():
         passed = time.monotonic() - waiting.begun
         return {"state": "hung" if passed >= HUNG_S else "busy", "for": round(passed, 1)}
-    if waiting.counts != bool(counts) or waiting.seen is None:
+    if waiting.counts != counts or waiting.seen is None:
         return {"state": "busy", "for": 0.0}
     return waiting.seen
 

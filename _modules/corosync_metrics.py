@@ -16,6 +16,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import files
 from pve_corosync.pillar import layouts as layouts_of_pillar
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import metrics as metrics_of
 from salt.exceptions import CommandExecutionError
 
@@ -46,6 +47,7 @@ def metrics(path=None):
         salt pve1 corosync.metrics
         salt pve1 corosync.metrics /var/lib/prometheus/node-exporter/corosync.prom
     """
+    shell.check("corosync.metrics", locals())
     layouts, wanted = {}, None
     try:
         loaded = layouts_of_pillar.load(layouts_of_pillar.plain(__pillar__.get("corosync")))

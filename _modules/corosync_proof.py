@@ -15,6 +15,7 @@ import os
 import salt.utils.path
 from pve_corosync.node import files
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone, outcomes
 from pve_corosync.run import proof as proof_of
 from salt.exceptions import CommandExecutionError
@@ -49,6 +50,7 @@ def proved(layout=None):
 
         salt-call corosync.proved
     """
+    shell.check("corosync.proved", locals())
     facts = __salt__["corosync.facts"]()
     version = (facts["runtime"] or {}).get("version")
     told = {"unproved": [], "version": version, "note": proof_of.note(facts)}
@@ -77,6 +79,7 @@ def keep_proof(note):
 
         salt-call corosync.keep_proof "$(salt-call --out=json corosync.proved | jq .local.note)"
     """
+    shell.check("corosync.keep_proof", locals())
     if not isinstance(note, dict):
         raise CommandExecutionError(f"note={note!r}: a mapping is needed; nothing was kept")
     try:

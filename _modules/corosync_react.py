@@ -16,6 +16,7 @@ import time
 
 import salt.utils.path
 from pve_corosync.node import files
+from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
 
@@ -66,6 +67,7 @@ def rebuild_wanted(nonce):
 
         salt pve2 corosync.rebuild_wanted 6f1ed002ab5595859014ebf0951522d9
     """
+    shell.check("corosync.rebuild_wanted", locals())
     asked = files.read_json(files.under(_root(), ASKED))
     if not asked or not hmac.compare_digest(str(asked.get("nonce")), str(nonce)):
         return {"wanted": False, "text": "this node did not ask with this nonce"}
@@ -96,6 +98,7 @@ def hear_rebuild(result, text=""):
 
         salt pve2 corosync.hear_rebuild begun
     """
+    shell.check("corosync.hear_rebuild", locals())
     answer = {"time": time.time(), "result": str(result), "text": str(text)}
     files.ensure_folder(files.under(_root(), files.RUN_DIR))
     files.write_json(files.under(_root(), FILE), answer)
@@ -115,6 +118,7 @@ def rebuild_heard(since=0.0):
 
         salt pve2 corosync.rebuild_heard
     """
+    shell.check("corosync.rebuild_heard", locals())
     answer = files.read_json(files.under(_root(), FILE))
     return answer if answer and answer["time"] >= float(since) else None
 

@@ -69,6 +69,7 @@ def status(pillar=None):
 
         salt-call --local corosync.status
     """
+    shell.check("corosync.status", locals())
     told = __salt__["corosync.facts"]()
     report = {
         "do": "status",

@@ -70,6 +70,7 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
 
         salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
     """
+    shell.check("corosync.stage", locals())
     txn = _valid(runs.checked_txn, txn)
     etc_pve_client.give_back(_root())  # what a dead process of this node holds in /etc/pve is in our way
     ttl = _valid(runs.checked_seconds, ttl, "ttl")
@@ -121,6 +122,7 @@ def finish(txn, confirm=0):
 
         salt 'pve*' corosync.finish run1
     """
+    shell.check("corosync.finish", locals())
     txn = _valid(runs.checked_txn, txn)
     if confirm:
         __salt__["corosync.await_confirm"](txn, confirm)
@@ -167,6 +169,7 @@ def outcome(txn, number, phase="", wait=0):
 
         salt 'pve*' corosync.outcome run1 2
     """
+    shell.check("corosync.outcome", locals())
     txn, number = _valid(runs.checked_txn, txn), _valid(runs.checked_number, number)
     phase = _valid(runs.checked_phase, phase)
     end = time.monotonic() + min(_valid(runs.checked_seconds, wait, "wait"), MAX_WAIT_S)

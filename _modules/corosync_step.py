@@ -75,6 +75,7 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
 
         salt 'pve*' corosync.step run1 '{"number": 1, "act": "local", "version": 6, "conf": "…"}' pve1
     """
+    shell.check("corosync.step", locals())
     try:
         txn = runs.checked_txn(txn)
         runs.check_step(step)

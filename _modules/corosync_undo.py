@@ -42,6 +42,7 @@ def keep_undo(txn, entries):
 
         salt 'pve*' corosync.keep_undo run1 '[{"function": "ha_manager.arm", "nodes": ["pve1"]}]'
     """
+    shell.check("corosync.keep_undo", locals())
     try:
         undo.keep(_root(), runs.checked_txn(txn), entries)
     except runs.BadArgument as exc:

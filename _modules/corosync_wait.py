@@ -56,6 +56,7 @@ def reload(timeout=RELOAD_TIMEOUT):
 
         salt pve1 corosync.reload
     """
+    shell.check("corosync.reload", locals())
     timeout = shell.seconds(timeout, "timeout")
     result = children.run(["corosync-cfgtool", "-R"], timeout=timeout)
     answer = {"accepted": False, "refused": False, "running": True, "text": "", "seconds": result["seconds"]}
@@ -110,6 +111,7 @@ def wait(
 
         salt 'pve*' corosync.wait version=7 quorate=true deadline=10
     """
+    shell.check("corosync.wait", locals())
     wanted = _wanted(version, connected, gone, quorate, writable)
     start = time.monotonic()
     end = start + min(shell.seconds(deadline, "deadline"), MAX_DEADLINE)

@@ -10,6 +10,7 @@ import time
 
 import salt.utils.path
 from pve_corosync.node import files
+from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
 
@@ -42,6 +43,7 @@ def watch_facts(timeout=3.0):
 
         salt 'pve*' corosync.watch_facts
     """
+    shell.check("corosync.watch_facts", locals())
     look = __salt__["corosync_look.look"](patience=PATIENCE_S, counts=True)
     begun = time.clock_gettime(time.CLOCK_BOOTTIME)
     told = {

@@ -155,6 +155,7 @@ def disarm(mode="freeze", timeout=120):
 
         salt pve1 ha_manager.disarm
     """
+    shell.check("ha_manager.disarm", locals())
     if mode not in MODES:
         raise SaltInvocationError(f"mode {mode!r}: allowed: {', '.join(MODES)}")
     if not _disarm_supported():
@@ -184,6 +185,7 @@ def arm(timeout=120):
 
         salt pve1 ha_manager.arm
     """
+    shell.check("ha_manager.arm", locals())
     changed = status()["fencing"] in ("disarmed", "disarming")
     if changed:
         _crm_command("arm-ha")
@@ -203,6 +205,7 @@ def wait_released(timeout=120):
 
         salt 'pve*' ha_manager.wait_released 60
     """
+    shell.check("ha_manager.wait_released", locals())
     start = time.monotonic()
     end = start + shell.seconds(timeout, most=MAX_WAIT)
     while _watchdog():

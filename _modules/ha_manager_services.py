@@ -54,6 +54,7 @@ def stop_lrm(timeout=180):
 
         salt 'pve*' ha_manager.stop_lrm
     """
+    shell.check("ha_manager.stop_lrm", locals())
     if _running(LRM) and _watchdog():
         if not __salt__["pmxcfs.state"]()["writable"]:
             raise CommandExecutionError(
@@ -83,6 +84,7 @@ def stop_crm(timeout=120):
 
         salt 'pve*' ha_manager.stop_crm
     """
+    shell.check("ha_manager.stop_crm", locals())
     start = time.monotonic()
     end = start + shell.seconds(timeout, most=MAX_WAIT)
     if _running(CRM):
@@ -111,6 +113,7 @@ def start_crm(timeout=30):
 
         salt 'pve*' ha_manager.start_crm
     """
+    shell.check("ha_manager.start_crm", locals())
     return _start(CRM, timeout)
 
 
@@ -128,6 +131,7 @@ def start_lrm(timeout=30):
 
         salt 'pve*' ha_manager.start_lrm
     """
+    shell.check("ha_manager.start_lrm", locals())
     return _start(LRM, timeout)
 
 

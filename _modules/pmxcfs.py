@@ -76,6 +76,7 @@ def files(*names):
 
         salt 'pve*' pmxcfs.files corosync.conf datacenter.cfg
     """
+    shell.check("pmxcfs.files", locals())
     for name in names:
         if not _may_be_read(name):
             raise SaltInvocationError(
@@ -147,6 +148,7 @@ def wait_writable(timeout=10.0):
 
         salt 'pve*' pmxcfs.wait_writable 20
     """
+    shell.check("pmxcfs.wait_writable", locals())
     start = time.monotonic()
     end = start + min(shell.seconds(timeout, "timeout"), 600.0)
     while True:
@@ -195,6 +197,7 @@ def write_conf(conf, wait=0.0, timeout=None, known=()):  # pylint: disable=redef
 
         salt-call pmxcfs.write_conf "$(cat /root/corosync.conf.new)"
     """
+    shell.check("pmxcfs.write_conf", locals())
     patience = READ_TIMEOUT if timeout is None else max(READ_TIMEOUT, shell.seconds(timeout, "timeout"))
     data, wait = _bytes(conf), shell.seconds(wait, "wait")
     timeout = wait + WRITE_TIMEOUT if timeout is None else shell.seconds(timeout, "timeout")

@@ -7,6 +7,7 @@ Part of the execution module ``pmxcfs`` (Salt joins the files of one virtual nam
 """
 
 from pve_corosync.node import database, runs
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pmxcfs"
@@ -52,6 +53,7 @@ def save(txn):
 
         salt 'pve*' pmxcfs.save before-the-merge
     """
+    shell.check("pmxcfs.save", locals())
     try:
         return database.save(_root(), runs.checked_txn(txn))
     except runs.BadArgument as exc:

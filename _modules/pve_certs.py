@@ -66,6 +66,7 @@ def facts(address=None):
 
         salt 'pve*' pve_certs.facts
     """
+    shell.check("pve_certs.facts", locals())
     node, nodes, known = _cluster()
     address = addresses.canonical(address) if address else known
     names = {peer: f"nodes/{peer}/ssh_known_hosts" for peer in nodes}
@@ -108,6 +109,7 @@ def update(force=None):
 
         salt 'pve*' pve_certs.update
     """
+    shell.check("pve_certs.update", locals())
     if not __salt__["pmxcfs.state"]()["writable"]:
         raise CommandExecutionError(
             "pvecm updatecerts needs quorum, and blocks 80 s without: /etc/pve is not writable now"

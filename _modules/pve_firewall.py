@@ -122,6 +122,7 @@ def apply(networks=None, management=None, ssh=None, test=False, ports=None, conf
         salt 'pve*' pve_firewall.apply test=true
         salt 'pve*' pve_firewall.apply '{vrack: {pve1: 10.66.0.1, pve2: 10.66.0.2}}' '[192.0.2.0/24]'
     """
+    shell.check("pve_firewall.apply", locals())
     if networks is None:
         networks, given, known = _from_pillar()
         management = given["management"] if management is None else management
@@ -173,6 +174,7 @@ def remove(test=False):
 
         salt 'pve*' pve_firewall.remove
     """
+    shell.check("pve_firewall.remove", locals())
     removed = []
     old = _cluster_fw()
     new = None if old is None else cluster_fw.remove(old)

@@ -68,6 +68,7 @@ def names(addresses, test=False):
 
         salt pve1 pve_node.names '{pve1: 198.51.100.10, pve2: 203.0.113.20}' test=true
     """
+    shell.check("pve_node.names", locals())
     wanted = _checked_addresses(addresses)
     name = _own_name()
     if name not in wanted:
@@ -115,6 +116,7 @@ def resolve(name):
 
         salt 'pve*' pve_node.resolve pve2
     """
+    shell.check("pve_node.resolve", locals())
     result = children.run(["getent", "ahosts", name], timeout=RESOLVE_TIMEOUT)
     found = []
     for line in children.text(result).splitlines():
@@ -163,6 +165,7 @@ def wait_members(addresses, timeout=30):
 
         salt 'pve*' pve_node.wait_members '{pve1: 198.51.100.10}' 20
     """
+    shell.check("pve_node.wait_members", locals())
     wanted = _checked_addresses(addresses)
     start = time.monotonic()
     end = start + shell.seconds(timeout, most=MAX_WAIT)
@@ -200,6 +203,7 @@ def restart_pve_cluster(address, timeout=60, always=False):
 
         salt pve1 pve_node.restart_pve_cluster 198.51.100.10
     """
+    shell.check("pve_node.restart_pve_cluster", locals())
     name = _own_name()
     wanted = _checked_addresses({name: address})
     _interface_of(wanted[name])

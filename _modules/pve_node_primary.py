@@ -66,6 +66,7 @@ def hold_primary(layout=None, test=False, wait=WAIT):
 
         salt pve1 pve_node.hold_primary test=true
     """
+    shell.check("pve_node.hold_primary", locals())
     request = _request(layout)
     addresses = request.layout["primary"]["addresses"]
     told = __salt__["pve_node.names"](addresses, test=True)
@@ -121,6 +122,7 @@ def hold_trust(layout=None, test=False):
 
         salt pve1 pve_node.hold_trust test=true
     """
+    shell.check("pve_node.hold_trust", locals())
     wanted = _request(layout) if test and __pillar__.get("corosync") else None
     facts = __salt__["pve_certs.facts"](wanted.layout["primary"]["addresses"][wanted.own] if wanted else None)
     wrong = _own_problems(facts)

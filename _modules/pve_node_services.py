@@ -140,6 +140,7 @@ def units(names):
 
         salt 'pve*' pve_node.units '[pve-cluster, corosync]'
     """
+    shell.check("pve_node.units", locals())
     if not isinstance(names, (list, tuple)) or not names or any(str(name).startswith("-") for name in names):
         raise SaltInvocationError(f"names {names!r}: a list of unit names is needed")
     result = children.run(systemd.command([str(name) for name in names]), timeout=10.0)
@@ -161,6 +162,7 @@ def addresses(up=False):
 
         salt 'pve*' pve_node.addresses
     """
+    shell.check("pve_node.addresses", locals())
     result = children.run(["ip", "-j", "address", "show"] + ["up"] * bool(up), timeout=5.0)
     try:
         return corosync.ip_addresses(children.text(result))
@@ -186,6 +188,7 @@ def migration_network(primary=None):
 
         salt 'pve*' pve_node.migration_network 198.51.100.10
     """
+    shell.check("pve_node.migration_network", locals())
     text = __salt__["pmxcfs.files"]("datacenter.cfg")["datacenter.cfg"] or ""
     told = datacenter.parse(text)
     found = addresses(up=True)

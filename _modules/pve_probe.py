@@ -16,6 +16,7 @@ import socket
 import time
 
 from pve_corosync.node import children, runs
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import probe
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -65,6 +66,7 @@ def exchange(txn, local, peers, port, seconds=probe.WINDOW):
 
         salt pve1 pve_probe.exchange t1 198.51.100.10 '{pve2: 203.0.113.20}' 5406
     """
+    shell.check("pve_probe.exchange", locals())
     local, peers, port, seconds = _checked(local, peers, port, seconds)
     mtus = _interface_mtus()
     if local not in mtus:
@@ -95,6 +97,7 @@ def links(txn, links, seconds=probe.WINDOW):  # pylint: disable=redefined-outer-
 
         salt 'pve*' pve_probe.links t1 '{a: {port: 5406, addresses: {pve1: 10.66.0.1, pve2: 10.66.0.2}}}'
     """
+    shell.check("pve_probe.links", locals())
     if not isinstance(links, dict) or not links:
         raise SaltInvocationError("links: {name: {port: number, addresses: {node: address}}} is needed")
     mtus, lines, answers = _interface_mtus(), {}, {}

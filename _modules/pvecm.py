@@ -21,6 +21,7 @@ import socket
 
 import salt.utils.path
 from pve_corosync.node import children
+from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, pve
 from salt.exceptions import CommandExecutionError
 
@@ -92,6 +93,7 @@ def updatecerts(force=False):
 
         salt 'pve*' pvecm.updatecerts force=true
     """
+    shell.check("pvecm.updatecerts", locals())
     state = __salt__["pmxcfs.state"]()
     if not state["writable"]:
         why = (

@@ -59,6 +59,7 @@ def old_keys(names, keys, host_keys):
 
         salt pve1 pvecm.old_keys '[pve2, 10.66.0.2]' keys='["SHA256:…"]' host_keys='["SHA256:…"]'
     """
+    shell.check("pvecm.old_keys", locals())
     for what, value in (("names", names), ("keys", keys), ("host_keys", host_keys)):
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
             raise SaltInvocationError(f"{what}={value!r}: a list of texts is needed")
@@ -87,6 +88,7 @@ def drop_key(fingerprint):
 
         salt pve1 pvecm.drop_key SHA256:7ZnRkE2B0iNbhZ0Jd0ZzP1lqEq2mV8v8kqk4xJ1hT9E
     """
+    shell.check("pvecm.drop_key", locals())
     if not isinstance(fingerprint, str) or not FINGERPRINT.fullmatch(fingerprint):
         raise SaltInvocationError(f"fingerprint={fingerprint!r}: SHA256: and 43 characters are needed")
     if fingerprint in own_keys(OWN_KEYS) + own_keys(HOST_KEYS):
@@ -113,6 +115,7 @@ def own_keys(pattern):
 
         salt pve2 pvecm.own_keys '/root/.ssh/*.pub'
     """
+    shell.check("pvecm.own_keys", locals())
     if not isinstance(pattern, str) or not os.path.isabs(pattern):
         raise SaltInvocationError(f"pattern={pattern!r}: an absolute path is needed, such as {OWN_KEYS}")
     read = (files.read(path) or b"" for path in glob.glob(shell.path(__opts__, pattern)))

@@ -159,6 +159,7 @@ def admit(public):
 
         salt pve1 pvecm.admit 'ssh-rsa AAAA… root@pve2'
     """
+    shell.check("pvecm.admit", locals())
     public = _key(public)
     path = _path(AUTHORIZED)
     result = children.run(["cat", path], timeout=5.0)
@@ -188,6 +189,7 @@ def know(host, key):
 
         salt pve2 pvecm.know 10.66.0.1 'ssh-rsa AAAA…'
     """
+    shell.check("pvecm.know", locals())
     host, key = _address(host), _key(key)
     path = _path(KNOWN_HOSTS)
     lines = (files.read(path) or b"").decode("latin-1").splitlines()
@@ -218,6 +220,7 @@ def delnode(name):
 
         salt pve1 pvecm.delnode pve2
     """
+    shell.check("pvecm.delnode", locals())
     name = _name(name)
     told = __salt__["corosync.facts"]()
     if name == told["node"]:
@@ -279,6 +282,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
 
         salt pve2 pvecm.add 10.66.0.1 '{0: 10.66.0.2}' nodeid=2
     """
+    shell.check("pvecm.add", locals())
     host = _address(host)
     if not isinstance(links, dict) or not links:
         raise SaltInvocationError(
@@ -352,6 +356,7 @@ def resume(key, timeout=RESUME_TIMEOUT):
 
         salt pve2 pvecm.resume 5f0c…
     """
+    shell.check("pvecm.resume", locals())
     data = files.read(_path(AUTHKEY))
     if data is None or files.sha256(data) != str(key):
         raise CommandExecutionError(f"{AUTHKEY} is not the key of that cluster: nothing was done")

@@ -110,6 +110,7 @@ def path(target):
 
         salt pve1 pvesr.path pve2
     """
+    shell.check("pvesr.path", locals())
     _require_name(target)
     known = f"nodes/{target}/ssh_known_hosts"
     files = __salt__["pmxcfs.files"](known, "datacenter.cfg")
@@ -148,6 +149,7 @@ def probe(target):
 
         salt pve1 pvesr.probe pve2
     """
+    shell.check("pvesr.probe", locals())
     way = path(target)
     command = ssh.ssh_command(
         target,
@@ -203,6 +205,7 @@ def run(job, timeout=150, check=True):
 
         salt pve1 pvesr.run 100-0
     """
+    shell.check("pvesr.run", locals())
     if not re.fullmatch(r"[1-9][0-9]{2,8}-\d{1,9}", str(job)):
         raise SaltInvocationError(f"job {job!r}: an id like 100-0 is needed, see pvesr.list")
     jobs = list_()
@@ -269,6 +272,7 @@ def run_all(targets=None, timeout=150, budget=900):
 
         salt 'pve*' pvesr.run_all
     """
+    shell.check("pvesr.run_all", locals())
     end = time.monotonic() + shell.seconds(budget, most=MAX_WAIT)
     done, failed, running, skipped, dead = {}, {}, {}, {}, {}
     for job, told in sorted(status().items()):
@@ -315,6 +319,7 @@ def accepted(since, source=None, user="root"):
 
         salt pve2 pvesr.accepted 1763900000 198.51.100.10
     """
+    shell.check("pvesr.accepted", locals())
     try:
         start = float(since)
     except (TypeError, ValueError):

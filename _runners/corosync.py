@@ -68,7 +68,7 @@ def status(cluster=None, skip=None, brief=False, **kwargs):
 
         salt-run corosync.status
     """
-    return _guarded("status", kwargs, brief, lambda: _status(cluster, skip))
+    return _guarded("status", kwargs, brief, lambda: _status(cluster, skip), locals())
 
 
 def plan(
@@ -104,7 +104,9 @@ def plan(
 
         salt-run corosync.plan degraded
     """
-    return _guarded("plan", kwargs, brief, lambda: _plan(layout, strategy, skip, force, cluster, diff))
+    return _guarded(
+        "plan", kwargs, brief, lambda: _plan(layout, strategy, skip, force, cluster, diff), locals()
+    )
 
 
 def apply(
@@ -162,8 +164,6 @@ def apply(
     """
 
     def work():
-        outcomes.choice(test, "test", (False, True))
-        outcomes.choice(back, "back", (False, True))
         wait = outcomes.seconds(confirm, "confirm", 3600) if confirm else 0
         if test:
             report = _plan(layout, strategy, skip, force, cluster, True)
@@ -174,7 +174,7 @@ def apply(
             run = change.Change(request, ports, site.settings, ports.jid, back, wait)
             return run.carry_out(by=site.master.user, pid=os.getpid())
 
-    return _guarded("apply", kwargs, brief, work)
+    return _guarded("apply", kwargs, brief, work, locals())
 
 
 def confirm(cluster=None, skip=None, brief=False, **kwargs):
@@ -192,7 +192,7 @@ def confirm(cluster=None, skip=None, brief=False, **kwargs):
 
         salt-run corosync.confirm
     """
-    return _guarded("confirm", kwargs, brief, lambda: _confirm(cluster, skip))
+    return _guarded("confirm", kwargs, brief, lambda: _confirm(cluster, skip), locals())
 
 
 def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwargs):
@@ -216,7 +216,9 @@ def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwar
 
         salt-run corosync.verify degraded
     """
-    return _guarded("verify", kwargs, brief, lambda: _verify(layout, cluster, skip) | {"full": bool(full)})
+    return _guarded(
+        "verify", kwargs, brief, lambda: _verify(layout, cluster, skip) | {"full": bool(full)}, locals()
+    )
 
 
 def journal(jid=None, last=10, **kwargs):
@@ -236,14 +238,14 @@ def journal(jid=None, last=10, **kwargs):
         salt-run corosync.journal
         salt-run corosync.journal jid=20261123140000000000
     """
-    return _guarded("journal", kwargs, False, lambda: _journal(jid, last))
+    return _guarded("journal", kwargs, False, lambda: _journal(jid, last), locals())
 
 
-def _guarded(do, unknown, brief, work):
+def _guarded(do, unknown, brief, work, given):  # pylint: disable=too-many-arguments
     """
     Run a public function: expected errors become a report, and the exit code is right on both of Salt's ways.
     """
-    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
+    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__, given)
 
 
 #: what each public function takes, for the error on an unknown argument.

@@ -56,11 +56,11 @@ def fleet(**kwargs):
         salt-run corosync.fleet
         salt-run corosync.fleet --out=json
     """
-    return salt_master.guarded("fleet", kwargs, (), False, _fleet, __context__)
+    return salt_master.guarded("fleet", kwargs, (), False, _fleet, __context__, {})
 
 
 def many(
-    clusters, orchestration="failover", given=None, at_once=AT_ONCE, progress=True, brief=False, **kwargs
+    clusters=None, orchestration="failover", given=None, at_once=AT_ONCE, progress=True, brief=False, **kwargs
 ):
     """
     Run an orchestration for many clusters, side by side, each in a process of its own; show one summary.
@@ -99,6 +99,7 @@ def many(
         brief,
         lambda: _many(clusters, orchestration, given, at_once, progress),
         __context__,
+        locals(),
     )
 
 

@@ -73,7 +73,7 @@ def move_primary(
         salt-run corosync.move_primary degraded
     """
     ours = {"test": test, "services": services}
-    return _phase("move_primary", kwargs, brief, ours, layout, skip, force, cluster, progress)
+    return _phase("move_primary", kwargs, brief, ours, layout, skip, force, cluster, progress, locals())
 
 
 def update_certs(
@@ -99,7 +99,9 @@ def update_certs(
 
         salt-run corosync.update_certs degraded
     """
-    return _phase("update_certs", kwargs, brief, {"force": renew}, layout, skip, force, cluster, progress)
+    return _phase(
+        "update_certs", kwargs, brief, {"force": renew}, layout, skip, force, cluster, progress, locals()
+    )
 
 
 def reload_services(
@@ -124,7 +126,7 @@ def reload_services(
         salt-run corosync.reload_services
     """
     return _phase(
-        "reload_services", kwargs, brief, {"always": always}, layout, skip, force, cluster, progress
+        "reload_services", kwargs, brief, {"always": always}, layout, skip, force, cluster, progress, locals()
     )
 
 
@@ -153,7 +155,9 @@ def replicate(
 
         salt-run corosync.replicate degraded
     """
-    return _phase("replicate", kwargs, brief, {"timeout": timeout}, layout, skip, force, cluster, progress)
+    return _phase(
+        "replicate", kwargs, brief, {"timeout": timeout}, layout, skip, force, cluster, progress, locals()
+    )
 
 
 def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief=False, **kwargs):
@@ -174,7 +178,7 @@ def probe(layout=None, skip=None, force=None, cluster=None, progress=True, brief
 
         salt-run corosync.probe degraded
     """
-    return _phase("probe", kwargs, brief, {}, layout, skip, force, cluster, progress)
+    return _phase("probe", kwargs, brief, {}, layout, skip, force, cluster, progress, locals())
 
 
 def restart(
@@ -204,7 +208,6 @@ def restart(
     """
 
     def work():
-        outcomes.choice(test, "test", (False, True))
         site, request = master.request(salt_master.of(globals()), layout, "restart", skip, force, cluster)
         observed, findings = site.see()
         if layout is None:
@@ -218,7 +221,7 @@ def restart(
             run = change.Change(request, ports, site.settings, ports.jid)
             return run.carry_out(by=site.master.user, pid=os.getpid())
 
-    return _guarded("restart", kwargs, brief, work)
+    return _guarded("restart", kwargs, brief, work, locals())
 
 
 #: what each public function takes, for the error on an unknown argument.
@@ -233,15 +236,12 @@ FUNCTIONS = {
 }
 
 
-def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  # pylint: disable=too-many-arguments
+def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress, given):  # pylint: disable=too-many-arguments
     """
     Run one phase under the cluster's lock.
     """
 
     def work():
-        for name in ("test", "services", "always"):
-            if name in ours:
-                outcomes.choice(ours[name], name, (False, True))
         if ours.get("timeout") is not None:
             ours["timeout"] = outcomes.seconds(ours["timeout"], "timeout", 3600)
         site, request = master.request(salt_master.of(globals()), layout, "live", skip, force, cluster)
@@ -249,8 +249,8 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress):  #
             ports = master.Ports(site, bool(progress))
             return getattr(follow, do)(request, ports, site.settings, **ours)
 
-    return _guarded(do, unknown, brief, work)
+    return _guarded(do, unknown, brief, work, given)
 
 
-def _guarded(do, unknown, brief, work):
-    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__)
+def _guarded(do, unknown, brief, work, given):  # pylint: disable=too-many-arguments
+    return salt_master.guarded(do, unknown, FUNCTIONS[do], brief, work, __context__, given)

@@ -7,6 +7,7 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 """
 
 import salt.utils.yaml
+from pve_corosync import arguments
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_master
 from pve_corosync.run import adopt, outcomes
@@ -40,6 +41,7 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
     """
     __context__["retcode"] = outcomes.FAILED
     try:
+        arguments.checked("runner.pillar", locals())
         tgt = tgt or outcomes.settings(__opts__.get("pve_corosync"))["minions"]
         timeout = outcomes.seconds(timeout, "timeout", 600)
         master = salt_master.of(globals())
@@ -49,12 +51,13 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
         answers = {minion: outcomes.answer_error(event) or event["return"] for minion, event in told.items()}
         exported, head = adopt.adopt(answers, str(tgt))
     except (outcomes.RunError, layouts.LayoutError) as exc:
+        __context__["retcode"] = getattr(exc, "retcode", outcomes.FAILED)
         return {
             "do": "pillar",
             "findings": exc.findings,
             "result": "refused",
             "summary": "no pillar",
-            "retcode": outcomes.FAILED,
+            "retcode": __context__["retcode"],
             "outputter": "corosync_table",
         }
     __context__["retcode"] = outcomes.OK

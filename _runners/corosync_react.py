@@ -12,9 +12,11 @@ import os
 import re
 import time
 
+from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
+from pve_corosync.ports import salt_master
+from pve_corosync.run import outcomes
 from pve_corosync.run.request import Request
-from salt.exceptions import SaltInvocationError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ def __virtual__():
     return __virtualname__
 
 
-def rebuild_asked(minion, node, nonce=None):
+def rebuild_asked(minion=None, node=None, nonce=None, **kwargs):
     """
     Rebuild a node because its own minion asked for it by an event; ``states/reactor/rebuild.sls`` calls this.
 
@@ -45,8 +47,8 @@ def rebuild_asked(minion, node, nonce=None):
         lock is taken, and no other node is asked, for what a node did not want.
 
     The minion is told when the rebuild begins, and how it ended. Returns what ``corosync.rebuild`` returns,
-    which refuses a node that is not empty. Raises SaltInvocationError, and does nothing, if the minion may
-    not ask for this node, or did not.
+    which refuses a node that is not empty. Nothing is done if the minion may not ask for this node, or did
+    not; the exit code is 1 then.
 
     CLI Example:
 
@@ -54,10 +56,16 @@ def rebuild_asked(minion, node, nonce=None):
 
         salt-run corosync.rebuild_asked pve2 pve2 6f1ed002ab5595859014ebf0951522d9
     """
+    allowed = ("minion", "node", "nonce")
+    work = lambda: _asked(minion, node, nonce)  # noqa: E731
+    return salt_master.guarded("rebuild_asked", kwargs, allowed, False, work, __context__, locals())
+
+
+def _asked(minion, node, nonce):
     _pause(str(minion))
     try:
         cluster = _allowed(str(minion), node)
-    except SaltInvocationError as exc:
+    except outcomes.RunError as exc:
         _tell(minion, "refused", str(exc))
         raise
     _wanted(str(minion), nonce)
@@ -68,9 +76,17 @@ def rebuild_asked(minion, node, nonce=None):
     return report
 
 
+def _refused(text):
+    """
+    Return the error with which nothing is done; Salt would turn its own for bad arguments into success.
+    """
+    remedy = "if it is to be done all the same: salt-run corosync.rebuild NODE"
+    return outcomes.RunError(finding("argument-bad", text, remedy=remedy), outcomes.FAILED)
+
+
 def _pause(minion):
     """
-    Raise SaltInvocationError if an event of this minion came just before; the node sends its own again.
+    Raise RunError if an event of this minion came just before; the node sends its own again.
     """
     folder = os.path.join(__opts__["cachedir"], "pve-corosync-asked")
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -80,38 +96,38 @@ def _pause(minion):
     except FileNotFoundError:
         passed = PAUSE_S
     if 0 <= passed < PAUSE_S:
-        raise SaltInvocationError(f"minion {minion!r} asked less than {PAUSE_S} s ago: nothing was done")
+        raise _refused(f"minion {minion!r} asked less than {PAUSE_S} s ago: nothing was done")
     with open(stamp, "w", encoding="utf-8"):
         os.utime(stamp)
 
 
 def _wanted(minion, nonce):
     """
-    Ask the minion whether it wants to be rebuilt; raise SaltInvocationError if it does not say so.
+    Ask the minion whether it wants to be rebuilt; raise RunError if it does not say so.
     """
     if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
-        raise SaltInvocationError(f"minion {minion!r}: an event without the node's nonce: nothing was done")
+        raise _refused(f"minion {minion!r}: an event without the node's nonce: nothing was done")
     answers = __salt__["salt.execute"](
         [minion], "corosync.rebuild_wanted", tgt_type="list", timeout=TELL_TIMEOUT, kwarg={"nonce": nonce}
     )
     answer = (answers or {}).get(minion)
     if not isinstance(answer, dict) or answer.get("wanted") is not True:
         why = answer.get("text") if isinstance(answer, dict) else answer or "it did not answer"
-        raise SaltInvocationError(f"minion {minion!r} does not want to be rebuilt ({why}): nothing was done")
+        raise _refused(f"minion {minion!r} does not want to be rebuilt ({why}): nothing was done")
 
 
 def _allowed(minion, node):
     """
-    Return the name of the cluster whose node this minion is; raise SaltInvocationError if it is not.
+    Return the name of the cluster whose node this minion is; raise RunError if it is not.
     """
     try:
         pillar = layouts.plain((__salt__["pillar.show_pillar"](minion) or {}).get("corosync"))
         request = Request(pillar or {})
     except layouts.LayoutError as exc:
-        raise SaltInvocationError(f"minion {minion!r}: {exc}; nothing was done") from exc
+        raise _refused(f"minion {minion!r}: {exc}; nothing was done") from exc
     mine = [name for name, owner in request.minions.items() if owner == minion]
     if node not in mine:
-        raise SaltInvocationError(
+        raise _refused(
             f"minion {minion!r} asked to rebuild node {node!r}; its pillar allows"
             f" {', '.join(mine) or 'none'}: nothing was done"
         )

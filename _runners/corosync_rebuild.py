@@ -7,7 +7,6 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 """
 
 from pve_corosync.ports import master, salt_master
-from pve_corosync.run import outcomes
 from pve_corosync.run import rebuild as rebuild_run
 from pve_corosync.run.request import Request
 
@@ -18,7 +17,7 @@ def __virtual__():
     return __virtualname__
 
 
-def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs):
+def rebuild(node=None, test=False, cluster=None, progress=True, brief=False, **kwargs):
     """
     Let a freshly installed node join its cluster again, over the links that are in force.
 
@@ -55,11 +54,11 @@ def rebuild(node, test=False, cluster=None, progress=True, brief=False, **kwargs
         brief,
         lambda: _rebuild(node, test, cluster, progress),
         __context__,
+        locals(),
     )
 
 
 def _rebuild(node, test, cluster, progress):
-    outcomes.choice(test, "test", (False, True))
     site = master.Site(salt_master.of(globals()), cluster, None)
     request = Request(site.pillar, cluster=cluster)
     with site.lock():

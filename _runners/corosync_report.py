@@ -43,7 +43,7 @@ def report(run=None, out=None, **kwargs):
         salt-run corosync.report 20261123140000000000 out=/root/failover.html
     """
     return salt_master.guarded(
-        "report", kwargs, ("run", "out"), False, lambda: _report(run, out), __context__
+        "report", kwargs, ("run", "out"), False, lambda: _report(run, out), __context__, locals()
     )
 
 

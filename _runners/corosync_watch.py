@@ -60,7 +60,8 @@ def watch(cluster=None, pause=None, resume=False, **kwargs):
         salt-run corosync.watch resume=True
     """
     work = lambda: _watch(cluster, pause, resume)  # noqa: E731
-    return salt_master.guarded("watch", kwargs, ("cluster", "pause", "resume"), False, work, __context__)
+    allowed = ("cluster", "pause", "resume")
+    return salt_master.guarded("watch", kwargs, allowed, False, work, __context__, locals())
 
 
 def watch_look(minion=None, cluster=None, **kwargs):
@@ -88,7 +89,8 @@ def watch_look(minion=None, cluster=None, **kwargs):
         found.pillar = functools.cache(found.pillar)  # once for the name, and not again for the cluster
         return _look(found, _name_of(found, minion) if minion is not None else cluster)
 
-    return salt_master.guarded("watch_look", kwargs, ("minion", "cluster"), False, work, __context__)
+    allowed = ("minion", "cluster")
+    return salt_master.guarded("watch_look", kwargs, allowed, False, work, __context__, locals())
 
 
 def _name_of(found, minion):
@@ -122,7 +124,6 @@ def _site(found, cluster):
 
 def _watch(cluster, pause, resume):
     site, request, kept = _site(salt_master.of(globals()), cluster)
-    outcomes.choice(resume, "resume", (False, True))
     if pause is not None:
         kept.pause(time.time() + outcomes.seconds(pause, "pause", PAUSE_MOST_S))
     elif resume:

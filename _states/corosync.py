@@ -14,7 +14,8 @@ The layout of a cluster's links, and the files around it, as states.
 
 import time
 
-from salt.exceptions import CommandExecutionError
+from pve_corosync.ports import salt_module as shell
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"
 
@@ -88,6 +89,7 @@ def ring_layout(
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     how = {"degraded": degraded, "skip": skip, "force": force, "wait": wait, "patience": patience}
     try:
+        shell.check("state.ring_layout", locals())
         known = {} if degraded or skip else __salt__["corosync.proved"](layout)
         if known and not known["unproved"]:
             return ret | {"result": True, "comment": f"reached already, version {known['version']}"}
@@ -97,7 +99,7 @@ def ring_layout(
         joined, said = _rebuilt(report, rebuild)
         if joined and not __opts__["test"]:
             report = __salt__["corosync.apply"](layout, **how)
-    except CommandExecutionError as exc:
+    except (CommandExecutionError, SaltInvocationError) as exc:
         ret["comment"] = str(exc)
         return ret
     ret["changes"] = joined | _changes(report)
@@ -123,8 +125,9 @@ def authkey_managed(name="/etc/corosync/authkey"):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
+        shell.check("state.authkey_managed", locals())
         told = __salt__["corosync.secure_authkey"](name, test=__opts__["test"])
-    except CommandExecutionError as exc:
+    except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | {"result": False, "comment": str(exc)}
     ret["changes"] = told["changes"]
     if not told["changes"]:

@@ -23,6 +23,7 @@ import json
 import shlex
 
 import salt.pillar
+from pve_corosync import arguments as checks
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync_run"
@@ -78,6 +79,11 @@ def phase(name, function, orchestration, arguments=None):
             - orchestration: failover
     """
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    try:
+        checks.checked("state.phase", locals())
+        checks.choice(orchestration, "orchestration", tuple(PILLAR))
+    except checks.RunError as exc:
+        return ret | {"comment": f"{exc}. Nothing was done"}
     given = _given()
     unknown = sorted(set(given) - set(PILLAR[orchestration]))
     if unknown:

@@ -4,6 +4,7 @@ States for the firewall between the nodes of a cluster; see the execution module
 .. versionadded:: 0.1.0
 """
 
+from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pve_firewall"
@@ -52,6 +53,7 @@ def managed(name, networks=None, management=None, ssh=None, confirm=None):
     confirm = __pillar__.get("corosync_confirm") if confirm is None else confirm
     how = {"management": management, "ssh": ssh, "test": __opts__["test"]}
     try:
+        shell.check("state.managed", locals())
         done = __salt__["pve_firewall.apply"](networks, **how, **({"confirm": confirm} if confirm else {}))
     except (CommandExecutionError, SaltInvocationError) as exc:
         return dict(ret, result=False, comment=str(exc))
@@ -78,8 +80,9 @@ def absent(name):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "nothing of ours is there"}
     try:
+        shell.check("state.absent", locals())
         done = __salt__["pve_firewall.remove"](test=__opts__["test"])
-    except CommandExecutionError as exc:
+    except (CommandExecutionError, SaltInvocationError) as exc:
         return dict(ret, result=False, comment=str(exc))
     if done["changed"]:
         ret["changes"] = {"removed": done["removed"]}

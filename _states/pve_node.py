@@ -6,7 +6,8 @@ What a Proxmox VE node is known by in its cluster, as states: names, address, ce
 .. versionadded:: 0.1.0
 """
 
-from salt.exceptions import CommandExecutionError
+from pve_corosync.ports import salt_module as shell
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pve_node"
 
@@ -43,8 +44,9 @@ def primary(name, layout=None, wait=300):
         "comment": "names and address are those of the primary network",
     }
     try:
+        shell.check("state.primary", locals())
         told = __salt__["pve_node.hold_primary"](layout, test=__opts__["test"], wait=wait)
-    except CommandExecutionError as exc:
+    except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | {"result": False, "comment": str(exc)}
     ret["changes"] = told["changes"]
     if told["changes"]:
@@ -79,8 +81,9 @@ def trusted(name, layout=None):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "certificate and host key are in order"}
     try:
+        shell.check("state.trusted", locals())
         told = __salt__["pve_node.hold_trust"](layout, test=__opts__["test"])
-    except CommandExecutionError as exc:
+    except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | {"result": False, "comment": str(exc)}
     ret["changes"] = told["changes"]
     wrong = (told["changes"].get("problems") or {}).get("old") or []

@@ -163,6 +163,209 @@ def seconds(value, what: str, most: int):
     return number
 
 
+# ---- every public argument ---------------------------------------------------------------------------------
+
+_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,4096}")
+
+
+def _line(value):
+    return isinstance(value, str) and bool(_LINE.fullmatch(value)) and bool(value.strip())
+
+
+def _whole(value):
+    return (
+        not isinstance(value, bool)
+        and isinstance(value, (int, str))
+        and bool(re.fullmatch("[0-9]{1,20}", str(value)))
+    )
+
+
+def _time(value):
+    try:
+        return not isinstance(value, bool) and 0 <= float(value) < float("inf")
+    except (TypeError, ValueError):
+        return False
+
+
+def _name(value):
+    return _line(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else False
+
+
+def _names(value):
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return _line(str(value))
+    return isinstance(value, (list, tuple)) and all(map(_name, value))
+
+
+#: what an argument may be: kind -> (test, words for the error).
+KINDS = {
+    "flag": (lambda value: isinstance(value, bool), "True, False"),
+    "seconds": (_time, "seconds, 0 or more"),
+    "number": (_whole, "a whole number, 0 or more"),
+    "name": (_name, "a name, one line of text"),
+    "names": (_names, "a list of names, or names with commas between"),
+    "line": (_line, "one line of text"),
+    "text": (lambda value: isinstance(value, str), "text"),
+    "path": (lambda value: _line(value) and value.startswith("/"), "an absolute path"),
+    "mapping": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "data": (
+        lambda value: isinstance(value, Mapping) or (isinstance(value, str) and bool(value.strip())),
+        "a mapping, or its text as JSON or YAML",
+    ),
+    "list": (lambda value: isinstance(value, (list, tuple)), "a list"),
+    "mode": (lambda value: value in ("freeze", "ignore"), "freeze, ignore"),
+    "phase": (lambda value: value in ("", "files", "restart"), "'', files, restart"),
+    "strategy": (lambda value: value in ("live", "restart"), "live, restart"),
+    "ssh": (lambda value: value in ("peers", "open"), "peers, open"),
+    "pattern": (lambda value: _line(value) or _names(value), "a pattern of minion ids, or a list of them"),
+}
+
+#: Every argument of every public function, by its name alone or with the function in front: the kind. With a
+#: ? behind it None is the same as not given.
+ARGUMENTS = {
+    "addresses": "mapping",
+    "always": "flag",
+    "arguments": "mapping?",
+    "at_once": "number",
+    "back": "flag",
+    "brief": "flag",
+    "budget": "seconds",
+    "by": "text",
+    "check": "flag",
+    "cluster": "name?",
+    "clusters": "names",
+    "conf": "text",
+    "confirm": "seconds?",
+    "connected": "mapping?",
+    "counts": "flag",
+    "deadline": "seconds",
+    "degraded": "flag",
+    "diff": "flag",
+    "entries": "list",
+    "fingerprint": "line",
+    "force": "names?",
+    "full": "flag",
+    "function": "line",
+    "given": "mapping?",
+    "gone": "list",
+    "host": "line",
+    "host_keys": "list",
+    "jid": "name?",
+    "job": "line",
+    "key": "line",
+    "keys": "list",
+    "kind": "text",
+    "known": "list",
+    "last": "number",
+    "layout": "name?",
+    "links": "mapping",
+    "local": "line",
+    "management": "names?",
+    "minion": "name",
+    "mode": "mode",
+    "name": "name",
+    "names": "names",
+    "networks": "mapping?",
+    "node": "name",
+    "nodeid": "number?",
+    "nonce": "line",
+    "note": "mapping",
+    "number": "number",
+    "orchestration": "line",
+    "out": "line?",
+    "path": "path",
+    "patience": "seconds",
+    "pattern": "path",
+    "pause": "seconds?",
+    "peers": "mapping",
+    "phase": "phase",
+    "pillar": "mapping",
+    "port": "number",
+    "ports": "list?",
+    "primary": "mapping",
+    "progress": "flag",
+    "public": "line",
+    "quiet": "seconds",
+    "quorate": "flag",
+    "rebuild": "seconds",
+    "renew": "flag?",
+    "result": "text",
+    "resume": "flag",
+    "run": "name?",
+    "seconds": "seconds",
+    "services": "flag",
+    "since": "seconds",
+    "skip": "names?",
+    "source": "line?",
+    "ssh": "ssh?",
+    "step": "mapping",
+    "steps": "list",
+    "strategy": "strategy",
+    "takes_over": "list",
+    "target": "line",
+    "targets": "names?",
+    "test": "flag",
+    "text": "text",
+    "tgt": "pattern?",
+    "tgt_type": "line",
+    "timeout": "seconds",
+    "ttl": "seconds",
+    "txn": "name",
+    "up": "flag",
+    "user": "line",
+    "version": "number?",
+    "votes": "number?",
+    "wait": "seconds",
+    "writable": "flag",
+    "writer": "text",
+    "wrong": "flag",
+    # the same word for something else
+    "corosync.apply.pillar": "data?",
+    "corosync.arm_back.confirm": "flag",
+    "corosync.disarm_back.txn": "name?",
+    "corosync.metrics.path": "path?",
+    "corosync.node_name.conf": "text?",
+    "corosync.plan.pillar": "data?",
+    "corosync.stage.back": "mapping?",
+    "corosync.status.pillar": "data?",
+    "pmxcfs.write_conf.timeout": "seconds?",
+    "pve_certs.facts.address": "line?",
+    "pve_certs.update.force": "flag?",
+    "pve_node.migration_network.primary": "line?",
+    "pve_node.restart_pve_cluster.address": "line",
+    "pvecm.updatecerts.force": "flag",
+    "runner.replicate.timeout": "seconds?",
+    "runner.watch_look.minion": "name?",
+    "runner.rebuild_asked.nonce": "line?",
+}
+
+
+def checked(function: str, given: Mapping) -> None:
+    """Refuse public arguments that are not what they must be, all at once, before anything is done.
+
+    :param function: ``module.function``; ``runner.function`` of the runner.
+    :param given: ``{argument: value}``; what is no argument of the table is left alone, as in ``locals()``.
+    :raises RunError: one finding an argument, with its value and what is allowed.
+    """
+    wrong = []
+    for name, value in given.items():
+        kind = ARGUMENTS.get(f"{function}.{name}") or ARGUMENTS.get(name)
+        if kind is None or (value is None and kind.endswith("?")):
+            continue
+        good, words = KINDS[kind.rstrip("?")]
+        if not good(value):
+            wrong.append(
+                finding(
+                    "argument-bad",
+                    f"{name}={value!r}; allowed: {words}",
+                    data={"argument": name, "value": str(value)},
+                    remedy=f"write {name}= as allowed; nothing was done",
+                )
+            )
+    if wrong:
+        raise RunError(wrong)
+
+
 def unknown_arguments(function: str, given, allowed) -> None:
     """Refuse arguments that a function does not have; Salt's own ``__pub_*`` are none.
 

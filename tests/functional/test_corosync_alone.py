@@ -156,7 +156,7 @@ def test_status_that_has_errors_sets_the_exit_code(pair):
 @pytest.mark.parametrize("argument", [{"wait": "abc"}, {"patience": "soon"}, {"wait": -1}, {"wait": True}])
 def test_seconds_that_are_none_are_refused_with_what_is_allowed(pair, argument):
     name, value = argument.popitem()
-    with pytest.raises(SaltInvocationError, match=f"{name}={value!r}: seconds are needed"):
+    with pytest.raises(SaltInvocationError, match=f"{name}={value!r}; allowed: seconds"):
         pair.call("corosync.apply", **{name: value})
     assert not pair.one.calls("ssh ")
 

@@ -122,16 +122,19 @@ def test_a_step_of_a_dead_run_is_waited_for_before_its_lock_is_taken(staged):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda salt: salt["corosync.stage"]("r", None), "steps None: a list"),
-        (lambda salt: salt["corosync.stage"]("r", [local()], ttl="long"), "ttl 'long': seconds"),
-        (lambda salt: salt["corosync.stage"]("r", [local()], takes_over="run1"), "takes_over 'run1': a list"),
+        (lambda salt: salt["corosync.stage"]("r", None), "steps=None; allowed: a list"),
+        (lambda salt: salt["corosync.stage"]("r", [local()], ttl="long"), "ttl='long'; allowed: seconds"),
+        (
+            lambda salt: salt["corosync.stage"]("r", [local()], takes_over="run1"),
+            "takes_over='run1'; allowed: a list",
+        ),
         (lambda salt: salt["corosync.step"]("r", local(deadline_s="x")), "deadline_s 'x': seconds"),
-        (lambda salt: salt["corosync.wait"](deadline="abc"), "deadline 'abc': seconds"),
-        (lambda salt: salt["corosync.wait"](gone=3), "corosync.wait"),
-        (lambda salt: salt["corosync.reload"]("abc"), "timeout 'abc': seconds"),
-        (lambda salt: salt["corosync.facts"](timeout="abc"), "timeout 'abc': seconds"),
-        (lambda salt: salt["pmxcfs.wait_writable"]("abc"), "timeout 'abc': seconds"),
-        (lambda salt: salt["pmxcfs.write_conf"](BOTH, wait="abc"), "wait 'abc': seconds"),
+        (lambda salt: salt["corosync.wait"](deadline="abc"), "deadline='abc'; allowed: seconds"),
+        (lambda salt: salt["corosync.wait"](gone=3), "gone=3; allowed: a list"),
+        (lambda salt: salt["corosync.reload"]("abc"), "timeout='abc'; allowed: seconds"),
+        (lambda salt: salt["corosync.facts"](timeout="abc"), "timeout='abc'; allowed: seconds"),
+        (lambda salt: salt["pmxcfs.wait_writable"]("abc"), "timeout='abc'; allowed: seconds"),
+        (lambda salt: salt["pmxcfs.write_conf"](BOTH, wait="abc"), "wait='abc'; allowed: seconds"),
     ],
 )
 def test_bad_numbers_and_lists_are_named(node, call, words):
@@ -144,8 +147,8 @@ def test_bad_numbers_and_lists_are_named(node, call, words):
     ("txn", "entry", "words"),
     [
         ("../x", local(), "txn '../x'"),
-        ("", local(), "txn ''"),
-        ("r", "no step", "a mapping is needed"),
+        ("", local(), "txn=''; allowed"),
+        ("r", "no step", "a mapping"),
         ("r", {"number": 1}, "no 'act'; step has no 'version'; step has no 'conf'"),
         ("r", local() | {"act": "format"}, "allowed are local, publish, cluster, restart"),
         ("r", local(number="one"), "number 'one'"),
@@ -626,7 +629,7 @@ def test_wait_and_reload_by_hand(node):
     assert node.salt["corosync.wait"](connected={3: ["pve2"]}, deadline=0)["missing"] == [
         "link 3 to pve2 not configured in the running daemon"
     ]
-    with pytest.raises(SaltInvocationError, match="corosync.wait"):
+    with pytest.raises(SaltInvocationError, match="version='six'; allowed: a whole number"):
         node.salt["corosync.wait"](version="six")
     assert node.salt["corosync.reload"]()["accepted"]
     node.daemon(running=False)

@@ -360,5 +360,5 @@ def test_without_a_timer_nothing_is_changed(mastered):
 
 @pytest.mark.parametrize("confirm", [0, "soon", True, 10**6])
 def test_odd_seconds_are_refused(node, confirm):
-    with pytest.raises(SaltInvocationError, match="allowed: seconds from 10 to 86400"):
+    with pytest.raises(SaltInvocationError, match="allowed: seconds"):
         apply(node, confirm=confirm)

@@ -46,7 +46,7 @@ class World:
         self.ready, self.back_says = {}, {}  # the way back that a node keeps ready, and why it does not
         self.undo, self.undo_says = {}, {}  # what a node has noted to be undone, and why it cannot
         self.began_with = []  # where the last run came from, if it ended half-way
-        self.cuts = {}  # number of a step -> the network (or the pairs in it) that dies while it is carried out
+        self.cuts = {}  # number of a step -> the network, or pairs in it, that die in it
         self.breaks = {}  # name of a port, or a function that is asked -> the error that it raises
         self.shut = set()  # (link, from, to) where nothing arrives
 

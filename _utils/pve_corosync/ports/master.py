@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-from pve_corosync import show
+from pve_corosync import arguments, show
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
@@ -330,7 +330,7 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
     return site, wanted
 
 
-def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-many-arguments
+def guarded(do, unknown, allowed, brief, work, context, given):  # pylint: disable=too-many-arguments
     """Run a public function of the runner: expected errors become a report, with the exit code on both of
     Salt's ways.
 
@@ -339,6 +339,7 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
 
     :param do: the function's name; :param unknown: arguments that it was given and does not have;
     :param allowed: those that it has; :param work: returns the report.
+    :param given: its arguments, as ``locals()`` has them.
 
     ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command"}``. All
     phases of an orchestration are one run in the journal, and ``command`` does the rest.
@@ -347,7 +348,8 @@ def guarded(do, unknown, allowed, brief, work, context):  # pylint: disable=too-
     context[ORCHESTRATED] = run = unknown.get("__run") or {}
     report = {"do": do}
     try:
-        outcomes.unknown_arguments(f"corosync.{do}", unknown, allowed)
+        arguments.unknown_arguments(f"corosync.{do}", unknown, allowed)
+        arguments.checked(f"runner.{do}", {name: given[name] for name in allowed})
         report |= work()
     except (outcomes.RunError, layouts.LayoutError) as exc:
         report |= {

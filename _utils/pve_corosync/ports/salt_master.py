@@ -44,7 +44,7 @@ def of(runner: dict) -> master.Master:
     )
 
 
-def guarded(do, unknown, allowed, brief, work, context) -> dict:  # pylint: disable=too-many-arguments
+def guarded(do, unknown, allowed, brief, work, context, given) -> dict:  # pylint: disable=too-many-arguments
     """Run a public function of the runner: see ``ports.master.guarded``, which this wraps.
 
     A master that takes no jobs, or is killed meanwhile, is a finding: Salt would print a traceback.
@@ -70,6 +70,6 @@ def guarded(do, unknown, allowed, brief, work, context) -> dict:  # pylint: disa
             ) from exc
 
     try:
-        return master.guarded(do, unknown, allowed, brief, told, context)
+        return master.guarded(do, unknown, allowed, brief, told, context, given)
     except TypeError as exc:  # Salt turns it into success
         raise CommandExecutionError(f"corosync.{do} has a defect: {exc!r}") from exc

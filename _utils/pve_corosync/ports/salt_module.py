@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+from pve_corosync import arguments
 from pve_corosync.node import files, runs
 from pve_corosync.pillar import layouts
 from salt.exceptions import SaltInvocationError
@@ -61,6 +62,19 @@ def checked(check, *args):
     try:
         return check(*args)
     except runs.BadArgument as exc:
+        raise SaltInvocationError(str(exc)) from None
+
+
+def check(function: str, given: dict) -> None:
+    """
+    Refuse arguments of a public function that are not what they must be: the first thing that it does.
+
+    :param function: ``module.function``. :param given: ``locals()``.
+    :raises SaltInvocationError: with each bad value and what is allowed.
+    """
+    try:
+        arguments.checked(function, given)
+    except arguments.RunError as exc:
         raise SaltInvocationError(str(exc)) from None
 
 
