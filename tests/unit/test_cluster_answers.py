@@ -8,7 +8,7 @@ import simulation
 from pve_corosync.cluster import answers
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
-from pve_corosync.run import outcomes
+from pve_corosync.run import evidence, outcomes
 
 TWO = ("pve1", "pve2")
 MINIONS = {name: name for name in TWO}
@@ -17,6 +17,8 @@ LAYOUTS = {
     "degraded": simulation.layout({0: "public", 1: "vrack"}, TWO, "degraded"),
 }
 GONE = object()
+#: what a run that was killed has to undo, as the node noted it.
+ENTRY = {"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA"}
 VALUES = (
     *(None, [], {}, "", "x", -1, 0, 1, 2**70, 1e308, float("nan"), True, False, 3.5, b"x"),
     *(["x"], {"x": 1}, {"x": {"y": [1]}}, [None], "\x1b[31m\x00", "10.66.0.1", GONE),
@@ -38,7 +40,13 @@ def world(dead=()):
     facts["ha"] |= {"resources": ["vm:100"], "disarm": {"mode": "freeze"}}
     facts["quorum"] |= {"votes": {1: 1, 2: 1}, "nodeid": 2, "qdevice_votes": None}
     facts["runtime"]["interfaces"] = {0: {"knet_transport": "udp", "mcastport": "5405"}}
+    facts["runtime"]["members"] = {1: ["10.66.0.1"], 2: ["10.66.0.2"]}
+    facts["runtime"]["joined"] = {1: {"status": "joined", "version": 5}}
     facts |= {"cards": {"eth0": ["eth0"]}, "problems": ["x"], "busy": {"txn": "t", "by": "x", "since": 1.0}}
+    facts["routes"] = [{"peer": "pve1", "link": 0, "from": "10.66.0.2", "to": "10.66.0.1", "dev": "wg0"}]
+    facts["database"] = {"version": 7, "mtime": 1, "files": {"user.cfg": "0" * 64}}
+    facts["undo"] = {"txn": "t", "since": 1.0, "undo": [ENTRY]}
+    facts["code"] = "0" * 64
     return nodes
 
 
@@ -76,6 +84,11 @@ def look(nodes):
     outcomes.rings(observed, [], observed)
     outcomes.latest_of_facts(observed)
     outcomes.dead_runs(observed, ())
+    evidence.released(LAYOUTS["degraded"], observed)
+    apart = copy.deepcopy(observed)
+    for number, facts in enumerate(apart["nodes"].values(), 1):  # each of them is quorate alone
+        facts["quorum"] = facts.get("quorum") and facts["quorum"] | {"quorate": True, "members": [number]}
+    every.check(LAYOUTS["degraded"], apart)
     json.dumps([outcomes.matrix(observed), outcomes.without_texts(observed), found])
     return observed, found
 
@@ -105,6 +118,25 @@ def test_good_facts_pass_unchanged():
         assert answers.facts(facts) == facts
     over_json = json.loads(json.dumps(world()["pve2"]))
     assert answers.facts(over_json) == world()["pve2"], "link numbers and node ids are numbers again"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"function": "cmd.run", "kwargs": {"cmd": "reboot"}},
+        {"function": ["ha_manager.arm"]},
+        {"kwargs": {"timeout": "x", "mode": "ignore"}},
+        {"nodes": "pve1"},
+    ],
+)
+def test_a_node_has_no_other_function_called_than_those_that_put_ha_in_service(change):
+    """What is to be undone is noted on the nodes, and called on all of them: no node may choose what."""
+    nodes = world()
+    nodes["pve2"]["undo"]["undo"] = [ENTRY | change]
+    observed, found = look(nodes)
+    assert observed["silent"] == ["pve2"], change
+    assert any(item["code"] == "node-error" and "undo" in item["text"] for item in found)
+    assert evidence.left_undone(observed)[0] == []
 
 
 def test_a_bad_value_is_named_with_its_place():

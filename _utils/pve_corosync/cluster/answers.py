@@ -176,6 +176,30 @@ def number(value, place):
     return value
 
 
+def one_of(*allowed):
+    """
+    Return the shape of a text out of some.
+
+    :param allowed: the texts.
+    """
+
+    def check(value, place):
+        if not isinstance(value, str) or value not in allowed:
+            raise BadAnswer(place, value, ", ".join(allowed))
+        return value
+
+    return check
+
+
+def empty(value, place):
+    """
+    Return a mapping without anything in it.
+    """
+    if value != {}:
+        raise BadAnswer(place, value, "an empty mapping")
+    return {}
+
+
 def word(value, place):
     """
     Return a value of cmap as text: it may have been read as a number.
@@ -304,6 +328,13 @@ HA = record(
     resources=maybe(listing(text)),
     disarm=maybe(record("", mode=maybe(text))),
 )
+#: what a node may have others called with: it notes what a run has to undo, and the next run calls that.
+UNDO = ("ha_manager.arm", "ha_manager.start_crm", "ha_manager.start_lrm")
+ENTRY = record(
+    "function nodes kwargs text", function=one_of(*UNDO), nodes=listing(text), kwargs=empty, text=text
+)
+WAY = record("from to", peer=maybe(text), link=maybe(LINK), dev=maybe(text), to=text, **{"from": text})
+DATABASE = record("version mtime files", version=whole(), mtime=whole(), files=mapping(text, text))
 #: facts as ``corosync.facts`` returns them; what could not be read is None there.
 FACTS = record(
     "runtime links pmxcfs",
@@ -323,6 +354,9 @@ FACTS = record(
     authkey=maybe(record("", sha256=maybe(text), mode=maybe(mode), owner=maybe(text))),
     ha=maybe(HA),
     busy=maybe(record("", txn=maybe(text), by=maybe(text), since=maybe(number))),
+    routes=maybe(listing(WAY)),
+    database=maybe(DATABASE),
+    undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),
     problems=maybe(listing(text)),
 )
 #: the outcome of a step, as ``corosync.step`` returns it.

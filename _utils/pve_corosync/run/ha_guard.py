@@ -97,7 +97,10 @@ class HaGuard:
 
         For who holds the cluster's lock: then no run that may still undo it is alive.
         """
-        entries = evidence.left_undone(observed)[0]
+        entries = []
+        for entry in evidence.left_undone(observed)[0]:
+            nodes = [name for name in entry["nodes"] if name in self.request.minions]
+            entries += [entry | {"nodes": nodes}] if nodes else []
         self.left = [entry | {"when": "after"} for entry in entries]
         if self.left:
             self.begun, self.answer = True, {"sequence": list(self.left)}
