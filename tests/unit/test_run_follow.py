@@ -23,7 +23,7 @@ class Nodes:
         self.clock, self.calls, self.notes, self.said = 0.0, [], [], []
         self.published, self.hosts = dict(VRACK), {name: dict(VRACK) for name in NODES}
         self.due, self.errors, self.stale = set(), {}, set()
-        self.links, self.datacenter, self.jobs = True, {}, {}
+        self.links, self.datacenter, self.jobs, self.left = True, {}, {}, None
         self.login_ports = [51000, 51002]  # that of the test before the job, and the job's own
 
     def passed(self):
@@ -45,6 +45,7 @@ class Nodes:
             name: {
                 "node": name,
                 "time": 100.0,
+                "undo": self.left if name == "pve1" else None,
                 "pmxcfs": {"mounted": True, "writable": True, "members": {"nodelist": row}},
             }
             for name in NODES
@@ -93,6 +94,42 @@ class Nodes:
 
     def names(self):
         return [(function.split(".")[1], nodes) for function, nodes, _ in self.calls]
+
+
+LEFT = {
+    "txn": "7",
+    "since": 1.0,
+    "undo": [{"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA again"}],
+}
+#: phase -> the function of a node with which it fails.
+FAILING = {
+    "move_primary": "pve_node.names",
+    "update_certs": "pve_certs.update",
+    "reload_services": "corosync.refresh_services",
+    "replicate": "pvesr.run_all",
+}
+
+
+@pytest.mark.parametrize("do", FAILING)
+def test_a_phase_that_fails_tells_that_a_dead_run_left_ha_released(do):
+    ports = Nodes()
+    ports.pve_certs_update = lambda name, force: {"changed": False}
+    ports.pve_certs_facts = lambda name: {"problems": [], "address": "x", "certificate": {}, "host_keys": {}}
+    ports.errors = {(FAILING[do], "pve1"): "disk full"}
+    report = getattr(follow, do)(ports.request, ports, SETTINGS)
+    assert report["retcode"] == 1 and "ha-left-released" not in [row["code"] for row in report["findings"]]
+    ports.left = LEFT
+    report = getattr(follow, do)(ports.request, ports, SETTINGS)
+    (item,) = [row for row in report["findings"] if row["code"] == "ha-left-released"]
+    assert "run 7 ended before it could undo: arm HA again (pve1)" in item["text"]
+    assert item["remedy"] == "the next run does it: salt-run corosync.apply degraded"
+
+
+def test_a_phase_that_is_done_says_nothing_of_ha():
+    ports = Nodes()
+    ports.left = LEFT
+    report = follow.reload_services(ports.request, ports, SETTINGS)
+    assert report["retcode"] == 0 and report["findings"] == []
 
 
 @pytest.fixture(autouse=True)

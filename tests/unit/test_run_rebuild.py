@@ -352,6 +352,26 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
             check(world)
 
 
+def test_a_rebuild_that_fails_tells_that_a_dead_run_left_ha_released():
+    world = World("quorum")
+    entry = {"function": "ha_manager.arm", "nodes": ["pve1"], "kwargs": {}, "text": "arm HA again"}
+    gather = world.gather
+
+    def left():
+        observed, found = gather()
+        observed["nodes"]["pve1"]["undo"] = {"txn": "7", "since": 1.0, "undo": [entry]}
+        return observed, found
+
+    world.gather = left
+    assert "ha-left-released" not in [item["code"] for item in rebuild(world)["findings"]]
+    world = World("quorum")
+    world.gather, gather = left, world.gather
+    world.pvecm_admit = lambda *_args, **_kwarg: (_ for _ in ()).throw(ValueError("disk full"))
+    report = rebuild(world)
+    assert report["result"] == "failed"
+    assert "ha-left-released" in [item["code"] for item in report["findings"]]
+
+
 def test_a_key_of_the_old_disk_is_named_with_the_command_that_takes_it_out():
     world = World("quorum")
     report = rebuild(world)

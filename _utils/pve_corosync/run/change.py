@@ -188,6 +188,7 @@ class Change(task.Task):
         planned.pop("next", None)
         self.report |= planned
         if planned["retcode"]:
+            self.tell_released(self.observed)
             return "refused"
         if not made["steps"]:
             return self._in_service() or self._verify(already=True)

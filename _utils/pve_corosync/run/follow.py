@@ -26,6 +26,8 @@ class Phase(task.Task):
 
         def summed_up():
             result, self.report["summary"] = work()
+            if result not in task.GOOD:
+                self.tell_released()
             return result
 
         report = self.run(summed_up, phase=self.report["phase"], skip=self.request.skip)

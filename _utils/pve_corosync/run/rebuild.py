@@ -37,7 +37,14 @@ class Rebuild(task.Task):
 
         :param test: only tell what would be done.
         """
-        return self.run(lambda: self._until_failed(test), rebuild=self.node)
+
+        def work():
+            result = self._until_failed(test)
+            if result not in task.GOOD:
+                self.tell_released()
+            return result
+
+        return self.run(work, rebuild=self.node)
 
     def _until_failed(self, test):
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 
 from pve_corosync.findings import ordered
-from pve_corosync.run import outcomes
+from pve_corosync.run import evidence, outcomes
 
 #: results that end a command with exit code 0.
 GOOD = ("reached", "rebuilt", "done", "already", "test")
@@ -49,6 +49,21 @@ class Task:
     def broken(self, exc: Exception) -> Exception:
         """Return the error that the work ends with where the master itself could not go on."""
         return exc
+
+    def tell_released(self, observed: dict | None = None) -> None:
+        """Add to the findings that a run which is dead left HA released: for work that ends without having
+        put it in service again.
+
+        :param observed: facts of all nodes; they are asked where there are none.
+        """
+        if observed is None:
+            try:
+                observed = self.ports.gather()[0]
+            except Exception as exc:  # pylint: disable=broad-except
+                self.ports.say(f"whether HA was left released is not known: {exc!r}")
+                return
+        if "ha-left-released" not in [item["code"] for item in self.report["findings"]]:
+            self.report["findings"] += evidence.released(self.request.layout, observed)
 
     def _ended(self, result):
         report = self.report
