@@ -330,7 +330,7 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
     return site, wanted
 
 
-def guarded(do, unknown, allowed, brief, work, context, given):  # pylint: disable=too-many-arguments
+def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: disable=too-many-arguments
     """Run a public function of the runner: expected errors become a report, with the exit code on both of
     Salt's ways.
 
@@ -339,7 +339,7 @@ def guarded(do, unknown, allowed, brief, work, context, given):  # pylint: disab
 
     :param do: the function's name; :param unknown: arguments that it was given and does not have;
     :param allowed: those that it has; :param work: returns the report.
-    :param given: its arguments, as ``locals()`` has them.
+    :param given: its arguments, as ``locals()`` has them; of none where it is no public function itself.
 
     ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command"}``. All
     phases of an orchestration are one run in the journal, and ``command`` does the rest.
@@ -349,7 +349,7 @@ def guarded(do, unknown, allowed, brief, work, context, given):  # pylint: disab
     report = {"do": do}
     try:
         arguments.unknown_arguments(f"corosync.{do}", unknown, allowed)
-        arguments.checked(f"runner.{do}", {name: given[name] for name in allowed})
+        arguments.checked(f"runner.{do}", {name: given[name] for name in allowed} if given else {})
         report |= work()
     except (outcomes.RunError, layouts.LayoutError) as exc:
         report |= {

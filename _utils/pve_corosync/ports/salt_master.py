@@ -44,7 +44,7 @@ def of(runner: dict) -> master.Master:
     )
 
 
-def guarded(do, unknown, allowed, brief, work, context, given) -> dict:  # pylint: disable=too-many-arguments
+def guarded(do, unknown, allowed, brief, work, context, given=None) -> dict:  # pylint: disable=too-many-arguments
     """Run a public function of the runner: see ``ports.master.guarded``, which this wraps.
 
     A master that takes no jobs, or is killed meanwhile, is a finding: Salt would print a traceback.
