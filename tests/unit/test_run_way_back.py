@@ -190,6 +190,24 @@ def test_a_failover_without_quorum_has_nothing_to_go_back_to():
     assert all("back" not in kwarg for function, _nodes, kwarg in ports.calls if function == "corosync.stage")
 
 
+def test_a_quorum_whose_network_is_dead_already_is_nothing_to_go_back_to():
+    """Within 6 s of a cut the daemons still say quorate; a failover then must not lead back to it."""
+    ports = world()
+    gather, before = ports.gather, world(dead=()).sim.observed()["nodes"]
+
+    def early():
+        observed, findings = gather()
+        for name, facts in observed["nodes"].items() if not ports.calls else ():
+            facts["quorum"], facts["pmxcfs"] = before[name]["quorum"], before[name]["pmxcfs"]
+        return observed, findings
+
+    ports.gather = early
+    ports.fails = dict.fromkeys([(name, 1) for name in ("pve1", "pve2")], "disk full")
+    report = run(ports)
+    assert report["result"] == "failed" and "back" not in report, report["findings"]
+    assert all("back" not in kwarg for function, _nodes, kwarg in ports.calls if function == "corosync.stage")
+
+
 def test_a_run_that_is_to_be_confirmed_leaves_the_way_back_ready_and_says_how_to_keep_it():
     ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
     report = Change(ports.request, ports, SETTINGS, "20261123", confirm=120).carry_out()

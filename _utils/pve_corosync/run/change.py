@@ -70,6 +70,8 @@ class Change(task.Task):
         self.saved = {}
         #: what the run began with: facts, and layouts in force; a second attempt keeps them.
         self.first, self.origin = None, []
+        #: the nodes whose quorum this run could cost
+        self.bore = set()
 
     def carry_out(self, **about) -> dict:
         """Gather, plan, stage, carry out the steps, verify, and return the report.
@@ -106,7 +108,7 @@ class Change(task.Task):
 
         The run has failed all the same: its layout is not reached.
         """
-        lost = evidence.lost_quorum(evidence.quorate(self.first), self.observed)
+        lost = evidence.lost_quorum(self.bore, self.observed)
         home = self._home()
         if not lost or not home:
             return
@@ -180,10 +182,10 @@ class Change(task.Task):
         """Plan from what was seen last, and carry the plan out; return the result."""
         request = self.request
         self.report["seconds"]["gathered"] = self.ports.passed()
-        if self.first is None:
-            self.first = self.observed
-            self.origin = step_outcomes.in_force(request.layouts(), self.observed) or self.ports.came_from()
         made, findings = request.plan(self.observed, findings)
+        if self.first is None:
+            self.first, self.bore = self.observed, evidence.bearing(self.observed, made["partitions"])
+            self.origin = step_outcomes.in_force(request.layouts(), self.observed) or self.ports.came_from()
         planned = request.planned(made, findings, self.observed)
         planned.pop("next", None)
         self.report |= planned
@@ -338,7 +340,7 @@ class Change(task.Task):
         """Return the layout to go back to, None where the run has none: it keeps its layout, or had no
         quorum to lose."""
         names = [name for name in self.origin if name != self.request.layout["name"]]
-        wanted = self.confirm or (self.back and evidence.quorate(self.first))
+        wanted = self.confirm or (self.back and self.bore)
         return names[0] if names and wanted else None
 
     def _way_back(self, made):

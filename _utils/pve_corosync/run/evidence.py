@@ -64,6 +64,25 @@ def quorate(observed: dict) -> set[str]:
     return {name for name, facts in observed["nodes"].items() if (facts.get("quorum") or {}).get("quorate")}
 
 
+def bearing(observed: dict, partitions: list) -> set[str]:
+    """Return the nodes that are quorate and whose living links bear that.
+
+    For some seconds after a network died its nodes still count as quorate: Corosync notices when the token is
+    lost. That is no quorum to go back to.
+
+    :param partitions: lists of the nodes that see each other over living links, of the plan.
+    """
+    count = len(observed["nodes"]) + len(observed.get("silent") or ())
+    found = set()
+    for name in quorate(observed):
+        told = observed["nodes"][name]["quorum"]
+        group = next((group for group in partitions if name in group), [])
+        one_each = told.get("expected") == count  # no device, and no node with more votes than one
+        if not one_each or len(group) >= (told.get("quorum") or 0):
+            found.add(name)
+    return found
+
+
 def lost_quorum(before: set[str], observed: dict) -> list[str]:
     """Return the nodes that were quorate and are not; one that does not answer is not known to be either.
 
