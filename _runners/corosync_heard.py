@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync_heard"
 
-#: two starts for one minion are at least so far apart, in seconds.
+#: two starts for one cluster are at least so far apart, in seconds.
 PAUSE_S = 2.0
 START_S = 10
 #: what may bring the quorum back goes before the master's other work.
@@ -73,7 +73,8 @@ def event(minion, kind="", wrong=False):
         log.warning("corosync: an event with the minion %r is dropped", minion)
         return "no minion"
     now, note = time.time(), _note(minion)
-    if time.monotonic() - _STARTED.get(minion, float("-inf")) < PAUSE_S:
+    cluster = str(note.get("lock") or minion)  # all nodes of a cluster tell of a cut at the same moment
+    if time.monotonic() - _STARTED.get(cluster, float("-inf")) < PAUSE_S:
         return "too soon"
     due = note.get("due")
     if note and kind in ("begin", "alive") and not wrong and (due is None or now < due):
@@ -82,7 +83,7 @@ def event(minion, kind="", wrong=False):
         return "under way"
     if len(_STARTED) > 10000:  # names that anybody may send
         _STARTED.clear()
-    _STARTED[minion] = time.monotonic()
+    _STARTED[cluster] = time.monotonic()
     _start(str(minion))
     return "started"
 
@@ -116,10 +117,10 @@ def _start(minion):
     Start a look outside of the master's unit, so that it outlives the master.
     """
     run = [sys.executable, "-c", PROGRAM, str(__opts__["conf_file"]), minion]
-    unit = shutil.which("systemd-run")
+    unit, about = shutil.which("systemd-run"), f"corosync.watch_look {minion}"
     if unit and os.path.isdir("/run/systemd/system") and os.geteuid() == 0:
         subprocess.run(
-            [unit, "--collect", "--quiet", "--no-block", f"--nice={NICE}", *run],
+            [unit, "--collect", "--quiet", "--no-block", f"--nice={NICE}", f"--description={about}", *run],
             check=True,
             timeout=START_S,
             stdin=subprocess.DEVNULL,

@@ -57,6 +57,14 @@ def test_an_event_starts_one_look_and_a_flood_of_them_no_more(started):
     assert started == ["pve1"]
 
 
+def test_all_nodes_of_a_cluster_tell_of_one_thing_and_one_look_is_started(opts, started):
+    note(opts)
+    note(opts, "pve2")
+    assert heard.event("pve1", "change", True) == "started"
+    assert heard.event("pve2", "change", True) == "too soon", "both notes name the lock of one cluster"
+    assert started == ["pve1"]
+
+
 def test_while_a_process_looks_none_is_started(opts, started):
     lock = note(opts)
     with open(lock, encoding="ascii") as file:

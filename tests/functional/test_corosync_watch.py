@@ -25,19 +25,19 @@ POLICY = {"failover": "degraded", "hold": 2, "home": "auto"}
 class World(master.Master):
     """A master, its minions, and the cluster behind them; the clock is moved by waiting only."""
 
-    def __init__(self, tmp_path, monkeypatch, policy=POLICY):
-        self.sim = simulation.Sim({0: "vrack"}, NODES)
-        self.given = plain_pillar() | ({} if policy is None else {"watch": policy})
+    def __init__(self, tmp_path, monkeypatch, policy=POLICY, nodes=NODES):
+        self.sim = simulation.Sim({0: "vrack"}, nodes)
+        self.given = plain_pillar(nodes) | ({} if policy is None else {"watch": policy})
         self.clock, self.fired, self.asked, self.runs = 1_800_000_000.0, [], 0, []
         self.quick = []
         self.age, self.waits, self.way_code = 500.0, [], 0
-        self.nodes = _sequence_world.World(Request(plain_pillar()), self.sim)
+        self.nodes = _sequence_world.World(Request(plain_pillar(nodes)), self.sim)
         super().__init__(
             {"cachedir": str(tmp_path), "pve_corosync": {}},
             client=None,
             bus=None,
-            accepted=lambda target, kind: set(NODES) & set(target) if kind == "list" else set(NODES),
-            pillar=lambda minion: {"corosync": self.given} if minion in NODES else {},
+            accepted=lambda target, kind: set(nodes) & set(target) if kind == "list" else set(nodes),
+            pillar=lambda minion: {"corosync": self.given} if minion in nodes else {},
             fire=lambda data, tag: self.fired.append((tag, json.loads(json.dumps(data)))),
             jid="20261126000000000000",
         )
@@ -52,7 +52,7 @@ class World(master.Master):
         self.waits.append(seconds)
         self.clock += seconds
 
-    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, grace=None):  # noqa: PLR0913
+    def publish(self, ids, fun, kwarg, wait, optional=(), heard=None, **_more):  # noqa: PLR0913
         facts = self.sim.observed()["nodes"]
         if fun == "corosync.facts":
             return "1", {name: {"return": facts[name]} for name in ids if name in facts}, []
@@ -128,6 +128,17 @@ def test_a_silent_node_is_no_dead_network(world):
     world.sim.silent.add("pve2")
     report = runner.watch_look(minion="pve1")
     assert report["result"] == "watch-silent" and world.runs == []
+
+
+def test_two_of_three_go_without_the_dead_one_that_the_pillar_skips(tmp_path, monkeypatch):
+    world = World(tmp_path, monkeypatch, nodes=("pve1", "pve2", "pve3"))
+    world.sim.silent.add("pve3")
+    world.sim.dead.add("vrack")
+    assert runner.watch_look(minion="pve1")["result"] == "watch-silent" and world.ran() == []
+    world.given["skip"] = ["pve3"]
+    report = runner.watch_look(minion="pve1")
+    assert (report["retcode"], report["result"]) == (0, "watch-failover"), report
+    assert {name for _function, nodes, _kwarg in world.nodes.calls for name in nodes} == {"pve1", "pve2"}
 
 
 def test_a_network_that_is_back_at_the_second_look_stops_it(world, monkeypatch):
