@@ -4,8 +4,8 @@ import json
 import time
 
 import pytest
-from links import PUBLIC, VRACK, addresses, healthy, reach, version
-from phases import calls, guest, members, run
+from links import PUBLIC, VRACK, addresses, healthy, version
+from phases import members, run
 
 from lab.cluster import wait_for
 from lab.seed import MASTER
@@ -144,68 +144,3 @@ def test_cut_flap_crash_and_the_way_home(watched):
     said(lab, "watch-paused")
     assert version(lab, "pve1") == before
     lab.heal()
-
-
-def runs(lab, layout):
-    """The runs to a layout that brought its links, oldest first."""
-    code, report = run(lab, "corosync.journal", "last=50")
-    assert code == 0, report
-    rows = [row for row in report["runs"] if row["layout"] == layout and row["result"] == "reached"]
-    return rows[::-1]
-
-
-def test_a_lost_card_with_ha_armed_moves_all_once_and_a_second_one_is_too_many(watched):
-    """Both nodes tell of it at the same moment, HA stays armed and fences nobody, home is asked for."""
-    lab = watched
-    policy(lab, home="ask", healthy_for=3, at_most=1)
-    guest(lab, ran=False)
-    lab.exec("pve1", ["ha-manager", "add", "vm:100", "--state", "started"], check=True)
-    armed = ["test", "-e", "/run/watchdog-mux.active/lrm"]
-    wait_for(lambda: lab.exec("pve1", armed).returncode == 0, 30, what="the watchdog")
-    degraded = {0: {PUBLIC[node] for node in lab.nodes}, 1: {VRACK[node] for node in lab.nodes}}
-    before = len(runs(lab, "degraded"))
-
-    lab.lose_card("pve2", "vrack")
-    in_force(lab, degraded, 60)
-    wait_for(lambda: (watch(lab)["last"] or {}).get("ok"), 120, every=2, what="the whole way")
-    assert len(runs(lab, "degraded")) == before + 1, "two nodes told of it, one run"
-    assert lab.exec("pve1", armed).returncode == 0
-    done = [what for node in lab.nodes for _at, what in calls(lab, node)]
-    assert not [what for what in done if "FENCE" in what or "disarm" in what], done
-
-    lab.heal()
-    said(lab, "watch-home-ready")
-    assert addresses(lab) == degraded, "home is only asked for"
-    assert watch(lab)["failovers"] == 1 and not watch(lab)["armed"]
-    reach(lab, "nominal")
-    before = version(lab, "pve1")
-    lab.cut("vrack")
-    said(lab, "watch-too-many")
-    assert version(lab, "pve1") == before
-    lab.heal()
-
-
-def test_a_master_that_was_dead_acts_when_it_is_back_and_goes_on_after_a_power_loss(watched):
-    """No master: nothing happens. It is back: one failover. Killed in its middle: it is gone on with."""
-    lab = watched
-    degraded = {0: {PUBLIC[node] for node in lab.nodes}, 1: {VRACK[node] for node in lab.nodes}}
-    before, count = version(lab, "pve1"), len(runs(lab, "degraded"))
-    lab.exec(MASTER, ["systemctl", "kill", "-s", "KILL", "salt-master"], check=True)
-    lab.exec(MASTER, ["systemctl", "stop", "salt-master"], check=True)
-    lab.cut("vrack")
-    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 40, what="the nodes to lose quorum")
-    time.sleep(8)
-    assert version(lab, "pve1") == before
-    lab.exec(MASTER, ["systemctl", "start", "salt-master"], check=True)
-    step = "grep -l 'step 1 begun' $(ls -t %s/*/*.jsonl | head -1) && pkill -9 -f watch_look" % KEPT
-    known = lab.exec(MASTER, ["sh", "-c", f"ls {KEPT}/*/*.jsonl | wc -l"]).stdout
-    wait_for(
-        lambda: lab.exec(MASTER, ["sh", "-c", f"ls {KEPT}/*/*.jsonl | wc -l"]).stdout != known,
-        90,
-        what="the run of the watch",
-    )
-    wait_for(lambda: lab.exec(MASTER, ["sh", "-c", step]).returncode == 0, 30, what="its first step")
-    in_force(lab, degraded, 90)
-    wait_for(lambda: (watch(lab)["last"] or {}).get("ok"), 150, every=2, what="the whole way")
-    assert watch(lab)["failovers"] == 1 and len(runs(lab, "degraded")) == count + 1
-    healthy(lab)
