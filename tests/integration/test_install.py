@@ -130,6 +130,31 @@ def test_the_wheel_has_the_code_and_nothing_else(installed):
         assert {str(path.relative_to(there)) for path in there.rglob("*.py")} == wanted
 
 
+def test_the_orchestrations_of_the_wheel_run(installed, tmp_path):
+    """From the folder that corosync.about names, with the state that the extension brings."""
+    python, site = installed
+    config = {
+        "root_dir": str(tmp_path),
+        "cachedir": str(tmp_path / "cache"),
+        "pki_dir": str(tmp_path / "pki"),
+        "file_roots": {"base": [str(site / "saltext/pve_corosync/sls")]},
+        "pillar_roots": {"base": [str(tmp_path)]},
+    }
+    (tmp_path / "cache/proc").mkdir(parents=True)  # the daemon, which is not there, makes it
+    (tmp_path / "master").write_text(json.dumps(config))
+    run = [python, "-c", "from salt.scripts import salt_run; salt_run()", "-c", str(tmp_path)]
+    done = subprocess.run(
+        [*run, "state.orchestrate", "orch.failover", 'pillar={"skpi": 1}'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done
+    assert "Function: corosync_run.phase" in done.stdout, done.stdout + done.stderr
+    assert "orch.failover knows no pillar key 'skpi'" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def synced(tmp_path_factory, tools):
     """The tree synced to a minion without a master: ``(what saltutil.sync_all says, cache, call)``."""
