@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import pathlib
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -37,6 +38,10 @@ PILLAR = {
     "layout": "nominal",
 }
 VRACK, PUBLIC = "10.66.", "198.51."
+#: seconds that a master waits for facts: much, as two masters and their minions share two cores with other tests,
+#: and a healthy node that is late would be told as silent.
+PATIENCE = 10
+SILENT = 3 * PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +73,7 @@ def site(salt_factories, cluster_path, pillar_path):
             "pillar_roots": {"base": [str(pillar_path)]},
             "pve_corosync": {
                 "minions": "pve*",
-                "gather_timeout": 4,
+                "gather_timeout": PATIENCE,
                 "step_margin": 2,
                 "outcome_patience": 12,
                 "answer_grace": 2,
@@ -91,7 +96,8 @@ def site(salt_factories, cluster_path, pillar_path):
 
 @pytest.fixture
 def cluster(site):
-    """The site with a healthy nominal cluster, and the pillar as it should be."""
+    """The site with a healthy nominal cluster, the pillar as it should be, and a master that remembers nothing."""
+    shutil.rmtree(site.state_dir, ignore_errors=True)
     site.write(nominal())
     write_pillar(site.pillar_path, PILLAR)
     return site
@@ -103,6 +109,7 @@ class Site:
     def __init__(self, master, run, cluster_path, pillar_path):
         self.master, self.cli = master, run
         self.cluster_path, self.pillar_path = cluster_path, pillar_path
+        self.state_dir = pathlib.Path(master.config["cachedir"], "pve-corosync")
 
     def run(self, *words):
         """``salt-run`` with JSON output."""

@@ -64,7 +64,7 @@ def test_a_key_that_the_orchestration_does_not_know_is_refused(cluster):
 
 
 def test_remedies_stand_as_they_are_typed_there(cluster):
-    cluster.fault("pve2", facts_delay=7)
+    cluster.fault("pve2", facts_delay=conftest.SILENT)
     ret = cluster.cli.run("state.orchestrate", "orch.failover", "--out=highstate")
     assert ret.returncode == 1 and """pillar='{"skip": ["pve2"]}'""" in ret.stdout, ret
     assert "skip=pve2" not in ret.stdout, ret
