@@ -28,6 +28,23 @@ def skipped_node_runs(goal, world):
     pass
 
 
+@breaks(
+    "warning node-skipped",
+    "error skip-between",
+    "warning cluster-split",
+    "warning no-quorum",
+    nodes=3,
+    skip="pve3",
+    said="pve1 has a membership with it, and pve2 cannot join it",
+)
+def skipped_node_between_two(goal, world):
+    for name, members in (("pve1", [1, 3]), ("pve2", [2]), ("pve3", [1, 3])):
+        quorum = world["nodes"][name]["quorum"]
+        quorum |= {"members": members, "total": len(members), "ring_id": f"{members[0]}.2a"}
+    world["nodes"]["pve2"]["quorum"]["quorate"] = False
+    world["nodes"]["pve2"]["pmxcfs"]["writable"] = False
+
+
 @breaks("warning node-skipped", "error skip-no-quorum", skip=["pve2"], said="1 of 2 votes")
 def skipped_too_many(goal, world):
     del world["nodes"]["pve2"]

@@ -173,6 +173,13 @@ TABLE = {
             "A skipped node answers and runs corosync: it would keep the old links.",
             "corosync cfg.c: a reload reads each node's own file",
         ),
+        (
+            "skip-between",
+            ERROR,
+            True,
+            "A skipped node runs corosync between two others, and keeps them from one membership.",
+            "corosync totemsrp.c: a membership is of nodes that all see each other",
+        ),
         ("skip-no-quorum", ERROR, True, "Without the skipped nodes there is no quorum.", "pcs L1"),
         ("node-unknown", ERROR, False, "A node that the layout does not have.", "pcs A4; crmsh 5"),
         ("node-other-name", ERROR, False, "A minion answers with another node's name.", "this project"),

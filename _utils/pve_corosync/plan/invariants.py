@@ -37,6 +37,8 @@ class _Walk:
     def __init__(self, view):
         self.view, self.broken = view, []
         self.maps = {n: view.current[n] for n in view.running}
+        reached = set(view.unseen_members) - set(view.unreached)
+        self.unseen = {n: view.current[n] for n in reached}  # no part, but the cluster file reaches them
         self.version = view.cluster.highest
         self.text = None
         self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
@@ -69,6 +71,8 @@ class _Walk:
             self._reload(step, links)
         for node in step.get("nodes") or self.maps:
             self.maps[node] = links
+        if step["act"] == "cluster":
+            self.unseen = dict.fromkeys(self.unseen, links)
         self.version, self.text, self.started = step["version"], step["conf"], True
         waited = {int(n): {tuple(pair) for pair in pairs} for n, pairs in step["wait"]["connected"].items()}
         for pair in self.view.pairs:
@@ -142,7 +146,7 @@ class _Walk:
         if not (kept & self.known[pair] if self.known[pair] else kept):
             broken.append("{} and {} keep no link that was read back as connected")
         # A number about which nodes disagree has to be cleared first, whatever else is there.
-        every = {id(links_of): links_of for links_of in self.maps.values()}.values()
+        every = {id(m): m for m in (*self.maps.values(), *self.unseen.values())}.values()
         if all(n in links or len({m[n] for m in every if n in m}) > 1 for n in (*one, *two)):
             return broken
         there = [{sig[0] for sig in links_of.values()} for links_of in (one, two)]

@@ -34,6 +34,37 @@ def silent(context):
         )
 
 
+def _runs_though_skipped(context, node):
+    """A skipped node that has a member of its own which another one has not keeps these two apart: nobody
+    relays, and totem forms a membership only of nodes that all see each other (totemsrp, totemknet)."""
+    number = context.layout["nodes"][node]["nodeid"]
+    members = {
+        name: facts["quorum"].get("members") or []
+        for name, facts in context.nodes.items()
+        if facts.get("quorum")
+    }
+    with_it = [name for name, seen in members.items() if number in seen]
+    without = [
+        name
+        for name in members
+        if not any(context.layout["nodes"][name]["nodeid"] in members[other] for other in with_it)
+    ]
+    text, minion = (
+        f"{node} is skipped, but answers and runs corosync",
+        context.answered[node].get("minion", node),
+    )
+    if not (with_it and without):
+        text += ": it would keep the old links"
+        return finding("skip-runs", text, data={"node": node}, remedy=f"drop {node} from skip")
+    return finding(
+        "skip-between",
+        f"{text}: {', '.join(with_it)} {'has' if len(with_it) == 1 else 'have'} a membership with it, and "
+        f"{', '.join(without)} cannot join it",
+        data={"node": node, "with": with_it, "without": without},
+        remedy=f"drop {node} from skip, or stop its corosync: salt {minion} service.stop corosync",
+    )
+
+
 def skipped(context):
     """What is given up by the nodes that are skipped."""
     known = [node for node in context.skip if node in context.layout["nodes"]]
@@ -55,12 +86,7 @@ def skipped(context):
         )
         facts = context.answered.get(node)
         if facts and facts.get("runtime"):
-            yield finding(
-                "skip-runs",
-                f"{node} is skipped, but answers and runs corosync: it would keep the old links",
-                data={"node": node},
-                remedy=f"drop {node} from skip",
-            )
+            yield _runs_though_skipped(context, node)
     votes = context.votes()
     if known and votes and not _quorate_without(context, known):
         given = max((n for n in device.cast(context).values() if n), default=0)
