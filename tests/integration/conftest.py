@@ -38,8 +38,8 @@ PILLAR = {
     "layout": "nominal",
 }
 VRACK, PUBLIC = "10.66.", "198.51."
-#: seconds that a master waits for facts: much, as two masters and their minions share two cores with other tests,
-#: and a healthy node that is late would be told as silent.
+#: seconds that a master waits for facts: two masters and their minions share two cores, and a healthy node that
+#: is late would be told as silent.
 PATIENCE = 10
 SILENT = 3 * PATIENCE
 
@@ -96,7 +96,7 @@ def site(salt_factories, cluster_path, pillar_path):
 
 @pytest.fixture
 def cluster(site):
-    """The site with a healthy nominal cluster, the pillar as it should be, and a master that remembers nothing."""
+    """The site with a healthy nominal cluster, its pillar, and a master that remembers nothing."""
     shutil.rmtree(site.state_dir, ignore_errors=True)
     site.write(nominal())
     write_pillar(site.pillar_path, PILLAR)
