@@ -38,8 +38,8 @@ PILLAR = {
     "layout": "nominal",
 }
 VRACK, PUBLIC = "10.66.", "198.51."
-#: seconds that a master waits for facts: two masters and their minions share two cores, and a healthy node that
-#: is late would be told as silent.
+#: seconds that a master waits for facts: two masters and their minions share two cores, and a healthy node
+#: that is late would be told as silent.
 PATIENCE = 10
 SILENT = 3 * PATIENCE
 
