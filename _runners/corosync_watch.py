@@ -208,7 +208,11 @@ class Look:
         self.seen = {"answers": answers, "observed": observed, "findings": findings, "runs": runs}
         by_name = {name: answers.get(self.request.minions[name]) for name in names}
         preferred = [self.home, self.policy["failover"]]
-        return watch_seen.seen(self.layouts, preferred, names, by_name, not master.idle(site.folder()))
+        idle = master.idle(site.folder())
+        over = (
+            site.earlier_runs() if idle else ()
+        )  # a run of this master that was killed holds the nodes still
+        return watch_seen.seen(self.layouts, preferred, names, by_name, not idle, over)
 
     def _answers(self, function="corosync.watch_facts", call=None):
         wait = self.site.settings["gather_timeout"]

@@ -229,6 +229,28 @@ def test_a_run_that_began_after_the_look_makes_it_ask_again(world):
     assert look._still_true(ports) is None
 
 
+def test_a_run_that_was_killed_holds_its_nodes_and_is_gone_on_with(world):
+    """The watch's own process died in a run: the nodes' locks of it are no run that is under way."""
+    world.sim.dead.add("vrack")
+    site, _request, kept = runner._site(world, "prod")
+    kept.pause(0.0)
+    dead = master.Ports(site, False)
+    dead.jid, dead.path = "20261125", dead.path.replace(dead.jid, "20261125")
+    dead.note("begun")
+    observed = world.sim.observed
+    held = {"txn": "20261125", "by": "x", "since": 0.0}
+
+    def seen():
+        told = observed()
+        for facts in told["nodes"].values() if not world.ran() else ():
+            facts["busy"] = dict(held)
+        return told
+
+    world.sim.observed = seen
+    assert runner.watch_look(minion="pve1")["result"] == "watch-failover"
+    assert world.nodes.taken_over, "its locks were taken over"
+
+
 def test_a_pause_is_kept_and_ended(world):
     world.sim.dead.add("vrack")
     assert runner.watch(pause=3600)["watch"]["paused_s"] == 3600
@@ -251,7 +273,7 @@ def test_wrong_words_are_refused(world, words):
 @pytest.mark.parametrize("minion", ["other", "pve9", ""])
 def test_a_minion_that_is_no_node_starts_nothing(world, minion):
     report = runner.watch_look(minion=minion)
-    assert report["retcode"] == 2 and "nothing was done" in report["findings"][0]["text"]
+    assert report["retcode"] == 2 and "minion=" in report["findings"][0]["text"]
     assert world.asked == 0
 
 

@@ -6,13 +6,14 @@ from pve_corosync import addresses as ip
 from pve_corosync.run import outcomes
 
 
-def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool) -> dict:
+def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool, over=()) -> dict:
     """Return the facts for ``run.watch.decide``.
 
     :param layouts: all of the pillar, resolved. :param preferred: which of them counts as in force where
         several are. :param nodes: those that the layouts need. :param answers: ``{node: return event of
         corosync.watch_facts}``; a node without one is left out.
-    :param locked: whether a run of this master is under way.
+    :param locked: whether a run of this master is under way. :param over: names of runs that are no longer
+        alive: the next run takes over from them.
     """
     told = {name: _value(answers.get(name)) for name in nodes}
     facts = {name: row["facts"] for name, row in told.items() if row}
@@ -21,7 +22,7 @@ def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, l
         "layout": next((name for name in preferred if name in names), next(iter(names), None)),
         "networks": _networks(next(iter(layouts.values())), facts),
         "locked": bool(locked),
-        "nodes": {name: row and _node(row) for name, row in told.items()},
+        "nodes": {name: row and _node(row, over) for name, row in told.items()},
     }
 
 
@@ -101,8 +102,9 @@ def _networks(layout, facts):
     return found
 
 
-def _node(row):
+def _node(row, over):
     look, facts = row["look"], row["facts"]
+    txn = str((facts.get("busy") or {}).get("txn") or "")
     return {
         "state": look.get("state", "hung"),
         "age": look.get("age"),
@@ -112,6 +114,6 @@ def _node(row):
         "pongs": look.get("pongs") or {},
         "dead_for": row.get("dead_for") or {},
         "ago": row.get("ago") or 0,
-        "busy": str((facts.get("busy") or {}).get("txn") or "") if facts.get("busy") else "",
+        "busy": "" if txn in over else txn,
         "armed": bool((facts.get("ha") or {}).get("armed")),
     }
