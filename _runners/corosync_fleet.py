@@ -29,8 +29,8 @@ ANSWER_S = 0.02
 AT_ONCE = 8
 #: ``salt-run`` of this very Salt, wherever it is installed.
 SALT_RUN = "import salt.scripts; salt.scripts.salt_run()"
-#: lines of the log of a failed one that the summary shows.
-TAIL = 16
+#: lines of a log that are looked at.
+LOG = 10_000
 #: how many times' logs are kept.
 KEPT = 20
 
@@ -60,8 +60,15 @@ def fleet(**kwargs):
 
 
 def many(
-    clusters=None, orchestration="failover", given=None, at_once=AT_ONCE, progress=True, brief=False, **kwargs
-):
+    clusters=None,
+    orchestration="failover",
+    given=None,
+    at_once=AT_ONCE,
+    progress=True,
+    brief=False,
+    test=False,
+    **kwargs,
+):  # pylint: disable=too-many-arguments
     """
     Run an orchestration for many clusters, side by side, each in a process of its own; show one summary.
 
@@ -82,6 +89,9 @@ def many(
     progress, brief
         As for ``corosync.apply``.
 
+    test
+        Only show what each would do: the plan and the diffs. Nothing is written.
+
     One that fails stops no other. Exit code 0 if all ended with 0, 1 if one did not, 2 if an argument is
     wrong. What each printed is kept beside the journals.
 
@@ -95,15 +105,15 @@ def many(
     return salt_master.guarded(
         "many",
         kwargs,
-        ("clusters", "orchestration", "given", "at_once", "progress", "brief"),
+        ("clusters", "orchestration", "given", "at_once", "progress", "brief", "test"),
         brief,
-        lambda: _many(clusters, orchestration, given, at_once, progress),
+        lambda: _many(clusters, orchestration, given, at_once, progress, bool(test)),
         __context__,
         locals(),
     )
 
 
-def _many(clusters, orchestration, given, at_once, progress):
+def _many(clusters, orchestration, given, at_once, progress, test):  # pylint: disable=too-many-arguments
     outcomes.choice(orchestration, "orchestration", many_run.ORCHESTRATIONS)
     at_once, given = outcomes.count(at_once, "at_once"), dict(given or {})
     outcomes.unknown_arguments(f"orch.{orchestration}", given, (*many_run.GIVEN, "cluster"))
@@ -114,17 +124,15 @@ def _many(clusters, orchestration, given, at_once, progress):
 
     pillars = many_run.chosen(clusters, orchestration, given, needed)
     begin = [sys.executable, "-c", SALT_RUN, "-c", os.path.dirname(__opts__["conf_file"]), "--no-color"]
-    commands = {name: many_run.command(begin, orchestration, pillar) for name, pillar in pillars.items()}
+    commands = {
+        name: many_run.command(begin, orchestration, pillar, test) for name, pillar in pillars.items()
+    }
     folder = os.path.join(here.state_dir(), ".many", here.jid)
     processes.keep_newest(os.path.dirname(folder), KEPT)
     ended = processes.side_by_side(commands, at_once, folder, _say if progress else lambda text: None)
     after = {row["cluster"]: row for row in _fleet()["clusters"]} if ended else {}
-    tails = {
-        name: processes.tail(row["log"], TAIL, "Summary for ")
-        for name, row in ended.items()
-        if row["retcode"]
-    }
-    return many_run.report(orchestration, ended, after, tails)
+    logs = {name: processes.tail(row["log"], LOG) for name, row in ended.items()}
+    return many_run.report(orchestration, ended, after, logs, test)
 
 
 def _say(text):

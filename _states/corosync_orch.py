@@ -37,7 +37,7 @@ PILLAR = {
     "rebuild": ("node", "cluster"),
 }
 #: functions that can tell what they would do; the checklist only asks.
-DRY = ("apply", "move_primary", "restart", "rebuild")
+DRY = ("apply", "move_primary", "restart", "rebuild", "many")
 ASKS = ("verify", "probe")
 #: what leaves everything as it was; a replication that ran is no change of the configuration.
 SAME = ("already", "true", "planned")

@@ -120,7 +120,7 @@ def _fleet(report):
 
 
 def _many(report):
-    """One line a cluster, then what the failed ones said last."""
+    """One line a cluster, then what the failed ones said last, and in a test run what the others would do."""
     rows = [
         (
             _cut(row["cluster"], NAME_W),
@@ -133,7 +133,7 @@ def _many(report):
     ]
     lines = [report["summary"]]
     lines += ["", *table(("cluster", "run", "exit", "took", "now"), rows)] if rows else []
-    for row in [row for row in report["clusters"] if not row["ok"]][:EXPLAINED]:
+    for row in [row for row in report["clusters"] if row["said"] or not row["ok"]][:EXPLAINED]:
         lines += ["", f"{_cut(row['cluster'], NAME_W)}: all of it is in {row['log']}"]
         lines += [f"  {_cut(line, WIDTH - 2)}" for line in row["said"]]
     return lines

@@ -82,6 +82,11 @@ def test_the_fleet_in_one_line_a_cluster(cluster):
 def test_a_failover_of_many_runs_them_side_by_side_and_one_that_fails_stops_no_other(cluster):
     cluster.cut(conftest.VRACK)
     before = versions(cluster)
+    ret = cluster.run("state.orchestrate", "orch.failover", 'pillar={"cluster": ["prod"], "skpi": ["pve2"]}')
+    assert ret.returncode == 1 and "knows no pillar key 'skpi'; allowed: layout, skip" in ret.stdout, ret
+    ret = cluster.run("state.orchestrate", "orch.failover", 'pillar={"cluster": "needed"}', "test=True")
+    assert ret.returncode == 0 and "1 would be changed, nothing was written" in ret.stdout, ret
+    assert "198.51.100.10" in ret.stdout and versions(cluster) == before, ret
     given = json.dumps({"cluster": ["nope", "prod"]})
     ret = cluster.run("state.orchestrate", "orch.failover", f"pillar={given}")
     assert ret.returncode == 1, ret

@@ -77,6 +77,54 @@ def test_a_name_is_data_in_the_command():
     assert words[3:] == ['pillar={"cluster": "x\'; rm -rf / #"}']
 
 
+PLANNED = """17:00:01  prod -> degraded: asking
+master:
+----------
+          ID: 1 links
+      Result: None
+     Comment: 5 steps
+     Changes:
+              - ring0_addr
+----------
+          ID: 2 primary network
+      Result: None
+Summary for master
+------------
+Succeeded: 6 (unchanged=5)
+Failed:    0""".splitlines()
+
+
+@pytest.mark.parametrize(
+    "counted, is_so",
+    [
+        ("Succeeded: 6", False),
+        ("Succeeded: 6 (changed=3)", True),
+        ("Succeeded: 6 (unchanged=6)", True),
+        ("Succeeded: 6 (unchanged=1, changed=2)", True),
+        ("Failed:    1", False),
+    ],
+)
+def test_what_salt_counted_tells_whether_something_changed(counted, is_so):
+    assert many.changed(["Summary for master", counted]) is is_so
+
+
+def test_a_test_run_says_what_each_would_do_and_only_that():
+    assert many.command([], "failover", {}, True)[-1] == "test=True"
+    ended = {name: {"retcode": 0, "seconds": 1.5, "log": f"/logs/{name}"} for name in "ab"}
+    told = many.report("failover", ended, {}, {"a": PLANNED, "b": ["Succeeded: 6"]}, test=True)
+    assert (told["result"], told["retcode"]) == ("test", 0)
+    assert [step["text"] for step in told["steps"]] == ["orch.failover of a"]
+    text = "\n".join(show.render(told | {"do": "many"}))
+    assert "1 would be changed, nothing was written" in text and "- ring0_addr" in text
+    assert "primary network" not in text and "b: all of it" not in text
+    assert many.report("failover", ended, {}, {}, test=True)["result"] == "done"
+
+
+def test_a_long_plan_is_cut_and_says_so():
+    long = ["  ID: 1", *map(str, range(100)), "Summary for m", "Succeeded: 1 (unchanged=1)"]
+    assert many.said(long, True)[-1] == "… 21 lines more"
+
+
 def test_the_summary_has_the_failed_ones_first_and_says_what_they_are_in():
     ended = {
         name: {"retcode": code, "seconds": 1.5, "log": f"/logs/{name}"} for name, code in (("a", 0), ("b", 1))
