@@ -35,7 +35,7 @@ def skipped_node_runs(goal, world):
     "warning no-quorum",
     nodes=3,
     skip="pve3",
-    said="pve1 has a membership with it, and pve2 cannot join it",
+    said="pve1 has a membership with it, which pve2 cannot join",
 )
 def skipped_node_between_two(goal, world):
     for name, members in (("pve1", [1, 3]), ("pve2", [2]), ("pve3", [1, 3])):

@@ -367,8 +367,9 @@ class Judge:
         if not self.live or step["act"] == "restart":
             sim.lost.clear()
             return
-        if sim.lost:
-            self.fail(step, f"cut off: {sim.lost}")
+        lost = [pair for pair in sim.lost if not set(pair) <= sim.silent | sim.skipped]
+        if lost:  # between two of whom nobody can be asked, nothing is known
+            self.fail(step, f"cut off: {lost}")
         for pair, links in before.items():
             kept = links & {self.path(pair, n) for n in sim.up(*pair)}
             if set(pair) <= sim.silent | sim.skipped:
@@ -424,8 +425,12 @@ def test_random_clusters_interrupted_anywhere(part):
         assert all(ends[end] for end in ("reached", "refused", "ends")), f"a kind of end was not seen: {ends}"
 
 
-@pytest.mark.parametrize("number", (5654, 6040, 7373))
-def test_clusters_that_had_no_plan_once(number):
-    """A skipped node that runs: between two others it is named (the first two), else its numbers count."""
+#: a skipped node that runs between two others (answering, silent), or with a number of its own that the goal
+#: uses; a step that two silent nodes lose each other by; links that look begun where nothing was.
+ONCE = (5654, 6040, 10165, 10431, 11434, 13504, 13903, 7373, 13703, 16432)
+
+
+@pytest.mark.parametrize("number", ONCE)
+def test_clusters_that_had_no_good_plan_once(number):
     _, failed = run([number])
     assert not failed, failed[0]

@@ -483,7 +483,8 @@ class _Maker:
         }
         moves = any(view.current[node] != view.goal for node in view.running)
         dead = [p for p in view.pairs if wanted and not view.carries[p] & wanted]
-        if not moves or not dead or (self.strategy == "live" and self._begun(view.current.values())):
+        begun = view.joined and self.strategy == "live" and self._begun(view.current.values())
+        if not moves or not dead or begun:
             return None
         if view.joined:
             self._say_dead_primary(primary, dead)

@@ -34,35 +34,36 @@ def silent(context):
         )
 
 
-def _runs_though_skipped(context, node):
-    """A skipped node that has a member of its own which another one has not keeps these two apart: nobody
-    relays, and totem forms a membership only of nodes that all see each other (totemsrp, totemknet)."""
-    number = context.layout["nodes"][node]["nodeid"]
-    members = {
-        name: facts["quorum"].get("members") or []
-        for name, facts in context.nodes.items()
-        if facts.get("quorum")
-    }
-    with_it = [name for name, seen in members.items() if number in seen]
-    without = [
-        name
-        for name in members
-        if not any(context.layout["nodes"][name]["nodeid"] in members[other] for other in with_it)
-    ]
-    text, minion = (
-        f"{node} is skipped, but answers and runs corosync",
-        context.answered[node].get("minion", node),
-    )
-    if not (with_it and without):
-        text += ": it would keep the old links"
-        return finding("skip-runs", text, data={"node": node}, remedy=f"drop {node} from skip")
-    return finding(
-        "skip-between",
-        f"{text}: {', '.join(with_it)} {'has' if len(with_it) == 1 else 'have'} a membership with it, and "
-        f"{', '.join(without)} cannot join it",
-        data={"node": node, "with": with_it, "without": without},
-        remedy=f"drop {node} from skip, or stop its corosync: salt {minion} service.stop corosync",
-    )
+def _though_skipped(context, node):
+    """
+    A skipped node that runs corosync: it keeps its old links, or two others apart.
+
+    It does the latter where one node has it as a member and another one has not: nobody relays, and a
+    membership is of nodes that all see each other (totemsrp.c).
+    """
+    facts = context.answered.get(node) or {}
+    ids = {name: row["nodeid"] for name, row in context.layout["nodes"].items()}
+    told = {name: (row.get("quorum") or {}).get("members") for name, row in context.nodes.items()}
+    members = {name: seen for name, seen in told.items() if seen}
+    with_it = [name for name, seen in members.items() if ids[node] in seen]
+    without = [name for name in members if not any(ids[name] in members[other] for other in with_it)]
+    if with_it and without:
+        minion = facts.get("minion") or context.layout["nodes"][node]["minion"]
+        yield finding(
+            "skip-between",
+            f"{node} is skipped, but runs corosync: {', '.join(with_it)} "
+            + ("has" if len(with_it) == 1 else "have")
+            + f" a membership with it, which {', '.join(without)} cannot join",
+            data={"node": node, "with": with_it, "without": without},
+            remedy=f"drop {node} from skip, or stop its corosync: salt {minion} service.stop corosync",
+        )
+    elif facts.get("runtime"):
+        yield finding(
+            "skip-runs",
+            f"{node} is skipped, but answers and runs corosync: it would keep the old links",
+            data={"node": node},
+            remedy=f"drop {node} from skip",
+        )
 
 
 def skipped(context):
@@ -84,9 +85,7 @@ def skipped(context):
             data={"node": node},
             remedy="before it starts corosync again: copy the new /etc/corosync/corosync.conf to it",
         )
-        facts = context.answered.get(node)
-        if facts and facts.get("runtime"):
-            yield _runs_though_skipped(context, node)
+        yield from _though_skipped(context, node)
     votes = context.votes()
     if known and votes and not _quorate_without(context, known):
         given = max((n for n in device.cast(context).values() if n), default=0)
