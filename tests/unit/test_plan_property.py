@@ -209,15 +209,20 @@ class Case:
         return files, [n for n in files if self.rng.random() < 0.6]
 
     def hidden(self, sim):
-        """Whether a network of the goal is dead between nodes that have no link on it to show it."""
+        """Whether a network of the goal is dead between nodes that have no common link on it to show it."""
         for one, two in itertools.combinations(sim.daemons, 2):
             for link in self.layout["links"].values():
                 net = link["network"]
                 if sim.alive(net, one, two):
                     continue
                 own = (link["addresses"][one], link["addresses"][two])
-                maps = (sim.daemons[one].links, sim.daemons[two].links)
-                if not all(any((m[n].get(one), m[n].get(two)) == own for n in m) for m in maps):
+                ends = (sim.daemons[one], sim.daemons[two])
+                both = set(ends[0].links) & set(ends[1].links)
+                if not any(
+                    all((end.links[n].get(one), end.links[n].get(two)) == own for end in ends)
+                    and len({(end.ports[n], end.transport(n)) for end in ends}) == 1
+                    for n in both
+                ):
                     return True
         return False
 
