@@ -5,22 +5,18 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import checklist, checklist_exit, join, phases, takeover, task
+from pve_corosync.findings import errors, finding
+from pve_corosync.run import calls, checklist, checklist_exit, join, phases, takeover, task
 from pve_corosync.run import outcomes as step_outcomes
+from pve_corosync.run.calls import WAIT
 
 #: seconds: pvecm add takes 10 to 12, and waits for quorum itself; an rsa key of 4096 bits is made by the way.
 JOIN_WAIT = 320
 RESUME_WAIT = 150
-WAIT = 100
 VERIFY_S = 60
 
 
-class _Failed(Exception):
-    """A step of the rebuild failed; the text says where and why."""
-
-
-class Rebuild(task.Task):
+class Rebuild(calls.Calls):
     """One rebuild: what is known, and what was done.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
@@ -49,8 +45,8 @@ class Rebuild(task.Task):
     def _until_failed(self, test):
         try:
             return self._work(test)
-        except _Failed as exc:
-            self._found(
+        except calls.Failed as exc:
+            self.found(
                 finding(
                     "rebuild-failed",
                     str(exc),
@@ -67,9 +63,9 @@ class Rebuild(task.Task):
             request.take(step_outcomes.in_force(request.layouts(), observed))
             return self._told_only() if test else self._settle("already")
         known = self.node in request.layout["nodes"]
-        empty = self._ask(self.node, "pvecm.joinable", quiet=True) if known else None
+        empty = self.ask(self.node, "pvecm.joinable", quiet=True) if known else None
         found = join.check(request.layout, self.node, observed, empty)
-        self._found(*found)
+        self.found(*found)
         if errors(found):
             self.report["summary"] = "refused, nothing was changed"
             return "refused"
@@ -84,17 +80,20 @@ class Rebuild(task.Task):
                 f"{self.node} would join by {member} ({host}), links {_told(links)}; {join.WAYS[way]}"
             )
             return "test"
-        before = self._ask(member, "pvecm.guests")
+        before = self.ask(member, "pvecm.guests")
         self._names()
+        if not way:  # a new node: nobody has its name yet
+            for name in self.others:
+                self._names(name)
         if not (empty["reasons"] and self._resume(observed, member)):
             self._remove(way, member, observed)
             self._trust(member, host)
             self._add(way, member, host, links, join.votes(observed, self.node))
         result = self._settle("rebuilt")
-        self._found(*self._old_keys(member))
-        changed = join.guests_changed(before, self._ask(member, "pvecm.guests"), self.node)
+        self.found(*self._old_keys(member))
+        changed = join.guests_changed(before, self.ask(member, "pvecm.guests"), self.node)
         self.report["guests"] = len(before)
-        self._found(*changed)
+        self.found(*changed)
         return "failed" if changed else result
 
     def _look(self, test):
@@ -103,13 +102,13 @@ class Rebuild(task.Task):
         """
         observed = self.ports.gather()[0]
         held, dead = step_outcomes.dead_runs(observed, self.ports.over)
-        self._found(*dead)
+        self.found(*dead)
         if not held or test:
             return observed
         failed = takeover.take_over(self.ports, self.request, self.settings, held, self._named())
         self._finish(sorted(held))
         if failed:
-            raise _Failed("; ".join(item["text"] for item in failed))
+            raise calls.Failed("; ".join(item["text"] for item in failed))
         return self.ports.gather()[0]
 
     def _named(self):
@@ -140,13 +139,15 @@ class Rebuild(task.Task):
             name for name, row in self.request.layout["networks"].items() if row.get(self.node) == first
         )
 
-    def _names(self):
+    def _names(self, name=None):
         """
         Set the names before pmxcfs and the certificate take them; nothing happens where they are right.
         """
+        name = name or self.node
         wanted = phases.wanted_primary(self.request.layout)
         network = self.request.layout["primary"]["network"]
-        self._do(f"names to {network}", self.node, "pve_node.names", {"addresses": wanted}, WAIT)
+        text = f"names to {network}" + ("" if name == self.node else f" on {name}")
+        self.do(text, name, "pve_node.names", {"addresses": wanted}, WAIT)
 
     def _resume(self, observed, member):
         """
@@ -154,14 +155,14 @@ class Rebuild(task.Task):
         """
         key = observed["nodes"][member]["authkey"]["sha256"]
         text = f"{self.node} goes on with a join that was cut off"
-        told = self._do(text, self.node, "pvecm.resume", {"key": key}, RESUME_WAIT)
+        told = self.do(text, self.node, "pvecm.resume", {"key": key}, RESUME_WAIT)
         if not told["joined"]:
             self.ports.say("nothing but key and file had come: they are removed, the join begins anew")
         return told["joined"]
 
     def _remove(self, way, member, observed):
         if way == "delnode":
-            self._do(
+            self.do(
                 f"take {self.node} out of the cluster", member, "pvecm.delnode", {"name": self.node}, WAIT
             )
         elif way in ("local", "publish"):
@@ -183,7 +184,7 @@ class Rebuild(task.Task):
         finally:
             self._finish(self.others)
         if failed:
-            raise _Failed("; ".join(item["text"] for item in failed))
+            raise calls.Failed("; ".join(item["text"] for item in failed))
 
     def _step(self, step, member, nodes):
         start = self.ports.passed()
@@ -204,9 +205,9 @@ class Rebuild(task.Task):
         """
         Let the node's ssh in at the member, with keys that Salt carries; pvecm add can ask nobody.
         """
-        mine, its = self._ask(self.node, "pvecm.identity"), self._ask(member, "pvecm.identity")
-        self._do(f"{member} lets {self.node} in", member, "pvecm.admit", {"public": mine["public"]}, WAIT)
-        self._do(
+        mine, its = self.ask(self.node, "pvecm.identity"), self.ask(member, "pvecm.identity")
+        self.do(f"{member} lets {self.node} in", member, "pvecm.admit", {"public": mine["public"]}, WAIT)
+        self.do(
             f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT
         )
 
@@ -217,12 +218,12 @@ class Rebuild(task.Task):
         layout = self.request.layout
         own = [row[self.node] for row in layout["networks"].values() if self.node in row]
         try:
-            now = self._ask(self.node, "pvecm.identity")
+            now = self.ask(self.node, "pvecm.identity")
             call = {"names": [self.node, *own], "keys": now["keys"], "host_keys": now["host_keys"]}
             return join.old_keys(
-                self.node, self.request.minions[member], self._ask(member, "pvecm.old_keys", call)
+                self.node, self.request.minions[member], self.ask(member, "pvecm.old_keys", call)
             )
-        except _Failed as exc:
+        except calls.Failed as exc:
             text = f"whether keys of before still count is not known: {exc}"
             return [finding("rebuild-old-key", text, data={"node": self.node})]
 
@@ -231,7 +232,7 @@ class Rebuild(task.Task):
         if way != "keep":  # addnode takes both from an entry that is there
             call |= {"nodeid": self.request.layout["nodes"][self.node]["nodeid"], "votes": votes}
         text = f"{self.node} joins by {member} ({host}), links {_told(links)}"
-        told = self._do(text, self.node, "pvecm.add", call, JOIN_WAIT)
+        told = self.do(text, self.node, "pvecm.add", call, JOIN_WAIT)
         self.ports.say(f"joined in version {told['version']} after {told['seconds']} s")
 
     def _settle(self, result):
@@ -243,8 +244,8 @@ class Rebuild(task.Task):
             self._names()
         wanted = phases.wanted_primary(self.request.layout)[self.node]
         text = f".members has {wanted} for {self.node}"
-        self._do(text, self.node, "pve_node.restart_pve_cluster", {"address": wanted}, WAIT)
-        told = self._do(
+        self.do(text, self.node, "pve_node.restart_pve_cluster", {"address": wanted}, WAIT)
+        told = self.do(
             f"certificate and host key of {self.node}",
             self.node,
             "pve_certs.update",
@@ -255,7 +256,7 @@ class Rebuild(task.Task):
         for name in self.request.nodes:
             always = name == self.node and (result == "rebuilt" or told["changed"])
             call = {"always": always}
-            self._do(f"the services of {name} look again", name, "corosync.refresh_services", call, wait)
+            self.do(f"the services of {name} look again", name, "corosync.refresh_services", call, wait)
         return self._verify(result)
 
     def _verify(self, result):
@@ -271,7 +272,7 @@ class Rebuild(task.Task):
         observed, items, borne, left = task.until(
             self.ports, VERIFY_S, look, lambda seen: seen[3] or checklist.passed(seen[1]), pause=1.0
         )
-        self._found(*borne, *left)
+        self.found(*borne, *left)
         self.report |= self.request.head() | {"checklist": items}
         if checklist.passed(items) or left:
             but = " but for replication to it" if left else ""
@@ -312,36 +313,6 @@ class Rebuild(task.Task):
             bare["nodes"][name] = facts | ({"exit": told | {"jobs": kept}} if told.get("jobs") else {})
         without = self.request.checklist(bare, full=True)[0] if any(jobs.values()) else items
         return join.replication_left(items, without, jobs, self.node)
-
-    def _found(self, *more):
-        self.report["findings"] = ordered([*self.report["findings"], *more])
-
-    def _do(self, text, name, function, kwarg, wait):  # pylint: disable=too-many-arguments
-        start = self.ports.passed()
-        self.ports.say(text)
-        try:
-            told = self._ask(name, function, kwarg, wait)
-        except _Failed as exc:
-            self.add_row(text, [name], {name: str(exc)}, start)
-            raise
-        self.add_row(text, [name], {}, start)
-        self.ports.note(text, tag="rebuild")
-        return told
-
-    def _ask(self, name, function, kwarg=None, wait=WAIT, quiet=False):  # pylint: disable=too-many-arguments
-        minion = self.request.minions[name]
-        event = self.ports.ask([name], function, kwarg or {}, wait).get(minion)
-        if event is None:
-            error = f"no answer to {function} within {wait} s"
-        else:
-            value = event.get("return")
-            good = event.get("success", True) and not event.get("retcode") and isinstance(value, (dict, bool))
-            if good:
-                return value
-            error = step_outcomes.last_line(value)
-        if quiet:
-            return error
-        raise _Failed(f"{name}: {error}")
 
 
 def _told(links):
