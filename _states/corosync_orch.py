@@ -35,9 +35,11 @@ PILLAR = {
     "nominal": (*COMMON, "strategy", "replication_timeout"),
     "restart": COMMON,
     "rebuild": ("node", "cluster"),
+    "add": ("node", "cluster"),
+    "remove": ("node", "force", "cluster"),
 }
 #: functions that can tell what they would do; the checklist only asks.
-DRY = ("apply", "move_primary", "restart", "rebuild", "many")
+DRY = ("apply", "move_primary", "restart", "rebuild", "remove", "many")
 ASKS = ("verify", "probe")
 #: what leaves everything as it was; a replication that ran is no change of the configuration.
 SAME = ("already", "true", "planned")
@@ -61,8 +63,8 @@ def phase(name, function, orchestration, arguments=None):
         The function's name, without ``corosync.``.
 
     orchestration
-        ``failover``, ``nominal``, ``restart`` or ``rebuild``: for the keys that its pillar may have, and the
-        command that does the rest.
+        ``failover``, ``nominal``, ``restart``, ``rebuild``, ``add`` or ``remove``: for the keys that its
+        pillar may have, and the command that does the rest.
 
     arguments
         What the function is given.

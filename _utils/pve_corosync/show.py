@@ -53,6 +53,7 @@ def render(report: dict) -> list[str]:
         "verify": _verify,
         "journal": _journal,
         "rebuild": _rebuild,
+        "remove": _rebuild,
         "report": _account,
     }
     has = {
@@ -64,6 +65,7 @@ def render(report: dict) -> list[str]:
         "verify": "checklist",
         "journal": "runs",
         "rebuild": "done",
+        "remove": "done",
         "report": "text",
     }
     do = "apply" if report.get("do") == "restart" else report.get("do")

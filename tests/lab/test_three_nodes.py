@@ -6,7 +6,7 @@ import time
 import pytest
 from highstates import changes, highstate
 from links import PUBLIC, addresses, cut_off, files, healthy, reach
-from phases import codes, run, starts
+from phases import codes, flat, run, starts
 from reinstalled import GUESTS, reinstall, unlike
 
 from lab.cluster import wait_for
@@ -41,6 +41,26 @@ def test_of_three_nodes_two_stay_quorate_and_take_the_third_back(three):
     states = highstate(three, "pve3")["pve3"]
     assert all(row["result"] is True for row in states.values()), states
     assert changes(highstate(three, "pve3")["pve3"]) == {}
+
+
+def test_a_node_leaves_for_good_and_a_new_one_joins(three):
+    """Out by pvecm delnode, and two keep the quorum; one that nobody lists joins, and all know its name."""
+    refused = three.salt_run("state.orchestrate", "orch.remove", 'pillar={"node": "pve3"}')
+    assert refused.returncode == 1 and "is a member of pve1, pve2" in flat(refused.stdout), refused
+    reinstall(three, "pve3")
+    wait_for(lambda: three.members("pve1") == [1, 2], 30, what="pve3 to be gone")
+    done = three.salt_run("state.orchestrate", "orch.remove", 'pillar={"node": "pve3"}')
+    assert done.returncode == 0 and "pve3 is out" in flat(done.stdout), done
+    left = ["pve1", "pve2"]
+    (text,) = files(three, left)
+    assert "pve3" not in text and all(map(three.quorate, left))
+    for node in left:
+        three.exec(node, ["sed", "-i", "/pve3/d", "/etc/hosts"], check=True)
+    done = three.salt_run("state.orchestrate", "orch.add", 'pillar={"node": "pve3"}', timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {node: three.members(node) for node in three.nodes} == dict.fromkeys(three.nodes, [1, 2, 3])
+    assert all("pve3" in three.read(node, "/etc/hosts") for node in left)
+    assert not unlike(three)
 
 
 def absences(lab, node, since):

@@ -38,7 +38,7 @@ def check(layout: dict, node: str, observed: dict, empty) -> list[dict]:
     for name in others:
         found += _other_findings(layout, name, observed)
     there = _running(observed, node)
-    if len(_shapes(there, node)) > 1:
+    if len(shapes(there, node)) > 1:
         found.append(
             finding(
                 "rebuild-not-level",
@@ -98,24 +98,32 @@ def _other_findings(layout, name, observed):
 
 def _device(there):
     """A quorum device beside a rebuild: PVE wants it out before nodes come or go (pvecm(1))."""
-    have = [
-        name
-        for name, facts in there.items()
-        if (facts.get("quorum") or {}).get("qdevice_votes") is not None or _names_device(facts)
-    ]
+    have = with_device(there)
     if not have:
         return []
     return [
         finding(
             "rebuild-qdevice",
-            f"{', '.join(sorted(have))}: a quorum device is set up, and the rebuilt node has neither its "
+            f"{', '.join(have)}: a quorum device is set up, and the rebuilt node has neither its "
             "package nor its certificates; PVE wants it out before nodes come or go, and does that with all "
             "nodes online only",
-            data={"nodes": sorted(have)},
+            data={"nodes": have},
             remedy="after the rebuild: apt install corosync-qdevice there, then on one node: pvecm qdevice "
             "remove; pvecm qdevice setup <its address>",
         )
     ]
+
+
+def with_device(there: dict) -> list[str]:
+    """Return the nodes that run with a quorum device, or have one in their file.
+
+    :param there: ``{name: facts}``.
+    """
+    return sorted(
+        name
+        for name, facts in there.items()
+        if (facts.get("quorum") or {}).get("qdevice_votes") is not None or _names_device(facts)
+    )
 
 
 def _names_device(facts):
@@ -169,21 +177,23 @@ def _files(there, *kinds):
     return [facts[kind] for facts in there.values() for kind in kinds if facts.get(kind)]
 
 
-def _shapes(there, node):
-    """The different configurations of the nodes, apart from their versions and from the node itself.
+def shapes(there: dict, node: str) -> set:
+    """Return the different configurations of nodes, apart from their versions and from one node.
+
+    :param there: ``{name: facts}`` of nodes that run corosync. :param node: the one that does not count.
 
     Between the two steps of :func:`removal` the local files are without the node and the cluster file has
     it; that is no difference which another rebuild cannot take further.
     """
-    shapes = set()
+    found = set()
     for facts in there.values():
         for kind in ("local", "cluster_file"):
             copy = facts.get(kind) or {}
-            shapes.add(_shape(copy.get("text"), node))
+            found.add(_shape(copy.get("text"), node))
         old = facts["runtime"]["version"] != (facts.get("local") or {}).get("version")
         if old and _addresses(facts["runtime"]["nodes"], node) != _of_file(facts, node):
-            shapes.add("runtime")
-    return shapes
+            found.add("runtime")
+    return found
 
 
 def _shape(text, node):

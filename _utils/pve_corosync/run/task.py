@@ -10,7 +10,7 @@ from pve_corosync.findings import ordered
 from pve_corosync.run import evidence, outcomes
 
 #: results that end a command with exit code 0.
-GOOD = ("reached", "rebuilt", "done", "already", "test")
+GOOD = ("reached", "rebuilt", "removed", "done", "already", "test")
 
 
 class Task:
