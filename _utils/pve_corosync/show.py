@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 import time
 
 from pve_corosync.show_tables import (
@@ -35,6 +36,8 @@ __all__ = [
 
 #: findings that a verdict says in its own words, with the way out instead of a remark.
 TOLD = ("no-quorum", "cluster-split", "redundancy-lost")
+#: a command at the end of a text: it is copied, so it stays in one piece.
+COMMAND = re.compile(r"salt(?:-run|-call)? [^;]*$")
 #: an argument as ``salt-run`` takes it.
 ARGUMENT = re.compile(r"\b(skip|force)=([a-zA-Z0-9][\w.-]*(?:,[\w.-]+)*)")
 
@@ -414,14 +417,23 @@ def _in_pillar(match):
 
 
 def progress(text: str, seconds: float, now: float | None = None) -> str:
-    """Return one line of progress: the time of day, the seconds since the start, what happens.
+    """Return progress: the time of day, the seconds since the start, what happens; no line is too wide.
 
     :param text: what happens.
     :param seconds: since the start of the run.
     :param now: seconds since the epoch; default now.
     """
-    clock = time.strftime("%H:%M:%S", time.localtime(now))
-    return f"{clock} {seconds:7.2f}s  {text}"
+    head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {seconds:7.2f}s  "
+    inside = text[: len(text) - len(text.lstrip())]
+    lines = textwrap.wrap(
+        COMMAND.sub(lambda found: found[0].replace(" ", "\0"), text.strip()),
+        WIDTH,
+        initial_indent=head + inside,
+        subsequent_indent=" " * (len(head + inside) + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines).replace("\0", " ") or head
 
 
 def answer(name: str, outcome, missing: list[str]) -> str:

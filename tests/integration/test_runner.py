@@ -240,7 +240,7 @@ def test_an_outcome_that_got_lost_is_asked_for(cluster):
     cluster.fault("pve1", loses_answer=[1])
     ret = cluster.run("corosync.apply", "degraded")
     assert (ret.returncode, ret.data["result"]) == (0, "reached"), ret
-    assert "asking for the outcome" in ret.stderr
+    assert "asking for the outcome" in " ".join(ret.stderr.split())
     calls = [call for call in cluster.state()["nodes"]["pve1"]["calls"] if call[1] == 1]
     assert len(calls) == 1
 

@@ -134,7 +134,7 @@ def test_a_node_that_loses_the_master_in_a_step(cluster):
     thread.join(240)
     done = result["done"]
     assert done.returncode == 0, done
-    assert "asking for the outcome" in done.stderr, done
+    assert "asking for the outcome" in flat(done.stderr), done
     assert json.loads(done.stdout)["result"] == "reached"
     healthy(cluster)
 

@@ -185,6 +185,10 @@ def test_journal():
 
 
 def test_progress_and_answers():
+    told = show.progress("  pve1: " + "some words of what it does " * 6 + "/a" * 50, 1.5, now=0).splitlines()
+    assert len(told) > 2 and all(len(line) <= 80 for line in told[:-1]) and told[1].startswith(" " * 23)
+    command = "salt-run corosync.journal jid=20261126171307678692"
+    assert command in show.progress("the report is lost, it is in the journal: " + command, 1.5, now=0)
     line = show.progress("step 1/5", 1.234, now=0)
     assert line.endswith("   1.23s  step 1/5") and line[2] == ":"
     good = {"seconds": {"quorate": 0.9, "version": 0.05, "write": 0.01, "total": 1.0}}
