@@ -40,7 +40,7 @@ class World:
         self.up, self.quorate = ["pve1", "pve2"], True
         self.guests, self.jobs, self.calls, self.clock = {"pve1/lxc/1.conf": "a"}, {}, [], 0.0
         self.late = 0  # looks until pve2 has loaded the file of pve1
-        self.told = []
+        self.told, self.idle = [], []
 
     def passed(self):
         return self.clock
@@ -62,6 +62,8 @@ class World:
         return {"nodes": {name: self.facts(name) for name in self.up}, "silent": []}, []
 
     def facts(self, name):
+        if name in self.idle:
+            return {"node": name, "minion": name, "runtime": None, "quorum": None, "local": None}
         text = self.texts[name]
         rows = conf.parse(text).nodes()
         file = {
@@ -75,7 +77,10 @@ class World:
             "local": file,
             "cluster_file": file,
             "runtime": {"version": file["version"], "nodes": rows},
-            "quorum": {"quorate": self.quorate, "members": [IDS[n] for n in self.up if n in rows]},
+            "quorum": {
+                "quorate": self.quorate,
+                "members": [IDS[n] for n in self.up if n in rows and n not in self.idle],
+            },
             "pmxcfs": {"mounted": True, "writable": self.quorate},
             "links": {},
         }
@@ -154,6 +159,16 @@ def test_what_stands_in_the_way_is_named_all_at_once_and_nothing_is_done():
     report = remove(world)
     assert codes(report) == ["remove-not-level"] and report["findings"][0]["data"]["nodes"] == ["pve2"]
     assert [call for call in world.calls if call[0] == "pvecm.delnode"] == []
+
+
+def test_a_node_that_answers_but_does_not_run_is_taken_out_with_a_warning():
+    world = World()
+    world.up, world.idle = ["pve1", "pve2", "pve3"], ["pve3"]
+    report = remove(world)
+    assert report["result"] == "removed", report
+    assert sorted(codes(report, "warning")) == ["rebuild-old-key", "remove-answers"]
+    (item,) = [item for item in report["findings"] if item["code"] == "remove-answers"]
+    assert item["remedy"].endswith("salt pve3 service.disable corosync")
 
 
 @pytest.mark.parametrize("code", ["remove-guests", "remove-replication"])

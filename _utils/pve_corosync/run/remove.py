@@ -65,9 +65,9 @@ class Remove(calls.Calls):
         if gone and not test:
             return self._settle(observed, "already")
         refused = check(layout, self.node, observed)
-        if not refused:
-            member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
-            refused = in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
+        member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
+        if not errors(refused, self.request.force):
+            refused += in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
         self.found(*(yielding(item, self.request.force) for item in refused))
         if errors(refused, self.request.force):
             self.report["summary"] = "refused, nothing was changed"
