@@ -35,6 +35,10 @@ class Case:
         count = rng.choice((2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 6, 8))
         self.nodes = [f"pve{n}" for n in range(1, count + 1)]
         self.layout = self._layout()
+        spare = random.Random(-1 - number)  # of its own: the numbers of the cases stay what they were
+        for link in self.layout["links"].values():
+            if spare.random() < 0.2:
+                link["optional"] = True
         self.sim = self._sim()
         self._harm()
         away = sorted(self.sim.silent)

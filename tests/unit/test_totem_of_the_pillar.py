@@ -4,6 +4,7 @@ import copy
 
 import _cases
 import pytest
+import simulation
 from _rules_world import facts, observed, pillar
 from _sequence_world import World, run, world
 from _sequence_world import pillar as run_pillar
@@ -97,6 +98,36 @@ def test_a_link_that_is_optional_may_be_down():
     assert checklist.passed(borne) and [item["severity"] for item in told] == ["info"]
     lost = [item for item in every.check(goal, seen) if item["code"] == "redundancy-lost"]
     assert [item["severity"] for item in lost] == ["info"]
+
+
+@pytest.mark.parametrize("links", [{0: "vrack"}, {0: "public"}, {3: "vrack"}])
+@pytest.mark.parametrize("optional", [True, False])
+def test_a_plan_does_not_wait_for_an_optional_link_that_it_does_not_need(links, optional):
+    """The public network is dead, and no link shows it yet."""
+    sim = simulation.Sim(links, ["pve1", "pve2"])
+    goal = simulation.layout({0: "vrack", 1: "public"}, ["pve1", "pve2"], primary="vrack")
+    if optional:
+        goal["links"][1]["optional"] = True
+    if "public" not in links.values():
+        sim.dead.add("public")
+    made = planner.plan(goal, sim.observed())
+    assert made["complete"], planner.describe(made)
+    missing = []
+    for step in made["steps"]:
+        sim.take(step)
+        missing += sim.missing(step)
+    assert bool(missing) is (not optional and "public" in str(sim.dead)), (missing, planner.describe(made))
+
+
+def test_a_plan_that_leads_over_an_optional_link_waits_for_it():
+    """The links change places, and only the optional one carries."""
+    sim = simulation.Sim({0: "public", 1: "vrack"}, ["pve1", "pve2"])
+    sim.dead.add("vrack")
+    goal = simulation.layout({0: "vrack", 1: "public"}, ["pve1", "pve2"], primary="public")
+    goal["links"][1]["optional"] = True
+    made = planner.plan(goal, sim.observed())
+    waits = [number for step in made["steps"] for number, pairs in step["wait"]["connected"].items() if pairs]
+    assert made["complete"] and 1 in waits, planner.describe(made)
 
 
 def test_optional_is_yes_or_no():

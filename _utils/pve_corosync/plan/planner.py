@@ -24,7 +24,7 @@ from pve_corosync import findings as finding_codes
 from pve_corosync.cluster import restart, topology
 from pve_corosync.cluster.cluster import MAX_VERSION, Cluster, version_of
 from pve_corosync.conf.links import is_goal
-from pve_corosync.plan import align, invariants, search, steps
+from pve_corosync.plan import align, invariants, optional, search, steps
 from pve_corosync.plan.words import describe, diffs
 from pve_corosync.rules import every
 
@@ -102,6 +102,7 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     )
     if finding_codes.errors(result["findings"], force):
         result.update(steps=[], complete=False, expected_loss_s=0.0, to_version=result["from_version"])
+    optional.relax(result, layout, maker.first)
     broken = invariants.check(result, maker.first)
     if broken:
         raise PlanError(broken)
