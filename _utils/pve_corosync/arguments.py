@@ -165,6 +165,7 @@ def seconds(value, what: str, most: int):
 
 # ---- every public argument ---------------------------------------------------------------------------------
 
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,4096}")
 
 
@@ -206,6 +207,10 @@ KINDS = {
     "names": (_names, "a list of names, or names with commas between"),
     "line": (_line, "one line of text"),
     "text": (lambda value: isinstance(value, str), "text"),
+    "fingerprint": (
+        lambda value: isinstance(value, str) and bool(_FINGERPRINT.fullmatch(value)),
+        "SHA256: and 43 characters, as ssh-keygen -lf prints it",
+    ),
     "path": (lambda value: _line(value) and value.startswith("/"), "an absolute path"),
     "mapping": (lambda value: isinstance(value, Mapping), "a mapping"),
     "data": (
@@ -242,7 +247,7 @@ ARGUMENTS = {
     "degraded": "flag",
     "diff": "flag",
     "entries": "list",
-    "fingerprint": "line",
+    "fingerprint": "fingerprint",
     "force": "names?",
     "full": "flag",
     "function": "line",

@@ -21,6 +21,7 @@ VALUES = {
     "names": ("pve1", ["a\nb", "", True, 1.5, {}, [[]], ["\x1b"], [None]]),
     "line": ("x", ["", "a\nb", "\x1b[31m", True, 1, [], {}]),
     "text": ("x", [True, 1, [], {}, b"x"]),
+    "fingerprint": ("SHA256:" + "a" * 43, ["", "SHA256:", "pve1", "SHA256:" + "a" * 44, 7, True, [], {}]),
     "path": ("/x", ["", "x", "/a\nb", True, 1, [], {}]),
     "mapping": ({"a": "b"}, ["a", 1, True, []]),
     "data": ("{a: b}", ["", " ", 1, True, []]),
