@@ -17,9 +17,15 @@ def test_the_state_starts_the_beacon_and_takes_it_out(cluster, event_listener):
     found = event_listener.wait_for_events([(cluster.master.id, tag)], after_time=since, timeout=30)
     assert not found.missed, found
     (event,) = [event for event in found if event.tag == tag][:1]
-    # there is no daemon on this machine: the node says so
-    assert event.data["look"]["state"] == "stopped" and event.data["wrong"] == ["corosync is stopped"]
+    assert event.data["look"]["members"] == ["pve1", "pve2"] and event.data["wrong"] == []
     assert event.data["id"] == "pve1"
+    since = time.time()
+    cluster.cut(conftest.VRACK)
+    tag = "salt/beacon/pve1/corosync/change"
+    found = event_listener.wait_for_events([(cluster.master.id, tag)], after_time=since, timeout=30)
+    assert not found.missed, found
+    (event,) = [event for event in found if event.tag == tag][:1]
+    assert "no quorum" in event.data["wrong"] and "quorum is lost" in event.data["changes"], event.data
     done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
     assert (done.data[STATE]["result"], done.data[STATE]["changes"]) == (True, {}), done
 

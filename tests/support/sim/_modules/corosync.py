@@ -66,6 +66,14 @@ def simulated_look():
     return {
         "state": "running",
         "age": 500.0,
+        "node": told["node"],
+        "nodeid": told["runtime"]["nodeid"],
+        "nodes": sorted(told["runtime"]["nodes"]),
+        "members": sorted(
+            peer
+            for peer, row in told["runtime"]["nodes"].items()
+            if row["nodeid"] in told["quorum"]["members"]
+        ),
         "quorate": told["quorum"]["quorate"],
         "version": told["runtime"]["version"],
         "local": told["local"]["version"],
