@@ -145,6 +145,14 @@ def test_a_node_that_the_pillar_does_not_have_any_more_is_taken_out_of_the_clust
     assert (report["result"], codes(report)) == ("refused", ["remove-unknown"])
 
 
+def test_the_last_node_stays():
+    world = World()
+    world.up, world.idle = ["pve3"], []
+    report = remove(world, names=("pve3",))
+    assert (report["result"], codes(report)) == ("refused", ["remove-not-level"])
+    assert "nobody would stay" in report["findings"][0]["text"]
+
+
 def test_what_stands_in_the_way_is_named_all_at_once_and_nothing_is_done():
     world = World()
     world.up = ["pve1", "pve2", "pve3"]

@@ -64,9 +64,9 @@ class Remove(calls.Calls):
         gone = known and there and not join.listed(observed, self.node) and not self._runs_with_it(observed)
         if gone and not test:
             return self._settle(observed, "already")
-        refused = check(layout, self.node, observed)
-        member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
+        refused, member = check(layout, self.node, observed), None
         if not errors(refused, self.request.force):
+            member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
             refused += in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
         self.found(*(yielding(item, self.request.force) for item in refused))
         if errors(refused, self.request.force):
@@ -174,7 +174,16 @@ def check(layout: dict, node: str, observed: dict) -> list[dict]:
                 remedy="correct node=",
             )
         ]
-    found = _alive(layout, node, observed, there)
+    if not others:
+        return [
+            finding(
+                "remove-not-level",
+                f"{node} is the only node of the pillar: nobody would stay",
+                data={"nodes": []},
+                remedy="correct node=",
+            )
+        ]
+    found = _alive(node, observed, there)
     dead = [name for name in others if name not in there]
     if dead:
         found.append(
@@ -213,7 +222,7 @@ def _quorate(facts):
     return bool((facts.get("quorum") or {}).get("quorate") and facts["pmxcfs"]["writable"])
 
 
-def _alive(layout, node, observed, there):
+def _alive(node, observed, there):
     """The node itself must be off: delnode would stop its corosync, and what it has would stay there."""
     own = observed["nodes"].get(node) or {}
     ids = {
