@@ -154,6 +154,9 @@ file_ignore_glob: ['*.pyc', '*/__pycache__/*']
 pillar_roots:
   base: [{PILLAR}]
 worker_threads: 3
+# four labs share two cores in the tests: a node that is late is not silent
+pve_corosync:
+  gather_timeout: 10
 timeout: 5
 gather_job_timeout: 4
 """,
