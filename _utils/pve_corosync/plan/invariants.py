@@ -41,7 +41,7 @@ class _Walk:
         self.unseen = {n: view.current[n] for n in reached}  # no part, but the cluster file reaches them
         self.version = view.cluster.highest
         self.text = None
-        self.known = {p: {view.current[p[0]][n][0] for n in view.connected[p]} for p in view.pairs}
+        self.known = {p: set(view.connected[p]) for p in view.pairs}  # numbers of links
         self.started = False
         self.old = {item["text"] for copy in view.cluster.texts for item in conf.lint(_bytes(copy.text))}
 
@@ -140,7 +140,7 @@ class _Walk:
         if not talking:
             return []
         broken = []
-        kept = {sig[0] for n, sig in talking.items() if links.get(n) == sig}
+        kept = {n for n, sig in talking.items() if links.get(n) == sig}
         # A pair that was cut off may have met by a step that only one of them took: nothing was read back
         # yet.
         if not (kept & self.known[pair] if self.known[pair] else kept):
@@ -158,9 +158,8 @@ class _Walk:
 
     def _read_back(self, step, pair, links, waited):
         """After a step, only what it waited for counts as connected."""
-        sets = {sig[0] for n, sig in links.items() if pair in waited.get(n, ())}
-        self.known[pair] = sets
-        if not sets and self._talking(pair) and step["act"] != "restart":
+        self.known[pair] = {n for n in links if pair in waited.get(n, ())}
+        if not self.known[pair] and self._talking(pair) and step["act"] != "restart":
             self.say(step, f"nothing is read back between {pair[0]} and {pair[1]}")
 
     def _ring0(self, step, links):
