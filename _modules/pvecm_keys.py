@@ -13,7 +13,6 @@ every node into ``/etc/pve/priv/authorized_keys``, and never takes one out: neit
 """
 
 import glob
-import os
 
 import salt.utils.path
 from pve_corosync.node import etc_pve, etc_pve_client, etc_pve_lock, files
@@ -112,8 +111,6 @@ def own_keys(pattern):
         salt pve2 pvecm.own_keys '/root/.ssh/*.pub'
     """
     shell.check("pvecm.own_keys", locals())
-    if not isinstance(pattern, str) or not os.path.isabs(pattern):
-        raise SaltInvocationError(f"pattern={pattern!r}: an absolute path is needed, such as {OWN_KEYS}")
     read = (files.read(path) or b"" for path in glob.glob(shell.path(__opts__, pattern)))
     keys = (known_hosts.public_key(data.decode("latin-1")) for data in read)
     return sorted({key["fingerprint"] for key in keys if key})

@@ -5,8 +5,8 @@ Pure but for the ports of ``run.change``.
 
 from __future__ import annotations
 
-from pve_corosync.findings import ordered
-from pve_corosync.run import outcomes, task
+from pve_corosync.findings import finding, ordered
+from pve_corosync.run import join, outcomes, task
 
 #: seconds for what takes no longer than a restart of a service.
 WAIT = 100
@@ -17,10 +17,45 @@ class Failed(Exception):
 
 
 class Calls(task.Task):
-    """A piece of work whose steps are calls to one node each."""
+    """A piece of work on one node of a cluster, whose steps are calls to one node each.
 
-    #: the end of the tag of its events.
-    tag = "rebuild"
+    :param request: a ``run.request.Request``. :param ports: see ``run.change``.
+    :param settings: what ``run.outcomes.settings`` returns. :param node: the node that it is about.
+    """
+
+    #: the function of the runner; its events end with it, and the code of a failure begins with it.
+    does = ""
+
+    def __init__(self, request, ports, settings, node):
+        self.node = str(node)
+        super().__init__(request, ports, settings, node=self.node, jid=ports.jid)
+
+    def until_failed(self, work) -> str:
+        """Return the result of ``work()``; of one that failed, after a finding with the command to repeat."""
+        try:
+            return work()
+        except Failed as exc:
+            again = f"salt-run corosync.{self.does} {self.node}"
+            remedy = f"correct it, then the same again: {again}"
+            self.found(finding(f"{self.does}-failed", str(exc), data={"node": self.node}, remedy=remedy))
+            self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
+            return "failed"
+
+    def old_keys(self, member: str, now) -> list[dict]:
+        """Return warnings on ssh keys of the node that count for as long as nobody takes them out.
+
+        :param member: a node that has them. :param now: returns ``{"keys", "host_keys"}``, the
+            fingerprints that are to stay.
+        """
+        layout = self.request.layout
+        own = [row[self.node] for row in layout["networks"].values() if self.node in row]
+        try:
+            call = {"names": [self.node, *own]} | now()
+            told = self.ask(member, "pvecm.old_keys", call)
+        except Failed as exc:
+            text = f"whether keys of {self.node} from before still count is not known: {exc}"
+            return [finding("rebuild-old-key", text, data={"node": self.node})]
+        return join.old_keys(self.node, self.request.minions[member], told)
 
     def found(self, *more: dict) -> None:
         """Add findings to the report.
@@ -44,7 +79,7 @@ class Calls(task.Task):
             self.add_row(text, [name], {name: str(exc)}, start)
             raise
         self.add_row(text, [name], {}, start)
-        self.ports.note(text, tag=self.tag)
+        self.ports.note(text, tag=self.does)
         return told
 
     def ask(self, name: str, function: str, kwarg=None, wait: float = WAIT, quiet: bool = False):  # pylint: disable=too-many-arguments

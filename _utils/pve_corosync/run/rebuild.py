@@ -5,7 +5,7 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding
+from pve_corosync.findings import errors
 from pve_corosync.run import calls, checklist, checklist_exit, join, phases, takeover, task
 from pve_corosync.run import outcomes as step_outcomes
 from pve_corosync.run.calls import WAIT
@@ -23,9 +23,10 @@ class Rebuild(calls.Calls):
     :param settings: what ``run.outcomes.settings`` returns. :param node: the node to rebuild.
     """
 
+    does = "rebuild"
+
     def __init__(self, request, ports, settings, node):
-        self.node = str(node)
-        super().__init__(request, ports, settings, node=self.node, jid=ports.jid)
+        super().__init__(request, ports, settings, node)
         self.others = [name for name in request.nodes if name != self.node]
 
     def carry_out(self, test=False) -> dict:
@@ -35,27 +36,12 @@ class Rebuild(calls.Calls):
         """
 
         def work():
-            result = self._until_failed(test)
+            result = self.until_failed(lambda: self._work(test))
             if result not in task.GOOD:
                 self.tell_released()
             return result
 
         return self.run(work, rebuild=self.node)
-
-    def _until_failed(self, test):
-        try:
-            return self._work(test)
-        except calls.Failed as exc:
-            self.found(
-                finding(
-                    "rebuild-failed",
-                    str(exc),
-                    data={"node": self.node},
-                    remedy=f"correct it, then the same again: salt-run corosync.rebuild {self.node}",
-                )
-            )
-            self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
-            return "failed"
 
     def _work(self, test):
         observed, request = self._look(test), self.request
@@ -90,7 +76,7 @@ class Rebuild(calls.Calls):
             self._trust(member, host)
             self._add(way, member, host, links, join.votes(observed, self.node))
         result = self._settle("rebuilt")
-        self.found(*self._old_keys(member))
+        self.found(*self.old_keys(member, self._own_keys))
         changed = join.guests_changed(before, self.ask(member, "pvecm.guests"), self.node)
         self.report["guests"] = len(before)
         self.found(*changed)
@@ -211,21 +197,9 @@ class Rebuild(calls.Calls):
             f"{self.node} knows {host}", self.node, "pvecm.know", {"host": host, "key": its["host_key"]}, WAIT
         )
 
-    def _old_keys(self, member):
-        """
-        Return warnings on keys of the installation before, which count for as long as nobody takes them out.
-        """
-        layout = self.request.layout
-        own = [row[self.node] for row in layout["networks"].values() if self.node in row]
-        try:
-            now = self.ask(self.node, "pvecm.identity")
-            call = {"names": [self.node, *own], "keys": now["keys"], "host_keys": now["host_keys"]}
-            return join.old_keys(
-                self.node, self.request.minions[member], self.ask(member, "pvecm.old_keys", call)
-            )
-        except calls.Failed as exc:
-            text = f"whether keys of before still count is not known: {exc}"
-            return [finding("rebuild-old-key", text, data={"node": self.node})]
+    def _own_keys(self):
+        now = self.ask(self.node, "pvecm.identity")
+        return {"keys": now["keys"], "host_keys": now["host_keys"]}
 
     def _add(self, way, member, host, links, votes):
         call = {"host": host, "links": {str(number): address for number, address in links.items()}}

@@ -26,11 +26,10 @@ class Remove(calls.Calls):
     :param settings: what ``run.outcomes.settings`` returns. :param node: the node that leaves.
     """
 
-    tag = "remove"
+    does = "remove"
 
     def __init__(self, request, ports, settings, node):
-        self.node = str(node)
-        super().__init__(request, ports, settings, node=self.node, jid=ports.jid)
+        super().__init__(request, ports, settings, node)
         self.others = [name for name in request.layout["nodes"] if name != self.node]
 
     def carry_out(self, test=False) -> dict:
@@ -39,23 +38,7 @@ class Remove(calls.Calls):
         :param test: only tell what would be done.
         """
 
-        def work():
-            try:
-                return self._work(test)
-            except calls.Failed as exc:
-                again = f"salt-run corosync.remove {self.node}"
-                self.found(
-                    finding(
-                        "remove-failed",
-                        str(exc),
-                        data={"node": self.node},
-                        remedy=f"correct it, then the same again: {again}",
-                    )
-                )
-                self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
-                return "failed"
-
-        return self.run(work, remove=self.node)
+        return self.run(lambda: self.until_failed(lambda: self._work(test)), remove=self.node)
 
     def _work(self, test):
         observed, layout = self.ports.gather()[0], self.request.layout
@@ -110,15 +93,7 @@ class Remove(calls.Calls):
             )
         member = member or self.others[0]
         layout = self.request.layout
-        own = [row[self.node] for row in layout["networks"].values() if self.node in row]
-        keys = self.ask(
-            member, "pvecm.old_keys", {"names": [self.node, *own], "keys": [], "host_keys": []}, quiet=True
-        )
-        if isinstance(keys, dict):
-            self.found(*join.old_keys(self.node, self.request.minions[member], keys))
-        else:
-            text = f"whether keys of {self.node} still count is not known: {keys}"
-            self.found(finding("rebuild-old-key", text, data={"node": self.node}))
+        self.found(*self.old_keys(member, lambda: {"keys": [], "host_keys": []}))
         if self.node in layout["nodes"]:
             self.found(
                 finding(
