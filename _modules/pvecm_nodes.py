@@ -373,6 +373,7 @@ def resume(key, timeout=RESUME_TIMEOUT):
                 f"the join does not come to its end: {'; '.join(seen['missing'])}; see journalctl -u corosync"
                 f" -u pve-cluster; if nothing on this node is needed: {join.CLEAN}"
             )
+        __salt__["corosync.secure_authkey"](AUTHKEY)  # pvecm leaves it with mode 0644
         return {"joined": True}
     if guests():
         raise CommandExecutionError("this node has guests of its own: nothing was removed")

@@ -61,6 +61,7 @@ class World:
         }
         self.pmxcfs = dict.fromkeys(self.ids, True)
         self.clock, self.cut, self.effects, self.calls = 0.0, None, 0, []
+        self.complains = ""  # what pvecm add ends with, once, after the join itself
 
     # ---- the ports
 
@@ -244,6 +245,8 @@ class World:
         row["runs"] = row["local"]
         self.effect()
         self.start_pmxcfs(name)
+        if self.complains:
+            raise ValueError(self.complains)
         return {"version": doc.version, "seconds": 1}
 
     def start_pmxcfs(self, name):
@@ -350,6 +353,37 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
                 report = rebuild(world)
             assert report["result"] in ("rebuilt", "already"), (first, second, report)
             check(world)
+
+
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_what_pvecm_could_not_do_after_the_join_is_done_by_the_same_run(kind):
+    """
+    Corosync is quorate before pmxcfs of a member is back in its group: what pvecm writes then is lost.
+    """
+    world = World(kind)
+    world.complains = "generate new node certificate: X509_check_private_key:key values mismatch"
+    report = rebuild(world)
+    assert (report["result"], report["retcode"]) == ("rebuilt", 0), report
+    assert check(world) == VOTES
+    rows = [(row["ok"], row["text"]) for row in report["done"]]
+    (bad,) = [place for place, (ok, _) in enumerate(rows) if not ok]
+    assert "joins by pve1" in rows[bad][1] and "goes on with a join that was cut off" in rows[bad + 1][1]
+
+
+def test_a_join_with_another_id_is_not_gone_on_with():
+    world = World("quorum")
+    world.complains = "the cluster file gives pve2 the id 9, wanted 4"
+    add = world.pvecm_add
+
+    def other(name, **kwarg):
+        try:
+            return add(name, **kwarg)
+        finally:
+            world.cluster = world.cluster.replace("nodeid: 4", "nodeid: 9")
+
+    world.pvecm_add = other
+    report = rebuild(world)
+    assert report["result"] == "failed" and "pvecm.resume" not in [call[0] for call in world.calls], report
 
 
 def test_a_rebuild_that_fails_tells_that_a_dead_run_left_ha_released():
