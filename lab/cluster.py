@@ -230,7 +230,14 @@ class Lab:
 
         def minions():
             self.wait_minions()
-            self.salt("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all", check=True)
+            sync = ("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all")
+            # a minion that has just answered may be late under load, and salt then fails
+            wait_for(
+                lambda: self.salt(*sync).returncode == 0,
+                120,
+                every=1,
+                what="every minion to have the modules",
+            )
 
         tasks = [minions, lambda: self.salt_run("--out=quiet", "saltutil.sync_all", check=True)]
         with ThreadPoolExecutor() as pool:
