@@ -89,6 +89,7 @@ def test_a_return_whose_network_and_master_die_is_gone_back_from_by_the_nodes(de
         degraded.exec("master", ["rm", "/etc/salt/master.d/patience.conf"])
         for node in degraded.nodes:
             degraded.exec(node, ["nft", "delete", "table", "inet", "lost"])
+            degraded.exec(node, ["lab-reset", "minion"])  # its connection would try again a minute later
     degraded.wait_minions()
     heal(degraded)
     reach(degraded, "nominal")
