@@ -32,9 +32,13 @@ def reloads(times):
         look = load()
         ready()
     gc.collect()
+def size(path):
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:  # the daemon has just taken its side away
+        return 0
 def held():
-    shm = sum(f.stat().st_size for f in os.scandir("/dev/shm") if f.is_file()) + sum(
-        os.stat(os.path.join(d, n)).st_size for d, _, names in os.walk("/dev/shm") for n in names)
+    shm = sum(size(os.path.join(d, n)) for d, _, names in os.walk("/dev/shm") for n in names)
     return [len(os.listdir("/proc/self/fd")), shm]
 def cpu(times):
     ready()
