@@ -117,13 +117,18 @@ def _wrong(minion, why):
 
 def _site(found, cluster):
     site = master.Site(found, cluster, None)
+    return site, kept_watch.Kept(site.folder(), site.master.state_dir())
+
+
+def _request(site):
     request = Request(site.pillar, cluster=site.name)
     site.skip = request.skip
-    return site, request, kept_watch.Kept(site.folder(), site.master.state_dir())
+    return request
 
 
 def _watch(cluster, pause, resume):
-    site, request, kept = _site(salt_master.of(globals()), cluster)
+    site, kept = _site(salt_master.of(globals()), cluster)
+    request = _request(site)
     if pause is not None:
         kept.pause(time.time() + outcomes.seconds(pause, "pause", PAUSE_MOST_S))
     elif resume:
@@ -140,7 +145,12 @@ def _watch(cluster, pause, resume):
 
 
 def _look(found, cluster):
-    site, request, kept = _site(found, cluster)
+    site, kept = _site(found, cluster)
+    try:
+        request = _request(site)
+    except layouts_of_pillar.LayoutError as exc:
+        _tell_of_pillar(site, kept, exc.findings)
+        raise
     report = {"cluster": site.name, "findings": [], "retcode": outcomes.OK}
     if request.loaded["watch"] is None:
         text = "the pillar has no corosync:watch: nothing was looked at"
@@ -149,6 +159,36 @@ def _look(found, cluster):
         if not free:
             return report | {"result": "already", "summary": "another process looks at this cluster"}
         return report | Look(site, request, kept).work()
+
+
+def _tell_of_pillar(site, kept, findings):
+    """
+    Send an event on a pillar that is wrong: nobody reads what this process prints.
+    """
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    told = finding("watch-pillar", f"{findings[0]['text']}{more}", remedy=findings[0]["remedy"])
+    with kept.lock() as free:
+        if not free:
+            return
+        state = kept.load()
+        answer = {key: told[key] for key in ("code", "severity", "text", "remedy")}
+        _say(site, state, {"do": "nothing", "layout": None, "again_in": None} | answer)
+        kept.save(state)
+
+
+def _say(site, state, decision):
+    """
+    Send an answer as an event, unless it is the one of the look before; the state remembers it.
+    """
+    before, now = state.get("said") or {}, time.time()
+    if before.get("code") == decision["code"] and now - before["time"] < SAID_S:
+        return
+    state["said"] = {"code": decision["code"], "text": decision["text"], "time": now}
+    _fire(site, decision["code"], decision)
+
+
+def _fire(site, tag, data):
+    site.master.fire({"cluster": site.name, "time": time.time()} | data, f"corosync/{site.name}/watch/{tag}")
 
 
 class Look:
@@ -180,7 +220,7 @@ class Look:
                 found, self.policy, self.layouts, self.home, self.state, time.time()
             )
             self.state |= state
-            self._tell(decision)
+            _say(self.site, self.state, decision)
             again = decision["again_in"]
             waits = decision["do"] == "wait" and again <= WAIT_S and time.monotonic() + again < end
             self._keep(None if again is None else time.time() + again)
@@ -223,20 +263,6 @@ class Look:
         self.kept.save(self.state)
         self.kept.note([self.request.minions[name] for name in self.request.nodes], due, time.time())
 
-    def _tell(self, decision):
-        """
-        Send the answer as an event, unless it is the one of the look before.
-        """
-        said, now = self.state.get("said") or {}, time.time()
-        if said.get("code") == decision["code"] and now - said["time"] < SAID_S:
-            return
-        self.state["said"] = {"code": decision["code"], "text": decision["text"], "time": now}
-        self._fire(decision["code"], decision)
-
-    def _fire(self, tag, data):
-        row = {"cluster": self.site.name, "time": time.time()} | data
-        self.site.master.fire(row, f"corosync/{self.site.name}/watch/{tag}")
-
     def _act(self, decision, found):
         """
         Take the cluster to the layout: the links at once, then the whole way of the orchestration.
@@ -258,7 +284,7 @@ class Look:
             "times": self._times(),
             "retcode": outcomes.OK if ok else outcomes.FAILED,
         }
-        self._fire("ended", {"ok": ok, "decision": decision} | report)
+        _fire(self.site, "ended", {"ok": ok, "decision": decision} | report)
         return report
 
     def _times(self):

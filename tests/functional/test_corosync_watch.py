@@ -188,7 +188,7 @@ def test_an_orchestration_is_run_as_an_operator_does(tmp_path, monkeypatch):
 
 
 def test_while_one_process_looks_another_one_ends_at_once(world):
-    site, _request, kept = runner._site(world, "prod")
+    site, kept = runner._site(world, "prod")
     with kept.lock() as free:
         assert free
         assert runner.watch_look(minion="pve1")["result"] == "already"
@@ -219,7 +219,8 @@ def test_facts_that_are_no_longer_true_are_asked_for_again(world, monkeypatch):
 def test_a_run_that_began_after_the_look_makes_it_ask_again(world):
     """An operator was faster: what the look saw is of before that."""
     world.sim.dead.add("vrack")
-    site, request, kept = runner._site(world, "prod")
+    site, kept = runner._site(world, "prod")
+    request = runner._request(site)
     kept.pause(0.0)
     look = runner.Look(site, request, kept)
     look._ask()
@@ -232,7 +233,7 @@ def test_a_run_that_began_after_the_look_makes_it_ask_again(world):
 def test_a_run_that_was_killed_holds_its_nodes_and_is_gone_on_with(world):
     """The watch's own process died in a run: the nodes' locks of it are no run that is under way."""
     world.sim.dead.add("vrack")
-    site, _request, kept = runner._site(world, "prod")
+    site, kept = runner._site(world, "prod")
     kept.pause(0.0)
     dead = master.Ports(site, False)
     dead.jid, dead.path = "20261125", dead.path.replace(dead.jid, "20261125")
@@ -281,6 +282,19 @@ def test_without_a_pillar_nothing_is_looked_at(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch, policy=None)
     assert runner.watch_look(minion="pve1")["result"] == "off" and world.asked == 0
     assert "off" in runner.watch()["watch"]["text"]
+
+
+def test_a_pillar_that_is_wrong_is_told_by_an_event_once(tmp_path, monkeypatch):
+    world = World(tmp_path, monkeypatch, policy=POLICY | {"failover": "degarded", "hold": "long"})
+    for _ in range(2):
+        report = runner.watch_look(minion="pve1")
+        assert (report["retcode"], report["result"]) == (2, "refused") and world.asked == 0
+    assert world.tags() == ["watch-pillar"]
+    told = world.fired[0][1]
+    assert "degarded" in told["text"] and "(and 1 more)" in told["text"] and told["cluster"] == "prod"
+    world.given["watch"] = POLICY
+    assert runner.watch_look(minion="pve1")["result"] == "watch-healthy"
+    assert world.tags() == ["watch-pillar", "watch-healthy"]
 
 
 def test_an_odd_state_on_the_disk_is_a_new_one(world):

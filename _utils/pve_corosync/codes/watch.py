@@ -54,6 +54,7 @@ TABLE = {
         ("watch-by-hand", INFO, False, "The layout in force was chosen by somebody else: it stays.", HERE),
         ("watch-unseen", INFO, False, "No link of the layout in force shows the network to return to.", HERE),
         ("watch-too-many", ERROR, False, "As many failovers in 24 hours as the pillar allows.", HERE),
+        ("watch-pillar", ERROR, False, "The pillar is wrong: nothing is looked at until it is right.", HERE),
         ("watch-ha", ERROR, False, "The plan's loss is above what HA's watchdog leaves.", HERE),
         ("watch-refused", ERROR, False, "The move was refused or failed; its report says why.", HERE),
     ],
