@@ -424,7 +424,9 @@ def test_a_key_of_the_old_disk_is_named_with_the_command_that_takes_it_out():
 def test_the_lock_of_a_rebuild_that_was_killed_is_taken_over_and_that_of_another_master_is_not():
     world = World("no quorum")
     world.locks = {"pve1": "7"}
-    assert rebuild(world)["result"] == "failed" and world.locks == {"pve1": "7"}
+    report = rebuild(world)
+    assert report["result"] == "refused" and world.locks == {"pve1": "7"} and world.effects == 0
+    assert [item["code"] for item in report["findings"] if item["severity"] == "error"] == ["run-busy"]
     world.over = frozenset({"7"})
     assert rebuild(world, test=True)["result"] == "test" and world.locks == {"pve1": "7"}
     report = rebuild(world)

@@ -40,7 +40,7 @@ class World:
         self.up, self.quorate = ["pve1", "pve2"], True
         self.guests, self.jobs, self.calls, self.clock = {"pve1/lxc/1.conf": "a"}, {}, [], 0.0
         self.late = 0  # looks until pve2 has loaded the file of pve1
-        self.told, self.idle = [], []
+        self.told, self.idle, self.locks = [], [], {}
 
     def passed(self):
         return self.clock
@@ -83,6 +83,7 @@ class World:
             },
             "pmxcfs": {"mounted": True, "writable": self.quorate},
             "links": {},
+            "busy": {"txn": self.locks[name], "by": "x", "since": 0.0} if name in self.locks else None,
         }
 
     def ask(self, nodes, function, kwarg, wait, heard=None, grace=None):
@@ -95,8 +96,15 @@ class World:
                 "known_hosts": [],
             },
             "pvecm.delnode": lambda name: self.delnode(**kwarg),
+            "corosync.stage": lambda name: self.stage(name, **kwarg),
+            "corosync.finish": lambda name: {"was": self.locks.pop(name, None)},
         }
         return {name: {"return": values[function](name), "retcode": 0, "success": True} for name in nodes}
+
+    def stage(self, name, txn, steps, by, takes_over=()):
+        assert steps == [] and self.locks[name] in takes_over
+        self.locks[name] = txn
+        return {"ok": True}
 
     def delnode(self, name):
         names = [n for n in IDS if n != name]
@@ -196,3 +204,15 @@ def test_the_commands_of_what_is_in_the_way():
     found = in_use("pve3", {"pve3/lxc/7.conf": "a"}, {"pve1": {"9-0": {"target": "pve3"}}, "pve2": {}})
     assert "mv /etc/pve/nodes/pve3/lxc/7.conf /etc/pve/nodes/$(hostname)/lxc/7.conf" in found[0]["remedy"]
     assert found[1]["remedy"].startswith("pvesr delete 9-0;")
+
+
+def test_a_living_run_goes_first_and_the_lock_of_a_dead_one_is_taken_over():
+    world = World()
+    world.locks = {"pve2": "7"}
+    report = remove(world)
+    assert (report["result"], codes(report)) == ("refused", ["run-busy"])
+    world.over = frozenset({"7"})
+    assert remove(world, test=True)["result"] == "test" and world.locks == {"pve2": "7"}
+    report = remove(world)
+    assert report["result"] == "removed" and world.locks == {}
+    assert "run-dead" in codes(report, "warning") + codes(report, "info")

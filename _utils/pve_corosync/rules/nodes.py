@@ -216,7 +216,15 @@ def pmxcfs(context):
 
 def busy(context):
     """No other run is under way."""
-    for node, facts in context.nodes.items():
+    yield from under_way(context.nodes)
+
+
+def under_way(nodes: dict):
+    """Yield a finding for each node that a run holds.
+
+    :param nodes: ``{name: facts}``.
+    """
+    for node, facts in nodes.items():
         lock = facts.get("busy")
         if lock:
             yield finding(

@@ -6,7 +6,7 @@ Pure but for the ports of ``run.change``.
 from __future__ import annotations
 
 from pve_corosync.findings import finding, ordered
-from pve_corosync.run import join, outcomes, task
+from pve_corosync.run import join, outcomes, takeover, task
 
 #: seconds for what takes no longer than a restart of a service.
 WAIT = 100
@@ -40,6 +40,34 @@ class Calls(task.Task):
             self.found(finding(f"{self.does}-failed", str(exc), data={"node": self.node}, remedy=remedy))
             self.report["summary"] = f"stopped after {len(self.report['done'])} steps"
             return "failed"
+
+    def look(self, test: bool) -> dict:
+        """Return what all nodes report, after what a run that was killed has left on them was taken over.
+
+        :param test: leave that to the run itself.
+        :raises Failed: a node did not let go of it.
+        """
+        observed = self.ports.gather()[0]
+        held, dead = outcomes.dead_runs(observed, self.ports.over)
+        self.found(*dead)
+        if not held or test:
+            return observed
+        failed = takeover.take_over(self.ports, self.request, self.settings, held, self.named())
+        self.finish(sorted(held))
+        if failed:
+            raise Failed("; ".join(item["text"] for item in failed))
+        return self.ports.gather()[0]
+
+    def named(self) -> dict:
+        """Return how this run is called in a node's lock."""
+        return {"txn": self.ports.jid, "by": f"corosync.{self.does}, job {self.ports.jid}"}
+
+    def finish(self, nodes) -> None:
+        """Give the locks of nodes back.
+
+        :param nodes: their names.
+        """
+        self.ports.ask(nodes, "corosync.finish", {"txn": self.ports.jid}, self.settings["gather_timeout"])
 
     def old_keys(self, member: str, now) -> list[dict]:
         """Return warnings on ssh keys of the node that count for as long as nobody takes them out.

@@ -6,7 +6,8 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 from __future__ import annotations
 
 from pve_corosync.findings import errors
-from pve_corosync.run import calls, checklist, checklist_exit, join, phases, takeover, task
+from pve_corosync.rules.nodes import under_way
+from pve_corosync.run import calls, checklist, checklist_exit, join, phases, task
 from pve_corosync.run import outcomes as step_outcomes
 from pve_corosync.run.calls import WAIT
 
@@ -44,13 +45,13 @@ class Rebuild(calls.Calls):
         return self.run(work, rebuild=self.node)
 
     def _work(self, test):
-        observed, request = self._look(test), self.request
+        observed, request = self.look(test), self.request
         if self._is_member(observed):
             request.take(step_outcomes.in_force(request.layouts(), observed))
             return self._told_only() if test else self._settle("already")
         known = self.node in request.layout["nodes"]
         empty = self.ask(self.node, "pvecm.joinable", quiet=True) if known else None
-        found = join.check(request.layout, self.node, observed, empty)
+        found = [*under_way(observed["nodes"]), *join.check(request.layout, self.node, observed, empty)]
         self.found(*found)
         if errors(found):
             self.report["summary"] = "refused, nothing was changed"
@@ -81,28 +82,6 @@ class Rebuild(calls.Calls):
         self.report["guests"] = len(before)
         self.found(*changed)
         return "failed" if changed else result
-
-    def _look(self, test):
-        """
-        Gather the facts, and take over what a run that was killed has left on the nodes.
-        """
-        observed = self.ports.gather()[0]
-        held, dead = step_outcomes.dead_runs(observed, self.ports.over)
-        self.found(*dead)
-        if not held or test:
-            return observed
-        failed = takeover.take_over(self.ports, self.request, self.settings, held, self._named())
-        self._finish(sorted(held))
-        if failed:
-            raise calls.Failed("; ".join(item["text"] for item in failed))
-        return self.ports.gather()[0]
-
-    def _named(self):
-        return {"txn": self.ports.jid, "by": f"corosync.rebuild, job {self.ports.jid}"}
-
-    def _finish(self, nodes):
-        wait = self.settings["gather_timeout"]
-        self.ports.ask(nodes, "corosync.finish", {"txn": self.ports.jid}, wait)
 
     def _told_only(self):
         self.report["summary"] = f"{self.node} is a member already, only the exit checklist would be asked"
@@ -158,7 +137,7 @@ class Rebuild(calls.Calls):
             )
 
     def _remove_by_steps(self, member, steps):
-        call = self._named() | {"steps": steps}
+        call = self.named() | {"steps": steps}
         nodes = {name: self.request.minions[name] for name in self.others}
         try:
             answers = self.ports.ask(self.others, "corosync.stage", call, self.settings["stage_timeout"])
@@ -168,7 +147,7 @@ class Rebuild(calls.Calls):
                 if failed:
                     break
         finally:
-            self._finish(self.others)
+            self.finish(self.others)
         if failed:
             raise calls.Failed("; ".join(item["text"] for item in failed))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pve_corosync.findings import errors, finding
 from pve_corosync.rules.every import yielding
+from pve_corosync.rules.nodes import under_way
 from pve_corosync.run import calls, join, task
 from pve_corosync.run import outcomes as step_outcomes
 from pve_corosync.run.calls import WAIT
@@ -41,13 +42,13 @@ class Remove(calls.Calls):
         return self.run(lambda: self.until_failed(lambda: self._work(test)), remove=self.node)
 
     def _work(self, test):
-        observed, layout = self.ports.gather()[0], self.request.layout
+        observed, layout = self.look(test), self.request.layout
         there = {name: row for name, row in observed["nodes"].items() if name in self.others}
         known = self.node in layout["nodes"]
         gone = known and there and not join.listed(observed, self.node) and not self._runs_with_it(observed)
         if gone and not test:
             return self._settle(observed, "already")
-        refused, member = check(layout, self.node, observed), None
+        refused, member = [*under_way(observed["nodes"]), *check(layout, self.node, observed)], None
         if not errors(refused, self.request.force):
             member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
             refused += in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
