@@ -37,7 +37,7 @@ OWN = {"again": AGAIN_S, "alive": ALIVE_S}
 #: a version of the local file that is not the daemon's is normal while a change is carried out.
 VERSION_GRACE_S = 30
 
-#: since when links are dead, for who asks this node (``corosync.watch_facts``).
+#: since when links are dead or alive, for who asks this node (``corosync.facts``, ``corosync.watch_facts``).
 NOTE = "/run/pve-corosync/watch.json"
 
 _SEEN = {}
@@ -115,25 +115,34 @@ def _news(found, now, options):
 
 def _keep_note(found):
     """
-    Write since when links are dead, in seconds since the boot; without it the master only waits longer.
+    Write since when links are dead or alive, in seconds since the boot; without it the master only waits
+    longer.
     """
-    now, links = time.clock_gettime(time.CLOCK_BOOTTIME), found.get("links") or {}
-    before, dead, silent = _SEEN.get("dead", {}), {}, found.get("silent") or {}
-    for node, rows in links.items():
-        known = before.get(node, {})
-        # knet waits before it calls a link dead: it was so before this look
-        down = {link: known.get(link, now - silent.get(link, 0)) for link, up in rows.items() if not up}
-        if down:
-            dead[node] = down
-    _SEEN["dead"] = dead
+    now, silent = time.clock_gettime(time.CLOCK_BOOTTIME), found.get("silent") or {}
+    # knet waits before it calls a link dead: it was so before this look
+    dead = _since(found, "dead", False, lambda link: now - silent.get(link, 0))
+    alive = _since(found, "alive", True, lambda link: now)
     path = os.path.join(_root() or "/", NOTE.lstrip("/"))
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(f"{path}.new", "w", encoding="ascii") as file:
-            json.dump({"at": now, "dead": dead}, file)
+            json.dump({"at": now, "dead": dead, "alive": alive}, file)
         os.replace(f"{path}.new", path)
     except OSError as exc:
         log.warning("%s cannot be written: %s", path, exc.strerror)
+
+
+def _since(found, kind, state, first):
+    """
+    Return ``{node: {link: since}}`` of the links in a state, and keep it for the next look.
+    """
+    before = _SEEN.get(kind, {})
+    rows = {
+        node: {link: before.get(node, {}).get(link, first(link)) for link, up in links.items() if up is state}
+        for node, links in (found.get("links") or {}).items()
+    }
+    _SEEN[kind] = {node: links for node, links in rows.items() if links}
+    return _SEEN[kind]
 
 
 def _root():

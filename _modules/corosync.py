@@ -24,7 +24,17 @@ import time
 import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.cluster import facts as node_facts
-from pve_corosync.node import children, code, database, etc_pve, etc_pve_client, files, runs, undo
+from pve_corosync.node import (
+    beacon_note,
+    children,
+    code,
+    database,
+    etc_pve,
+    etc_pve_client,
+    files,
+    runs,
+    undo,
+)
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, iproute
 from salt.exceptions import SaltInvocationError
@@ -71,9 +81,9 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     ``/etc/pve`` is read in a child process, since it can hang.
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
-    "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo",
-    "code", "problems"}``. The key of the cluster is never in it, only its digest. ``pmxcfs`` has ``state``:
-    ``mounted``, ``hung`` or ``not mounted``.
+    "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo", "code",
+    "alive_for", "routes", "database", "problems"}``. The key of the cluster is never in it, only its digest.
+    ``pmxcfs`` has ``state``: ``mounted``, ``hung`` or ``not mounted``; ``alive_for`` is what the beacon saw.
 
     CLI Example:
 
@@ -92,6 +102,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     rows |= _file_rows()
     told = node_facts.build(rows, __opts__.get("id"))
     told["code"] = code.digest(os.path.dirname(os.path.abspath(__file__)))
+    told["alive_for"] = beacon_note.alive_for(_root(), time.clock_gettime(time.CLOCK_BOOTTIME))
     told["routes"] = _routes(told["runtime"], told["links"])
     told["database"] = _database(told["quorum"], told["runtime"], told["problems"])
     return told

@@ -9,15 +9,11 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import time
 
 import salt.utils.path
-from pve_corosync.node import files
+from pve_corosync.node import beacon_note
 from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
 
-#: what the beacon keeps of dead links (``_beacons/corosync.py``).
-NOTE = f"{files.RUN_DIR}/watch.json"
-#: the beacon writes at least every 10 s while something is wrong.
-NOTE_AGE_S = 15
 PATIENCE_S = 1.0
 
 
@@ -48,18 +44,7 @@ def watch_facts(timeout=3.0):
     begun = time.clock_gettime(time.CLOCK_BOOTTIME)
     told = {
         "look": look,
-        "dead_for": _dead_for(begun),
+        "dead_for": beacon_note.dead_for(shell.root(__opts__), begun),
         "facts": __salt__["corosync.facts"](timeout=timeout),
     }
     return told | {"ago": round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun, 2)}
-
-
-def _dead_for(now):
-    note = files.read_json(files.under((__opts__.get("pve_corosync") or {}).get("root"), NOTE)) or {}
-    at = note.get("at")
-    if not isinstance(at, (int, float)) or not 0 <= now - at <= NOTE_AGE_S:
-        return {}
-    return {
-        node: {link: round(now - since, 1) for link, since in links.items()}
-        for node, links in note.get("dead", {}).items()
-    }

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 
@@ -42,6 +43,16 @@ def test_the_key_of_the_cluster_stays_on_the_node(node):
 def test_each_question_is_one_process(node):
     node.salt["corosync.facts"]()
     assert len(node.calls()) == len(set(node.calls())) == 6, node.calls()
+
+
+def test_for_how_long_links_have_been_alive_is_what_the_beacon_noted_lately(node):
+    assert node.salt["corosync.facts"]()["alive_for"] == {}
+    note, now = node.root / "run/pve-corosync/watch.json", time.clock_gettime(time.CLOCK_BOOTTIME)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"at": now - 50, "dead": {}, "alive": {"pve2": {"0": now - 600}}}))
+    assert 600 <= node.salt["corosync.facts"]()["alive_for"]["pve2"]["0"] < 640
+    note.write_text(json.dumps({"at": now - 90, "dead": {}, "alive": {"pve2": {"0": now - 600}}}))
+    assert node.salt["corosync.facts"]()["alive_for"] == {}, "a beacon that was taken away tells nothing"
 
 
 def test_a_stopped_daemon_is_told_and_does_not_fail(node):

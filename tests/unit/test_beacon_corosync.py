@@ -105,13 +105,15 @@ def test_versions_may_differ_for_a_while_as_in_a_change_but_not_for_long(minion)
 
 def test_since_when_links_are_dead_is_kept_for_who_asks_the_node(minion):
     minion.tick()
-    assert json.loads(minion.note.read_text()) == {"at": 1000.0, "dead": {}}
+    assert json.loads(minion.note.read_text()) == {"at": 1000.0, "dead": {}, "alive": {"pve2": {"0": 1000.0}}}
     minion.tick(CUT)
     minion.tick(LOST, seconds=12)
     kept = json.loads(minion.note.read_text())
-    assert kept["dead"] == {"pve2": {"0": 1001.0}} and kept["at"] == 1012.0
+    assert kept["dead"] == {"pve2": {"0": 1001.0}} and kept["at"] == 1012.0 and kept["alive"] == {}
     minion.tick(WELL)
-    assert json.loads(minion.note.read_text())["dead"] == {}
+    minion.tick(seconds=60)
+    kept = json.loads(minion.note.read_text())
+    assert kept == {"at": 1074.0, "dead": {}, "alive": {"pve2": {"0": 1014.0}}}
 
 
 def test_what_knet_waited_before_it_called_a_link_dead_counts(minion):

@@ -158,6 +158,19 @@ def test_away_from_the_wanted_layout():
     assert "on none of the pillar's layouts" in told["text"] and "corosync.probe nominal" in told["text"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59.4, "59 s"), (40 * 60 + 5, "40 min"), (7300, "2 h"), (400000, "4 days")]
+)
+def test_away_and_since_when_the_way_home_is_healthy(seconds, words):
+    seen = sim({0: "public", 1: "vrack"}).observed()
+    for name, peer in (TWO, TWO[::-1]):
+        seen["nodes"][name]["alive_for"] = {peer: {"0": 3.0, "1": seconds + (name == "pve2")}}
+    told = judge(None, observed=seen)["text"]
+    assert f"; vrack is healthy on every pair for at least {words}. Home" in told
+    seen["nodes"]["pve2"]["alive_for"] = {}
+    assert "vrack is healthy on every pair." in judge(None, observed=seen)["text"], "one node cannot tell"
+
+
 @pytest.mark.parametrize("result", ["failed", "interrupted", "broken off"])
 def test_a_last_run_that_did_not_end_well(result):
     told = judge(sim(), past=[run("degraded", result)])

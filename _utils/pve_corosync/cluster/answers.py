@@ -354,6 +354,7 @@ FACTS = record(
     authkey=maybe(record("", sha256=maybe(text), mode=maybe(mode), owner=maybe(text))),
     ha=maybe(HA),
     busy=maybe(record("", txn=maybe(text), by=maybe(text), since=maybe(number))),
+    alive_for=maybe(mapping(text, mapping(LINK, number))),
     routes=maybe(listing(WAY)),
     database=maybe(DATABASE),
     undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),

@@ -384,7 +384,7 @@ class _Case:
         networks = [link["network"] for _, link in sorted(self.layouts[self.wanted]["links"].items())]
         seen = [network for network in networks if network in self._alive()]
         state = (
-            f"{_and(seen)} {_s(seen, 'is', 'are')} healthy on every pair"
+            f"{_and(seen)} {_s(seen, 'is', 'are')} healthy on every pair{self._alive_for(seen)}"
             if len(seen) == len(networks)
             else f"{_and([n for n in networks if n not in seen])} was not seen; test it first: "
             f"salt-run corosync.probe {arguments.typed(self.wanted)}"
@@ -438,6 +438,19 @@ class _Case:
         good = self._networks(lambda number, connected: number in connected)
         return {network: pairs for network, pairs in good.items() if network not in self.dead}
 
+    def _alive_for(self, networks):
+        """``" for at least 40 min"``, "" where not every node has a beacon that could tell."""
+        told = []
+        for one, two in self.view.pairs:
+            for number in self.view.shared((one, two)):
+                if self.view.network_of(self.view.current[one][number][0]) in networks:
+                    told += [self._link_alive(one, two, number), self._link_alive(two, one, number)]
+        return f" for at least {_lasting(min(told))}" if told and None not in told else ""
+
+    def _link_alive(self, node, peer, number):
+        rows = (self.facts[node].get("alive_for") or {}).get(peer) or {}
+        return {int(link): seconds for link, seconds in rows.items()}.get(number)
+
     def _networks(self, test):
         found: dict[str, list] = {}
         for pair in self.view.pairs:
@@ -479,6 +492,13 @@ class _Case:
 def _ended(result):
     words = {"failed": "failed", "not true": "ended with an open checklist", "interrupted": "was interrupted"}
     return words.get(result, "was broken off")
+
+
+def _lasting(seconds):
+    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _and(words):
