@@ -205,11 +205,12 @@ class Topology:
         ]
         for pair in witnessed:
             alive, dead, connected = set(), set(), set()
+            told = self._told(pair)
             for number in self.shared(pair):
                 teller = pair[1] if pair[0] in self._mute else pair[0]
                 addresses = self.current[teller][number][0].of
                 path = (addresses.get(pair[0]), addresses.get(pair[1]))
-                if self._seen_connected(pair, number):
+                if all(links.get(number, member) for links, member in told):
                     alive.add(path)
                     connected.add(number)
                 else:
@@ -222,14 +223,14 @@ class Topology:
                 carries = frozenset(s for s in every if _expected(pair, s.of, there[s], alive, dead))
             self.carries[pair] = kinds.setdefault(carries, carries)  # few kinds, told apart by identity
 
-    def _seen_connected(self, pair, number):
+    def _told(self, pair):
+        """What each end says of its links to the other, and what counts where it says nothing of one."""
         one, two = pair
-        for node, peer in ((one, two), (two, one)):
-            if node in self.members:
-                known = self.members[node].seen(peer, number)
-                if not (self._is_member(node, peer) if known is None else known):
-                    return False
-        return True
+        return [
+            (self.members[node].links.get(peer, {}), self._is_member(node, peer))
+            for node, peer in ((one, two), (two, one))
+            if node in self.members
+        ]
 
     def _is_member(self, node, peer):
         return self.layout["nodes"][peer]["nodeid"] in self.members[node].members

@@ -155,6 +155,7 @@ def split_lines(data: str) -> list:
     return pieces if pieces[-1] else pieces[:-1]
 
 
+@functools.lru_cache(maxsize=4096)
 def integer(text: str, bounds):
     """Return the number that corosync makes of a value, or None if it refuses it.
 
@@ -172,6 +173,7 @@ def integer(text: str, bounds):
     return number if bounds[0] <= number <= bounds[1] else None
 
 
+@functools.lru_cache(maxsize=8192)  # the files of a plan share nearly all their lines
 def content_of(piece: str) -> str:
     """Return what corosync sees of a line: up to a NUL, without line end and trailing blanks."""
     text = piece.split("\0", 1)[0]
@@ -194,6 +196,13 @@ def _cut(text, mark):
     while at < len(text) and text[at] in " \t":
         at += 1
     return text[: at - 1], text[at:], at
+
+
+@functools.lru_cache(maxsize=8192)
+def _key_and_value(text):
+    """Return key, value, and where the value stands, of a line with a colon."""
+    before, value, at = _cut(text, ":")
+    return _name_of(before), value, (at, at + len(value))
 
 
 class Tree:
@@ -293,13 +302,12 @@ class Tree:
             self._name(".".join([section.path, *middle, name])[: KEYNAME_MAX - 1])
 
     def _item(self, index, text):
-        before, value, at = _cut(text, ":")
-        key = _name_of(before)
+        key, value, place = _key_and_value(text)
         if len(self._at.path) + len(key) + 1 >= KEYNAME_MAX:
             self._bad(f"the path of key '{key[:40]}' is longer than {KEYNAME_MAX} bytes")
             return
         path = f"{self._at.path}.{key}" if self._at.path else key
-        item = Item(path, key, value, index, (at, at + len(value)), self._at)
+        item = Item(path, key, value, index, place, self._at)
         item.number = self._number
         self._at.children.append(item)
         self.items.append(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import time
 
@@ -346,6 +347,7 @@ def _primary(context, node: str) -> str:
     return context.layout["primary"]["addresses"].get(node) or "its address"
 
 
+@functools.lru_cache(maxsize=4096)  # in a cluster of N nodes each address is named N times
 def _loopback(address: str) -> bool:
     parsed = addresses.parse(address)
     return isinstance(parsed, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and parsed.is_loopback
