@@ -25,12 +25,13 @@ The wanted layout comes from the pillar key ``corosync``. Without a master it is
 import time
 
 import salt.utils.path
+from pve_corosync.judge import outcomes
 from pve_corosync.node import locks
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import node
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.run import alone, alone_change, outcomes
+from pve_corosync.run import alone, alone_change
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "corosync"

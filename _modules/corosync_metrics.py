@@ -14,10 +14,10 @@ import os
 import time
 
 import salt.utils.path
+from pve_corosync.judge import metrics as metrics_of
 from pve_corosync.node import files
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.run import metrics as metrics_of
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync"

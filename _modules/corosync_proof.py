@@ -13,10 +13,11 @@ import logging
 import os
 
 import salt.utils.path
+from pve_corosync.judge import outcomes
 from pve_corosync.node import files
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.run import alone, outcomes
+from pve_corosync.run import alone
 from pve_corosync.run import proof as proof_of
 from salt.exceptions import CommandExecutionError
 

@@ -13,11 +13,12 @@ asked over PVE's own ssh, with commands that only read.
 
 import salt.utils.path
 from pve_corosync.findings import alarms, ordered
+from pve_corosync.judge import evidence, outcomes, verdict
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import node as node_ports
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.rules import every
-from pve_corosync.run import alone, evidence, outcomes, verdict
+from pve_corosync.run import alone
 
 __virtualname__ = "corosync"
 

@@ -17,10 +17,11 @@ import os
 import time
 
 import salt.utils.path
+from pve_corosync.judge import outcomes
 from pve_corosync.node import files, locks
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.run import alone, outcomes
+from pve_corosync.run import alone
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "pve_node"

@@ -12,9 +12,9 @@ import os
 
 import salt.utils.path
 from pve_corosync import addresses as ip
+from pve_corosync.judge import phases
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.run import phases
 from pve_corosync.tools import corosync, datacenter, systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 

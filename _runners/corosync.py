@@ -27,11 +27,12 @@ import os
 import time
 
 from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.judge import checklist, checklist_exit, outcomes, phases, verdict, watch
+from pve_corosync.judge import past as past_runs
+from pve_corosync.judge import status as status_of
 from pve_corosync.ports import journals, master, salt_master
 from pve_corosync.ports import watch as kept_watch
-from pve_corosync.run import change, checklist, checklist_exit, outcomes, phases, verdict, watch
-from pve_corosync.run import past as past_runs
-from pve_corosync.run import status as status_of
+from pve_corosync.run import change
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import os
 import sys
 import time
 
+from pve_corosync.judge import fleet as fleet_run
+from pve_corosync.judge import outcomes
+from pve_corosync.judge import past as past_runs
 from pve_corosync.ports import find, index, journals, master, processes, salt_master
-from pve_corosync.run import fleet as fleet_run
 from pve_corosync.run import many as many_run
-from pve_corosync.run import outcomes
-from pve_corosync.run import past as past_runs
 
 log = logging.getLogger(__name__)
 

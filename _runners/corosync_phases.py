@@ -23,8 +23,9 @@ replication need quorum, and are refused at once without.
 
 import os
 
+from pve_corosync.judge import outcomes
 from pve_corosync.ports import master, salt_master
-from pve_corosync.run import change, follow, outcomes
+from pve_corosync.run import change, follow
 
 __virtualname__ = "corosync"
 

@@ -8,9 +8,10 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 
 import salt.utils.yaml
 from pve_corosync import arguments
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_master
-from pve_corosync.run import adopt, outcomes
+from pve_corosync.run import adopt
 
 __virtualname__ = "corosync"
 

@@ -13,9 +13,9 @@ import re
 import time
 
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_master
-from pve_corosync.run import outcomes
 from pve_corosync.run.request import Request
 
 log = logging.getLogger(__name__)

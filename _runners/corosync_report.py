@@ -10,8 +10,9 @@ import os
 
 import salt.utils.atomicfile
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes
 from pve_corosync.ports import journals, salt_master
-from pve_corosync.run import account, account_page, outcomes
+from pve_corosync.report import account, account_page
 
 __virtualname__ = "corosync"
 

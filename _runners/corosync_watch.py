@@ -2,7 +2,7 @@
 The watch of a cluster on the master: a look that an event asked for, and what an operator says to it.
 
 Part of the runner ``corosync`` (Salt joins the files of one virtual name). The decision is in
-``pve_corosync.run.watch``; ``docs/watch.md`` has the rules, the events and the pillar.
+``pve_corosync.judge.watch``; ``docs/watch.md`` has the rules, the events and the pillar.
 
 .. versionadded:: 0.2.0
 """
@@ -12,11 +12,12 @@ import os
 import time
 
 from pve_corosync.findings import errors, finding
+from pve_corosync.judge import outcomes, watch_seen
+from pve_corosync.judge import watch as decision_of
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import index, master, salt_master
 from pve_corosync.ports import watch as kept_watch
-from pve_corosync.run import change, outcomes, watch_seen
-from pve_corosync.run import watch as decision_of
+from pve_corosync.run import change
 from pve_corosync.run.request import Request
 
 __virtualname__ = "corosync"
@@ -235,7 +236,7 @@ class Look:
 
     def _ask(self):
         """
-        Ask all nodes, of a suspicion only what is quickly told, and return what ``run.watch.decide`` takes.
+        Ask all nodes, of a suspicion only what is quickly told, and return what ``judge.watch.decide`` takes.
         """
         site, names = self.site, self.request.nodes
         runs, quick = index.journals(site.folder()), None

@@ -183,7 +183,7 @@ def _since(at):
 def verdict_lines(told: dict) -> list[str]:
     """Return the lines of a verdict: the sentence, the command on lines of its own, what there is besides.
 
-    :param told: what ``run.verdict.verdict`` returned.
+    :param told: what ``judge.verdict.verdict`` returned.
     """
     lines = wrapped(told["text"])
     lines += command_lines(told["command"]) if told["command"] else []

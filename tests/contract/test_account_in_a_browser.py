@@ -11,8 +11,8 @@ import pytest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "unit")]
 
-from pve_corosync.run import account, account_page
-from test_run_account import notes
+from pve_corosync.report import account, account_page
+from test_report_account import notes
 
 OPTIONS = [
     "--headless",

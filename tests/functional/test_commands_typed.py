@@ -5,7 +5,7 @@ import shlex
 import pytest
 import salt.utils.args
 from pve_corosync import arguments
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 NAMES = [
     "prod",

@@ -12,9 +12,10 @@ from _pve_world import put
 from _two_nodes import INTERFACES, parsed
 from pve_corosync import conf as corosync_conf
 from pve_corosync.cluster import facts as node_facts
+from pve_corosync.judge import checklist
 from pve_corosync.node import etc_pve_lock
 from pve_corosync.ports import node as node_ports
-from pve_corosync.run import alone, checklist
+from pve_corosync.run import alone
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 LOCK = etc_pve_lock.LOCK

@@ -3,7 +3,7 @@
 import pytest
 from _pve_world import put
 from _two_nodes import Pair, members
-from pve_corosync.run import phases
+from pve_corosync.judge import phases
 from test_pve_certs import KEY, certificate
 
 

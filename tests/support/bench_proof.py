@@ -15,8 +15,9 @@ sys.path[:0] = [str(REPO), str(REPO / "_utils"), str(REPO / "tests/unit")]
 
 import simulation  # noqa: E402
 from _sequence_world import pillar  # noqa: E402
+from pve_corosync.judge import checklist  # noqa: E402
 from pve_corosync.pillar import layouts  # noqa: E402
-from pve_corosync.run import alone, checklist, proof  # noqa: E402
+from pve_corosync.run import alone, proof  # noqa: E402
 
 
 def world(size):

@@ -3,7 +3,7 @@
 import json
 
 import simulation
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 
 import simulation
-from pve_corosync.run import watch
+from pve_corosync.judge import watch
 
 POLICY = {
     "failover": "degraded",

@@ -6,9 +6,9 @@ import json
 import pytest
 import simulation
 from pve_corosync.cluster import answers
+from pve_corosync.judge import evidence, outcomes
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
-from pve_corosync.run import evidence, outcomes
 
 TWO = ("pve1", "pve2")
 MINIONS = {name: name for name in TWO}

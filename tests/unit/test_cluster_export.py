@@ -5,10 +5,10 @@ from _rules_world import PUBLIC, VRACK, changed, conf, observed, rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pve_corosync.cluster import export
+from pve_corosync.judge import checklist
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
-from pve_corosync.run import checklist
 
 
 def two(addresses):

@@ -7,7 +7,20 @@ import pytest
 
 CORE = pathlib.Path(__file__).resolve().parents[2] / "_utils" / "pve_corosync"
 #: bottom up: a room uses the rooms before it. "" are the files beside the rooms.
-ORDER = ("codes", "", "conf", "tools", "pillar", "cluster", "rules", "plan", "run", "ports")
+ORDER = (
+    "codes",
+    "",
+    "conf",
+    "tools",
+    "pillar",
+    "cluster",
+    "rules",
+    "plan",
+    "judge",
+    "report",
+    "run",
+    "ports",
+)
 ALLOWED = {room: set(ORDER[:place]) for place, room in enumerate(ORDER)} | {
     "node": {"codes", "", "conf", "tools", "cluster"},
     "ports": set(ORDER[:-1]) | {"node"},

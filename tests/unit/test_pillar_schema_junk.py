@@ -6,8 +6,8 @@ import datetime
 import pytest
 from _rules_world import problems
 from pve_corosync.findings import errors
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
-from pve_corosync.run import outcomes
 
 PILLAR = {
     "cluster_name": "prod",

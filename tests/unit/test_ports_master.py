@@ -11,9 +11,9 @@ import sys
 import threading
 
 import pytest
+from pve_corosync.judge import outcomes
 from pve_corosync.ports import master as port_master
 from pve_corosync.ports import salt_master
-from pve_corosync.run import outcomes
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 

@@ -5,7 +5,8 @@ import copy
 import pytest
 from _rules_world import conf, problems
 from _rules_world import observed as world_observed
-from pve_corosync.run import adopt, outcomes
+from pve_corosync.judge import outcomes
+from pve_corosync.run import adopt
 
 
 def answers(seen):

@@ -5,8 +5,8 @@ import json
 import pytest
 import simulation
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
-from pve_corosync.run import outcomes
 from pve_corosync.run.request import Request
 
 

@@ -3,7 +3,8 @@
 import pytest
 import simulation
 from pve_corosync import show
-from pve_corosync.run import follow, outcomes
+from pve_corosync.judge import outcomes
+from pve_corosync.run import follow
 from pve_corosync.run.request import Request
 from test_run_change import pillar
 
@@ -134,7 +135,7 @@ def test_a_phase_that_is_done_says_nothing_of_ha():
 
 @pytest.fixture(autouse=True)
 def links(monkeypatch):
-    """The links are a matter of run.checklist; here they are ready unless a test says otherwise."""
+    """The links are a matter of judge.checklist; here they are ready unless a test says otherwise."""
 
     def checklist(request, observed, full=False):
         return [{"item": "quorum", "ok": links.ready, "seen": "not quorate", "expected": "x"}], []

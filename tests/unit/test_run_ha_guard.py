@@ -5,7 +5,8 @@ import json
 
 import pytest
 from _sequence_world import ARMED, NO_HA, NODES, run, step_calls, world
-from pve_corosync.run import evidence, ha_guard, outcomes
+from pve_corosync.judge import evidence, outcomes
+from pve_corosync.run import ha_guard
 
 
 def armed(**more):

@@ -11,8 +11,9 @@ from _rules_world import PUBLIC, VRACK, observed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pve_corosync.findings import errors
+from pve_corosync.judge import checklist
 from pve_corosync.pillar import layouts
-from pve_corosync.run import alone, checklist, proof
+from pve_corosync.run import alone, proof
 
 NODES = 3
 KEY = {"authkey": "ab" * 32}

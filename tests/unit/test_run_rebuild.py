@@ -5,7 +5,8 @@ import itertools
 
 import pytest
 from pve_corosync import conf
-from pve_corosync.run import join, outcomes
+from pve_corosync.judge import outcomes
+from pve_corosync.run import join
 from pve_corosync.run.rebuild import Rebuild
 from pve_corosync.run.request import Request
 
@@ -291,7 +292,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def checklist(monkeypatch):
-    """What the items look at is a matter of run.checklist; here they are true where the world is whole."""
+    """What the items look at is a matter of judge.checklist; here they are true where the world is whole."""
 
     def items(request, observed, full=False):
         return [{"item": "all", "ok": request.world.whole(), "seen": "x", "expected": "y"}], []

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 from pve_corosync import conf
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 from pve_corosync.run.remove import Remove, in_use
 from pve_corosync.run.request import Request
 

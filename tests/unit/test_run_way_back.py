@@ -3,7 +3,8 @@
 import pytest
 from _sequence_world import SETTINGS, World, pillar, run, step_calls, world
 from pve_corosync.findings import errors
-from pve_corosync.run import alone, outcomes, way_back
+from pve_corosync.judge import outcomes
+from pve_corosync.run import alone, way_back
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
 

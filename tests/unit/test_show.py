@@ -2,7 +2,7 @@
 
 from pve_corosync import show
 from pve_corosync.findings import finding
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 
 def state(**more):

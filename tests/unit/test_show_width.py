@@ -7,10 +7,10 @@ import simulation
 from _sequence_world import SETTINGS, World, pillar
 from pve_corosync import show
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes, verdict
+from pve_corosync.judge.past import row as past_row
 from pve_corosync.rules import every
-from pve_corosync.run import outcomes, verdict
 from pve_corosync.run.change import Change
-from pve_corosync.run.past import row as past_row
 from pve_corosync.run.request import Request
 
 SIZES = (2, 3, 7, 24)

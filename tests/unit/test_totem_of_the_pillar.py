@@ -10,10 +10,10 @@ from _sequence_world import World, run, world
 from _sequence_world import pillar as run_pillar
 from pve_corosync import conf
 from pve_corosync.findings import errors
+from pve_corosync.judge import checklist, outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
-from pve_corosync.run import checklist, outcomes
 from pve_corosync.run.request import Request
 
 

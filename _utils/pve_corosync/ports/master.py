@@ -17,11 +17,12 @@ import time
 
 from pve_corosync import arguments, show
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import alive, find, index, journals
-from pve_corosync.run import brief as short
-from pve_corosync.run import change, outcomes, task
+from pve_corosync.report import brief as short
+from pve_corosync.run import change, task
 from pve_corosync.run.request import Request
 
 #: in a runner's ``__context__``: ``{"jid", "command"}`` of the orchestration that a function is a phase of.
@@ -96,7 +97,7 @@ class Site:
     :param master: a :class:`Master`.
     :param cluster: the cluster's name, or None.
     :param skip: nodes that are not waited for, as an operator types them.
-    :raises run.outcomes.RunError: no such cluster, unknown nodes, bad settings.
+    :raises judge.outcomes.RunError: no such cluster, unknown nodes, bad settings.
     """
 
     def __init__(self, master, cluster, skip):

@@ -14,8 +14,9 @@ import time
 
 from pve_corosync import show
 from pve_corosync.findings import finding
+from pve_corosync.judge import evidence, outcomes
 from pve_corosync.node import children, locks, peers, runs
-from pve_corosync.run import alone, alone_change, evidence, outcomes
+from pve_corosync.run import alone, alone_change
 
 log = logging.getLogger(__name__)
 

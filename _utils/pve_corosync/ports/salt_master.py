@@ -10,9 +10,9 @@ import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes
 from pve_corosync.node import code
 from pve_corosync.ports import master, salt_pillar
-from pve_corosync.run import outcomes
 from salt.exceptions import CommandExecutionError, SaltException
 
 

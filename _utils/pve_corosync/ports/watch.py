@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from pve_corosync.run import watch
+from pve_corosync.judge import watch
 
 #: the whole way after the links: certificates, services and replication have limits of their own below this.
 WAY_S = 3600

@@ -8,9 +8,9 @@ import textwrap
 
 from pve_corosync.cluster import export
 from pve_corosync.findings import errors, finding
+from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.run import outcomes
 
 
 def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
@@ -19,7 +19,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
 
     :param answers: ``{minion id: what corosync.facts returned there, or an error's text}``.
     :param target: the minions that were asked, for the errors.
-    :raises run.outcomes.RunError: what is in the way, all at once.
+    :raises judge.outcomes.RunError: what is in the way, all at once.
     :raises pillar.layouts.LayoutError: what is in force breaks the schema.
     """
     told = {

@@ -13,8 +13,8 @@ from pve_corosync.cluster import topology
 from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.judge import outcomes, verdict
 from pve_corosync.plan import planner, steps
-from pve_corosync.run import outcomes, verdict
 from pve_corosync.run import request as request_of_master
 
 #: what a node that goes on without its peers gives up is known to who asked for it.
@@ -29,7 +29,7 @@ class Request(request_of_master.Request):
     :param host: this node's name in corosync, or its host name.
     :param layout, skip, force: as in ``run.request.Request``.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
-    :raises run.outcomes.RunError: no pillar, or one that does not have this node.
+    :raises judge.outcomes.RunError: no pillar, or one that does not have this node.
     """
 
     def __init__(self, pillar, minion, host, layout=None, skip=(), force=()):

@@ -8,8 +8,9 @@ gone, ``idle()`` gathers once nobody else is at work, ``start()`` starts the dae
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.run import alone, change, checklist, revive, task
-from pve_corosync.run import outcomes as step_outcomes
+from pve_corosync.judge import checklist
+from pve_corosync.judge import outcomes as step_outcomes
+from pve_corosync.run import alone, change, revive, task
 
 #: how long a started daemon may take until it can be asked.
 START_S = 20.0
@@ -34,7 +35,7 @@ class AloneChange(change.Change):
     """One run to a layout from one node.
 
     :param request: a ``run.alone.Request``. :param ports: see the module.
-    :param settings: what ``run.outcomes.settings`` returns.
+    :param settings: what ``judge.outcomes.settings`` returns.
     :param degraded: without quorum, or where nodes are cut off: do this node's share of the degraded path.
     :param test: only tell what would be done.
     :param patience: seconds to wait for the quorum after this node's share.

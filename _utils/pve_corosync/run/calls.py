@@ -6,7 +6,8 @@ Pure but for the ports of ``run.change``.
 from __future__ import annotations
 
 from pve_corosync.findings import finding, ordered
-from pve_corosync.run import join, outcomes, takeover, task
+from pve_corosync.judge import outcomes
+from pve_corosync.run import join, takeover, task
 
 #: seconds for what takes no longer than a restart of a service.
 WAIT = 100
@@ -20,7 +21,7 @@ class Calls(task.Task):
     """A piece of work on one node of a cluster, whose steps are calls to one node each.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``run.outcomes.settings`` returns. :param node: the node that it is about.
+    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node that it is about.
     """
 
     #: the function of the runner; its events end with it, and the code of a failure begins with it.

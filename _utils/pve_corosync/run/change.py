@@ -21,20 +21,10 @@ import traceback
 
 from pve_corosync import show
 from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.judge import checklist, evidence, verdict
+from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.plan import words
-from pve_corosync.run import (
-    checklist,
-    evidence,
-    ha_guard,
-    merge,
-    preflight,
-    step_trip,
-    takeover,
-    task,
-    verdict,
-    way_back,
-)
-from pve_corosync.run import outcomes as step_outcomes
+from pve_corosync.run import ha_guard, merge, preflight, step_trip, takeover, task, way_back
 
 #: what the names of a run's second attempt and of its way back end in.
 AGAIN, BACK = "-again", "-back"
@@ -49,7 +39,7 @@ class Change(task.Task):
 
     :param request: a :class:`Request`.
     :param ports: see the module.
-    :param settings: what ``run.outcomes.settings`` returns.
+    :param settings: what ``judge.outcomes.settings`` returns.
     :param jid: the name of the run, on the nodes too.
     :param back: plan to the layout that the run came from where it ends with less quorum than it began with.
     :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0

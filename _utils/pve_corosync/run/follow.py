@@ -7,7 +7,8 @@ returns the report of its phase; each can be run again at any time, and does onl
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding
-from pve_corosync.run import checklist, outcomes, phases, preflight, probe_links, task
+from pve_corosync.judge import checklist, outcomes, phases
+from pve_corosync.run import preflight, probe_links, task
 
 
 class Phase(task.Task):

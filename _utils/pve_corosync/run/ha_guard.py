@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pve_corosync.cluster import ha as cluster_ha
 from pve_corosync.findings import finding
-from pve_corosync.run import evidence, phases, task
+from pve_corosync.judge import evidence, phases
+from pve_corosync.run import task
 
 #: how long all nodes may take to be members again before HA is given up on.
 MEMBERS_S = 60

@@ -7,7 +7,7 @@ import re
 
 from pve_corosync import arguments
 from pve_corosync.findings import finding
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 #: asks for all clusters that the fleet shows to need it.
 NEEDED = "needed"
@@ -93,7 +93,7 @@ def report(orchestration: str, ended: dict, after: dict, logs: dict, test: bool 
     """Return the summary of all of them, the failed ones first.
 
     :param ended: ``{cluster: {"retcode", "seconds", "log"}}``.
-    :param after: ``{cluster: row of run.fleet}``, as they are now.
+    :param after: ``{cluster: row of judge.fleet}``, as they are now.
     :param logs: ``{cluster: [lines that it printed]}``. :param test: nothing was to be written.
     :returns: ``result`` is ``done``, ``failed``, or ``test`` where something would be done.
     """

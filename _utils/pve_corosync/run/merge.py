@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pve_corosync.cluster import halves
 from pve_corosync.findings import finding
-from pve_corosync.run import phases
+from pve_corosync.judge import phases
 
 CODE = "quorate-halves"
 #: seconds to copy a database of at most 128 MiB.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from pve_corosync.findings import errors, finding
-from pve_corosync.run import phases, probe, probe_links
+from pve_corosync.judge import phases
+from pve_corosync.run import probe, probe_links
 
 #: seconds in which Corosync notices that a node is gone whose link is down (token and consensus).
 NOTICE = 10.0

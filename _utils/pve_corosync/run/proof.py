@@ -18,8 +18,9 @@ from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.cluster.topology import Topology
 from pve_corosync.conf.links import is_goal
 from pve_corosync.findings import errors
+from pve_corosync.judge import checklist
 from pve_corosync.rules import every
-from pve_corosync.run import alone, checklist
+from pve_corosync.run import alone
 
 #: ``config.reload_status`` of a daemon that has its file: no reload yet, or a good one.
 RELOADED = (None, 1)

@@ -6,9 +6,10 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 from __future__ import annotations
 
 from pve_corosync.findings import errors
+from pve_corosync.judge import checklist, checklist_exit, phases
+from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.rules.nodes import under_way
-from pve_corosync.run import calls, checklist, checklist_exit, join, phases, task
-from pve_corosync.run import outcomes as step_outcomes
+from pve_corosync.run import calls, join, task
 from pve_corosync.run.calls import WAIT
 
 #: seconds: pvecm add takes 10 to 12, and waits for quorum itself; an rsa key of 4096 bits is made by the way.
@@ -21,7 +22,7 @@ class Rebuild(calls.Calls):
     """One rebuild: what is known, and what was done.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``run.outcomes.settings`` returns. :param node: the node to rebuild.
+    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node to rebuild.
     """
 
     does = "rebuild"

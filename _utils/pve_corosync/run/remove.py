@@ -10,10 +10,10 @@ was taken out must never start corosync again with the files that it has.
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding
+from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.rules.every import yielding
 from pve_corosync.rules.nodes import under_way
 from pve_corosync.run import calls, join, task
-from pve_corosync.run import outcomes as step_outcomes
 from pve_corosync.run.calls import WAIT
 
 #: seconds until every node has loaded the cluster file that delnode has written.
@@ -24,7 +24,7 @@ class Remove(calls.Calls):
     """One removal: what is known, and what was done.
 
     :param request: a ``run.request.Request``; ``force`` counts. :param ports: see ``run.change``.
-    :param settings: what ``run.outcomes.settings`` returns. :param node: the node that leaves.
+    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node that leaves.
     """
 
     does = "remove"

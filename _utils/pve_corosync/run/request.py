@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 
 from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.judge import checklist, ways
+from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.run import checklist, ha_guard, ways
-from pve_corosync.run import outcomes as step_outcomes
+from pve_corosync.run import ha_guard
 
 
 class Request:
@@ -21,7 +22,7 @@ class Request:
     :param force: codes to go on in spite of.
     :param cluster: the cluster's name as the operator gave it, or None.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
-    :raises run.outcomes.RunError: unknown strategy.
+    :raises judge.outcomes.RunError: unknown strategy.
     """
 
     def __init__(self, pillar, layout=None, strategy="live", skip=(), force=(), cluster=None):
@@ -42,7 +43,7 @@ class Request:
         """Take the layout in force where the operator named none; the pillar's, if that is one of them.
 
         :param names: the layouts in force.
-        :raises run.outcomes.RunError: none is, and a restart would move the cluster to the pillar's by
+        :raises judge.outcomes.RunError: none is, and a restart would move the cluster to the pillar's by
             surprise.
         """
         if not names and self.strategy == "restart":
@@ -88,7 +89,7 @@ class Request:
         return ways.orchestration(self.layout["name"], wanted, **how)
 
     def how(self) -> dict:
-        """Return the arguments besides the layout, as ``run.outcomes.command`` takes them."""
+        """Return the arguments besides the layout, as ``judge.outcomes.command`` takes them."""
         return {
             "skip": self.skip,
             "force": self.force,

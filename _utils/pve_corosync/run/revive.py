@@ -10,8 +10,8 @@ import hashlib
 
 from pve_corosync import conf
 from pve_corosync.findings import finding
+from pve_corosync.judge import outcomes
 from pve_corosync.plan import planner, steps
-from pve_corosync.run import outcomes
 
 #: states of the unit in which no daemon runs, nor is about to.
 STOPPED = ("inactive", "failed")

@@ -5,7 +5,7 @@ for the ports of ``run.change``.
 from __future__ import annotations
 
 from pve_corosync import show
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 #: seconds of silence after which a call may be lost, and the nodes are asked: most steps take less.
 SILENCE_S = 2.0

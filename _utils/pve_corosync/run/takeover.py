@@ -5,7 +5,7 @@ Pure but for the ports of ``run.change``.
 
 from __future__ import annotations
 
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 
 def take_over(ports, request, settings, held: dict, call: dict) -> list[dict]:
@@ -15,7 +15,7 @@ def take_over(ports, request, settings, held: dict, call: dict) -> list[dict]:
     were gathered before are old then.
 
     :param ports, request, settings: see ``run.change``.
-    :param held: ``{node: run}``, of :func:`run.outcomes.dead_runs`.
+    :param held: ``{node: run}``, of :func:`judge.outcomes.dead_runs`.
     :param call: ``{"txn", "by"}`` of this run; who calls gives the locks back.
     """
     runs = sorted(set(held.values()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 
 from pve_corosync.findings import ordered
-from pve_corosync.run import evidence, outcomes
+from pve_corosync.judge import evidence, outcomes
 
 #: results that end a command with exit code 0.
 GOOD = ("reached", "rebuilt", "removed", "done", "already", "test")
@@ -17,7 +17,7 @@ class Task:
     """One piece of work while it is carried out.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``run.outcomes.settings`` returns.
+    :param settings: what ``judge.outcomes.settings`` returns.
     :param head: what the report begins with, beside cluster and layout.
     """
 

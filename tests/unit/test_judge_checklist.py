@@ -2,7 +2,7 @@
 
 import pytest
 from _rules_world import PUBLIC, changed, conf, file_facts, layout, observed
-from pve_corosync.run import checklist
+from pve_corosync.judge import checklist
 
 
 def table(rows):

@@ -11,7 +11,7 @@ import time
 from pve_corosync import arguments
 from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
-from pve_corosync.run import outcomes, same_code, ways
+from pve_corosync.judge import outcomes, same_code, ways
 
 #: what a minion says that has no ``corosync.facts``.
 LACKS_CODE = "is not available"
@@ -20,10 +20,10 @@ LACKS_CODE = "is not available"
 def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
     """Return what is true of the cluster, and the command that helps.
 
-    :param observed: what ``run.outcomes.observe`` returned.
+    :param observed: what ``judge.outcomes.observe`` returned.
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
     :param more: ``skip``, ``findings`` (of the status), ``in_force`` (names), ``past`` (runs, newest first,
-        as ``run.past.row`` returns them), ``cluster`` (the name as it was typed), ``fast`` (as in
+        as ``judge.past.row`` returns them), ``cluster`` (the name as it was typed), ``fast`` (as in
         ``plan.planner.plan``), ``now`` (seconds since the epoch), ``on_node`` (it is read on a node that has
         only itself, so that a command must work there).
     :returns: ``{"kind", "ok", "text", "command", "also": [text]}``; ``ok`` is False where the operator must
@@ -527,7 +527,7 @@ def _pairs(pairs):
 def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
     """Return the verdict where the pillar cannot be read, so that nothing can be planned.
 
-    :param name: the cluster. :param state: as ``run.outcomes.state_now`` returns it.
+    :param name: the cluster. :param state: as ``judge.outcomes.state_now`` returns it.
     :param broken: what is wrong in the pillar, findings.
     :returns: as :func:`verdict`.
     """

@@ -8,7 +8,7 @@ prometheus-node-exporter reads the same text.
 from __future__ import annotations
 
 from pve_corosync import conf as corosync_conf
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 PREFIX = "pve_corosync_"
 #: metric -> what it says; the names that docs/alerts.yml may use.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pve_corosync import addresses
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import finding
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 #: the phases after each other: (function of the runner, what it is called in a report)
 PHASES = (

@@ -1,10 +1,10 @@
-"""node.code and run.same_code: a node with other code takes part in nothing."""
+"""node.code and judge.same_code: a node with other code takes part in nothing."""
 
 import shutil
 
 from pve_corosync.findings import errors
+from pve_corosync.judge import outcomes, same_code
 from pve_corosync.node import code
-from pve_corosync.run import outcomes, same_code
 
 HERE = {"core": "aaa", "modules": "bbb"}
 MINIONS = {"pve1": "pve1", "pve2": "two", "pve3": "pve3"}

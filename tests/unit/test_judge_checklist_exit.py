@@ -1,9 +1,9 @@
-"""run.checklist_exit: each item beyond corosync, true and broken."""
+"""judge.checklist_exit: each item beyond corosync, true and broken."""
 
 import copy
 
 import pytest
-from pve_corosync.run import checklist, checklist_exit
+from pve_corosync.judge import checklist, checklist_exit
 
 ADDRESSES = {"pve1": "198.51.100.10", "pve2": "203.0.113.20"}
 LAYOUT = {

@@ -1,4 +1,4 @@
-"""run.verdict: the first line says what is true, and the command is one that a run would carry out."""
+"""judge.verdict: the first line says what is true, and the command is one that a run would carry out."""
 
 import itertools
 import json
@@ -10,10 +10,10 @@ import simulation
 from _sequence_world import pillar
 from pve_corosync import show
 from pve_corosync.findings import errors, finding
+from pve_corosync.judge import outcomes, verdict, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
-from pve_corosync.run import outcomes, verdict, ways
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
 

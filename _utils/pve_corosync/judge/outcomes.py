@@ -12,7 +12,7 @@ from pve_corosync import arguments, conf
 from pve_corosync.addresses import canonical
 from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.findings import finding
-from pve_corosync.run import same_code
+from pve_corosync.judge import same_code
 
 # what the runner needs of both stands under one name
 OK, FAILED, USAGE = arguments.OK, arguments.FAILED, arguments.USAGE
@@ -46,7 +46,7 @@ def observe(minions: dict, answers: dict, accepted=None, code=None, skip=()) -> 
     :param minions: ``{node: minion id}``, all nodes of the cluster.
     :param answers: ``{minion id: return event}`` of ``corosync.facts``.
     :param accepted: minion ids with an accepted key; None if that is not known.
-    :param code: the digest of this project's code here, see ``run.same_code``; None compares nothing.
+    :param code: the digest of this project's code here, see ``judge.same_code``; None compares nothing.
     :param skip: nodes that the work goes on without.
     :returns: (``{"nodes": {name: facts}, "silent": [name]}``, findings); with ``"refusals": {name: text}`` of
         those that answered with an error.
@@ -143,7 +143,7 @@ def tolerate(layout: dict, observed: dict, items: list[dict], skip=()) -> tuple[
 
     :param layout: what ``pillar.layouts.resolve`` returns.
     :param observed: what :func:`observe` returned.
-    :param items: what ``run.checklist.checklist`` returned.
+    :param items: what ``judge.checklist.checklist`` returned.
     :param skip: nodes that the work goes on without.
     """
     links = {int(number): link["network"] for number, link in layout["links"].items()}

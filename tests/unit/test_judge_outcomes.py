@@ -1,10 +1,10 @@
-"""run.outcomes: arguments, answers, outcomes, and what the report says of them."""
+"""judge.outcomes: arguments, answers, outcomes, and what the report says of them."""
 
 import json
 
 import pytest
-from pve_corosync.run import outcomes
-from pve_corosync.run.outcomes import RunError
+from pve_corosync.judge import outcomes
+from pve_corosync.judge.outcomes import RunError
 
 
 def answer(value, retcode=0, success=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pve_corosync.findings import alarms, ordered
+from pve_corosync.judge import evidence, outcomes, verdict
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.rules import every
-from pve_corosync.run import evidence, outcomes, verdict
 
 
 def load(pillar) -> tuple[dict | None, list[dict]]:
@@ -23,8 +23,8 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
     """Return the status of a cluster, as ``corosync.status`` reports it.
 
     :param name: of the cluster. :param pillar: the value of its pillar key ``corosync``.
-    :param observed: what ``run.outcomes.observe`` returned. :param findings: those on the answers.
-    :param skip: nodes that do not count. :param past: runs, newest first, as ``run.past.row`` returns them.
+    :param observed: what ``judge.outcomes.observe`` returned. :param findings: those on the answers.
+    :param skip: nodes that do not count. :param past: runs, newest first, as ``judge.past.row`` returns them.
     :param cluster: the name as the operator gave it, for commands to copy.
     """
     loaded, broken = load(pillar)

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from _watch_world import Watch, seen
 from pve_corosync.codes import CODES
-from pve_corosync.run import watch
+from pve_corosync.judge import watch
 
 CUT = {"dead": ["vrack"]}
 

@@ -1,14 +1,14 @@
 """The items of the exit checklist that look beyond corosync: names, PVE's ssh, replication, certificates,
 HA, services.
 
-Each is a function as in ``run.checklist``; their facts are what ``corosync.exit_facts`` returned, as ``exit``
-in the facts of a node. Without any, an item returns None.
+Each is a function as in ``judge.checklist``; their facts are what ``corosync.exit_facts`` returned, as
+``exit`` in the facts of a node. Without any, an item returns None.
 """
 
 from __future__ import annotations
 
 from pve_corosync import addresses
-from pve_corosync.run import phases
+from pve_corosync.judge import phases
 
 
 def attach(observed: dict, told: dict, errors: dict) -> None:

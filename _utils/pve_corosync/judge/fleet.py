@@ -6,9 +6,9 @@ import json
 import shlex
 
 from pve_corosync import show
-from pve_corosync.run import outcomes, status
+from pve_corosync.judge import outcomes, status
 
-#: kinds of ``run.verdict``, the worst first; one that is not here stands before ``away``.
+#: kinds of ``judge.verdict``, the worst first; one that is not here stands before ``away``.
 WORST_FIRST = (
     "no-quorum cut-off unreachable no-code no-pillar stopped read-only pillar ha-released qdevice dead-link"
     " silent other-code last-run wrong busy"
@@ -54,7 +54,7 @@ def judge(name: str, told: dict, accepted, past=()) -> dict:
     """Return one cluster's row.
 
     :param told: of :func:`sort`. :param accepted: minions with an accepted key.
-    :param past: as in ``run.status.judge``.
+    :param past: as in ``judge.status.judge``.
     :returns: ``{"cluster", "kind", "ok", "text", "command", "answers", "nodes", "quorate", "votes", "dead",
         "in_force", "wanted", "drift", "since"}``; ``dead`` has numbers of links, ``drift`` is True where the
         copies of the configuration differ or the daemons run another one.

@@ -6,7 +6,7 @@ import re
 import pytest
 import simulation
 import yaml
-from pve_corosync.run import metrics
+from pve_corosync.judge import metrics
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 NODES = ("pve1", "pve2", "pve3")

@@ -1,4 +1,4 @@
-"""run.fleet: all clusters of a master, the worst first, each with what helps it; one screen wide."""
+"""judge.fleet: all clusters of a master, the worst first, each with what helps it; one screen wide."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import pytest
 import simulation
 from _sequence_world import pillar
 from pve_corosync import show
-from pve_corosync.run import fleet
+from pve_corosync.judge import fleet
 
 NOW = 1763900000.0
 NODES = ("pve1", "pve2")

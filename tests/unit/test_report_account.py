@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pve_corosync.plan import words
-from pve_corosync.run import account, account_page
+from pve_corosync.report import account, account_page
 from test_run_change import run, world
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pve_corosync import addresses as ip
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 
 def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool, over=()) -> dict:
-    """Return the facts for ``run.watch.decide``.
+    """Return the facts for ``judge.watch.decide``.
 
     :param layouts: all of the pillar, resolved. :param preferred: which of them counts as in force where
         several are. :param nodes: those that the layouts need. :param answers: ``{node: return event of

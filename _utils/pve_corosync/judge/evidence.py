@@ -6,7 +6,7 @@ import re
 
 from pve_corosync.addresses import canonical
 from pve_corosync.findings import finding
-from pve_corosync.run import outcomes
+from pve_corosync.judge import outcomes
 
 _LINK = re.compile(r"link (\d+) to \S+ not connected")
 
@@ -121,7 +121,7 @@ def _networks(layout, observed, connected):
 def only_late(failed: list[dict], told: dict) -> bool:
     """Tell whether nodes failed in a step only because its time was over before they saw its effect.
 
-    :param failed: what ``run.outcomes.judge`` returned. :param told: ``{node: outcome}`` of the step.
+    :param failed: what ``judge.outcomes.judge`` returned. :param told: ``{node: outcome}`` of the step.
     """
     errors = [told.get(item["data"].get("node")) for item in failed]
     return bool(failed) and all(
@@ -133,7 +133,7 @@ def only_late(failed: list[dict], told: dict) -> bool:
 def only_links(failed: list[dict]) -> set[int]:
     """Return the links that a failed step lacked, where it lacked nothing else.
 
-    :param failed: what ``run.outcomes.judge`` returned.
+    :param failed: what ``judge.outcomes.judge`` returned.
     """
     texts = [text for item in failed for text in item["data"].get("missing") or [item["text"]]]
     texts = [text for text in texts if not text.startswith("not seen within")]

@@ -1,7 +1,7 @@
 """The exit checklist: what is to be seen when a layout is reached, item by item.
 
 Each item is one small function that returns ``(ok, seen, expected)``, or None if its facts were not gathered.
-Those that look beyond corosync are in ``run.checklist_exit``.
+Those that look beyond corosync are in ``judge.checklist_exit``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pve_corosync import addresses as ip
 from pve_corosync import link_options
 from pve_corosync.cluster import copies
 from pve_corosync.cluster.export import member_address
-from pve_corosync.run import checklist_exit
+from pve_corosync.judge import checklist_exit
 
 
 def checklist(layout: dict, observed: dict, items=None, skip=()) -> list[dict]:

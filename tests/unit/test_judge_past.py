@@ -1,7 +1,7 @@
-"""run.past: one run in short, also where it has several phases."""
+"""judge.past: one run in short, also where it has several phases."""
 
 import pytest
-from pve_corosync.run import past
+from pve_corosync.judge import past
 
 
 def journal(*phases):

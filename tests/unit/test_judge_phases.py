@@ -1,7 +1,7 @@
-"""run.phases: what follows the links, decided from answers."""
+"""judge.phases: what follows the links, decided from answers."""
 
 import pytest
-from pve_corosync.run import phases
+from pve_corosync.judge import phases
 
 LAYOUT = {
     "name": "degraded",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from html import escape
 
-from pve_corosync.run.account import LANES
+from pve_corosync.report.account import LANES
 
 #: width of the timeline, of its left column and of a lane, in pixels of the SVG's own.
 WIDTH, LEFT, LANE, GAP = 960, 150, 16, 8
@@ -33,7 +33,7 @@ svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif }
 def markdown(account: dict) -> str:
     """Return the account as Markdown.
 
-    :param account: what ``run.account.account`` returned.
+    :param account: what ``report.account.account`` returned.
     """
     lines = [f"# {_plain(_title(account))}", "", _plain(_head(account)), ""]
     for title, head, rows in _tables(account):
@@ -55,7 +55,7 @@ def markdown(account: dict) -> str:
 def html(account: dict) -> str:
     """Return the account as one HTML page: no script, no file or address besides it.
 
-    :param account: what ``run.account.account`` returned.
+    :param account: what ``report.account.account`` returned.
     """
     mood = "good" if account["result"] in ("reached", "already", "done", "rebuilt") else "bad"
     parts = [
@@ -82,7 +82,7 @@ def html(account: dict) -> str:
 def timeline(account: dict) -> str:
     """Return the timeline as inline SVG: one lane a node and subject, the steps above them.
 
-    :param account: what ``run.account.account`` returned.
+    :param account: what ``report.account.account`` returned.
     """
     scale = (WIDTH - LEFT - 10) / (account["length"] or 1.0)
 

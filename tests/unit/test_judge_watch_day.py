@@ -12,7 +12,7 @@ import random
 
 import pytest
 from _watch_world import LINKS, POLICY, layouts
-from pve_corosync.run import watch
+from pve_corosync.judge import watch
 
 DAY = 86400
 LAG = {"pve1": 2.0, "pve2": 2.6, "pve3": 2.3}

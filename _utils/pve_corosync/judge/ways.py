@@ -57,7 +57,7 @@ def alone(layout: str) -> str:
 def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -> dict:
     """Return how the quorum comes back, and why not by each layout that does not bring it back.
 
-    :param observed: what ``run.outcomes.observe`` returned.
+    :param observed: what ``judge.outcomes.observe`` returned.
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
     :param skip: nodes that are gone without already. :param fast: as in ``plan.planner.plan``.
     :returns: ``{"layout", "strategy", "skip", "networks", "complete"}`` of the best way, or ``{}``; with
