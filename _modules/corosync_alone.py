@@ -25,7 +25,7 @@ The wanted layout comes from the pillar key ``corosync``. Without a master it is
 import time
 
 import salt.utils.path
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.node import locks
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
@@ -145,12 +145,12 @@ def apply(
 def _guarded(do, work):
     try:
         report = work()
-    except (outcomes.RunError, layouts.LayoutError) as exc:
+    except (arguments.RunError, layouts.LayoutError) as exc:
         report = {
             "findings": exc.findings,
             "result": "refused",
             "summary": "refused, nothing was changed",
-            "retcode": getattr(exc, "retcode", outcomes.USAGE),
+            "retcode": getattr(exc, "retcode", arguments.USAGE),
         } | getattr(exc, "report", {})
     except locks.LockError as exc:
         raise CommandExecutionError(f"the lock of the cluster: {exc}; nothing was changed") from exc
@@ -176,7 +176,7 @@ def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False
     Return the report of one call of ``plan`` or ``apply``.
     """
     host = __salt__["corosync.node_name"]()
-    skip, force = outcomes.names(skip, "skip"), outcomes.names(force, "force")
+    skip, force = arguments.names(skip, "skip"), arguments.names(force, "force")
     own = shell.pillar(__pillar__, pillar)
     request = alone.Request(own, __opts__.get("id"), host, layout, skip=skip, force=force)
     wait, patience = _seconds(wait, "wait"), min(_seconds(patience, "patience"), 600.0)
@@ -190,5 +190,5 @@ def _job(layout, skip, force, degraded, test, wait=0, patience=0, progress=False
         over=takes_over,
         root=(__opts__.get("pve_corosync") or {}).get("root"),
     )
-    run = alone_change.AloneChange(request, ports, outcomes.settings(None), bool(degraded), test, patience)
+    run = alone_change.AloneChange(request, ports, arguments.settings(None), bool(degraded), test, patience)
     return run.carry_out()

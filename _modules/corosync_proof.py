@@ -13,7 +13,7 @@ import logging
 import os
 
 import salt.utils.path
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.node import files
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
@@ -63,7 +63,7 @@ def proved(layout=None):
         return told | {
             "unproved": proof_of.proof(facts, request.layout, request.own, files.read_json(_note()))
         }
-    except (outcomes.RunError, layouts.LayoutError) as exc:
+    except (arguments.RunError, layouts.LayoutError) as exc:
         return told | {"unproved": [str(exc)]}
 
 

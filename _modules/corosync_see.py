@@ -12,8 +12,9 @@ asked over PVE's own ssh, with commands that only read.
 """
 
 import salt.utils.path
+from pve_corosync import arguments
 from pve_corosync.findings import alarms, ordered
-from pve_corosync.judge import evidence, outcomes, verdict
+from pve_corosync.judge import evidence, situation, verdict
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import node as node_ports
 from pve_corosync.ports import salt_module as shell
@@ -96,19 +97,19 @@ def status(pillar=None):
         request = sight.request
         observed, findings = sight.gather(told)
         layouts = request.layouts()
-        report.update(wanted=request.layout["name"], in_force=outcomes.in_force(layouts, observed))
-        held = outcomes.held_to(report["in_force"], request.layout["name"])
+        report.update(wanted=request.layout["name"], in_force=situation.in_force(layouts, observed))
+        held = situation.held_to(report["in_force"], request.layout["name"])
         findings += every.check(layouts[held], observed, skip=request.skip)
         findings += evidence.released(layouts[held], observed)
         report["verdict"] = verdict.of_request(request, observed, findings, on_node=True)
-    except (outcomes.RunError, layouts_of_pillar.LayoutError) as exc:
+    except (arguments.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
     report.update(
-        state=outcomes.state_now(observed), matrix=outcomes.matrix(observed), findings=ordered(findings)
+        state=situation.state_now(observed), matrix=situation.matrix(observed), findings=ordered(findings)
     )
-    bad = bool(alarms(report["findings"])) or outcomes.sick(report["state"])
+    bad = bool(alarms(report["findings"])) or situation.sick(report["state"])
     bad = bad or not report.get("verdict", {"ok": True})["ok"]
-    report.update(result="errors" if bad else "ok", retcode=outcomes.FAILED if bad else outcomes.OK)
+    report.update(result="errors" if bad else "ok", retcode=arguments.FAILED if bad else arguments.OK)
     if bad:
         __context__["retcode"] = report["retcode"]
     return report

@@ -17,7 +17,7 @@ import os
 import time
 
 import salt.utils.path
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.node import files, locks
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
@@ -192,5 +192,5 @@ def _request(layout):
     pillar = layouts.plain(__pillar__.get("corosync"))
     try:
         return alone.Request(pillar, __opts__.get("id"), __salt__["corosync.node_name"](), layout)
-    except (outcomes.RunError, layouts.LayoutError) as exc:
+    except (arguments.RunError, layouts.LayoutError) as exc:
         raise CommandExecutionError(str(exc)) from exc

@@ -26,8 +26,9 @@ import logging
 import os
 import time
 
+from pve_corosync import arguments
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist, checklist_exit, outcomes, phases, verdict, watch
+from pve_corosync.judge import checklist, checklist_exit, phases, verdict, watch
 from pve_corosync.judge import past as past_runs
 from pve_corosync.judge import status as status_of
 from pve_corosync.ports import journals, master, salt_master
@@ -165,7 +166,7 @@ def apply(
     """
 
     def work():
-        wait = outcomes.seconds(confirm, "confirm", 3600) if confirm else 0
+        wait = arguments.seconds(confirm, "confirm", 3600) if confirm else 0
         if test:
             report = _plan(layout, strategy, skip, force, cluster, True)
             return report | {"result": "refused" if report["retcode"] else "test"}
@@ -321,7 +322,7 @@ def _checked(site, request):
         "findings": findings,
         "result": "true" if ok else "not true",
         "summary": f"{true} of {len(items)} items of the exit checklist are true{said}",
-        "retcode": outcomes.OK if ok else outcomes.FAILED,
+        "retcode": arguments.OK if ok else arguments.FAILED,
     }
 
 
@@ -353,7 +354,7 @@ def _confirm(cluster, skip):
         "findings": findings,
         "summary": "not every node could be told" if bad else summary,
         "result": "failed" if bad else "done",
-        "retcode": outcomes.FAILED if bad else outcomes.OK,
+        "retcode": arguments.FAILED if bad else arguments.OK,
     }
 
 
@@ -362,7 +363,7 @@ def _request(layout, strategy, skip, force, cluster):
 
 
 def _journal(jid, last):
-    runs, findings, last = [], [], outcomes.count(last, "last")
+    runs, findings, last = [], [], arguments.count(last, "last")
     found = [path for folder in _folders() for path in journals.paths(folder)]
     for path in sorted(found, key=os.path.basename, reverse=True):
         if jid is not None and os.path.basename(path) != f"{jid}.jsonl":
@@ -373,14 +374,14 @@ def _journal(jid, last):
             idle = master.idle(os.path.dirname(path))
             runs.append(past_runs.row(rows, idle) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
-        raise outcomes.RunError(
+        raise arguments.RunError(
             finding(
                 "argument-bad",
                 f"jid={jid}: no such run in {_state_dir()}",
                 remedy="salt-run corosync.journal lists them",
             )
         )
-    return {"runs": runs, "findings": findings, "result": "ok", "retcode": outcomes.OK}
+    return {"runs": runs, "findings": findings, "result": "ok", "retcode": arguments.OK}
 
 
 def _past(site):

@@ -11,8 +11,8 @@ import os
 import sys
 import time
 
+from pve_corosync import arguments
 from pve_corosync.judge import fleet as fleet_run
-from pve_corosync.judge import outcomes
 from pve_corosync.judge import past as past_runs
 from pve_corosync.ports import find, index, journals, master, processes, salt_master
 from pve_corosync.run import many as many_run
@@ -114,9 +114,9 @@ def many(
 
 
 def _many(clusters, orchestration, given, at_once, progress, test):  # pylint: disable=too-many-arguments
-    outcomes.choice(orchestration, "orchestration", many_run.ORCHESTRATIONS)
-    at_once, given = outcomes.count(at_once, "at_once"), dict(given or {})
-    outcomes.unknown_arguments(f"orch.{orchestration}", given, (*many_run.GIVEN, "cluster"))
+    arguments.choice(orchestration, "orchestration", many_run.ORCHESTRATIONS)
+    at_once, given = arguments.count(at_once, "at_once"), dict(given or {})
+    arguments.unknown_arguments(f"orch.{orchestration}", given, (*many_run.GIVEN, "cluster"))
     here = salt_master.of(globals())
 
     def needed():
@@ -141,12 +141,12 @@ def _say(text):
 
 def _fleet():
     here = salt_master.of(globals())
-    settings = outcomes.settings(here.opts.get("pve_corosync"))
+    settings = arguments.settings(here.opts.get("pve_corosync"))
     owners = find.fleet(here, settings["minions"])
     if not owners:
-        outcomes.choose_cluster({}, None, f"none of the accepted keys {settings['minions']!r}")
+        arguments.choose_cluster({}, None, f"none of the accepted keys {settings['minions']!r}")
     wait = settings["gather_timeout"]
-    call = {"timeout": outcomes.facts_timeout(wait)}
+    call = {"timeout": arguments.facts_timeout(wait)}
     answers = here.publish(sorted(owners), "corosync.fleet_facts", call, wait + ANSWER_S * len(owners))[1]
     clusters, moved = fleet_run.sort(owners, answers)
     if moved:

@@ -23,7 +23,8 @@ replication need quorum, and are refused at once without.
 
 import os
 
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
+from pve_corosync.judge import situation
 from pve_corosync.ports import master, salt_master
 from pve_corosync.run import change, follow
 
@@ -212,7 +213,7 @@ def restart(
         site, request = master.request(salt_master.of(globals()), layout, "restart", skip, force, cluster)
         observed, findings = site.see()
         if layout is None:
-            request.take(outcomes.in_force(request.layouts(), observed))
+            request.take(situation.in_force(request.layouts(), observed))
         request.again_all = True
         if test:
             report = request.planned(*request.plan(observed, findings), observed)
@@ -244,7 +245,7 @@ def _phase(do, unknown, brief, ours, layout, skip, force, cluster, progress, giv
 
     def work():
         if ours.get("timeout") is not None:
-            ours["timeout"] = outcomes.seconds(ours["timeout"], "timeout", 3600)
+            ours["timeout"] = arguments.seconds(ours["timeout"], "timeout", 3600)
         site, request = master.request(salt_master.of(globals()), layout, "live", skip, force, cluster)
         with site.lock():
             ports = master.Ports(site, bool(progress))

@@ -8,7 +8,7 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 
 import salt.utils.yaml
 from pve_corosync import arguments
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_master
 from pve_corosync.run import adopt
@@ -40,19 +40,19 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
 
         salt-run corosync.pillar 'pve*' > pillar/corosync.sls
     """
-    __context__["retcode"] = outcomes.FAILED
+    __context__["retcode"] = arguments.FAILED
     try:
         arguments.checked("runner.pillar", locals())
-        tgt = tgt or outcomes.settings(__opts__.get("pve_corosync"))["minions"]
-        timeout = outcomes.seconds(timeout, "timeout", 600)
+        tgt = tgt or arguments.settings(__opts__.get("pve_corosync"))["minions"]
+        timeout = arguments.seconds(timeout, "timeout", 600)
         master = salt_master.of(globals())
-        call = {"timeout": outcomes.facts_timeout(timeout)}
+        call = {"timeout": arguments.facts_timeout(timeout)}
         asked = master.accepted(tgt, tgt_type)
         told = master.publish(asked, "corosync.facts", call, timeout)[1] if asked else {}
-        answers = {minion: outcomes.answer_error(event) or event["return"] for minion, event in told.items()}
+        answers = {minion: situation.answer_error(event) or event["return"] for minion, event in told.items()}
         exported, head = adopt.adopt(answers, str(tgt))
-    except (outcomes.RunError, layouts.LayoutError) as exc:
-        __context__["retcode"] = getattr(exc, "retcode", outcomes.FAILED)
+    except (arguments.RunError, layouts.LayoutError) as exc:
+        __context__["retcode"] = getattr(exc, "retcode", arguments.FAILED)
         return {
             "do": "pillar",
             "findings": exc.findings,
@@ -61,6 +61,6 @@ def pillar(tgt=None, tgt_type="glob", timeout=10):
             "retcode": __context__["retcode"],
             "outputter": "corosync_table",
         }
-    __context__["retcode"] = outcomes.OK
+    __context__["retcode"] = arguments.OK
     text = salt.utils.yaml.safe_dump({"corosync": exported}, default_flow_style=False, sort_keys=False)
     return {"data": "\n".join([*head, text]), "outputter": "txt"}

@@ -12,8 +12,8 @@ import os
 import re
 import time
 
+from pve_corosync import arguments
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_master
 from pve_corosync.run.request import Request
@@ -65,7 +65,7 @@ def _asked(minion, node, nonce):
     _pause(str(minion))
     try:
         cluster = _allowed(str(minion), node)
-    except outcomes.RunError as exc:
+    except arguments.RunError as exc:
         _tell(minion, "refused", str(exc))
         raise
     _wanted(str(minion), nonce)
@@ -81,7 +81,7 @@ def _refused(text):
     Return the error with which nothing is done; Salt would turn its own for bad arguments into success.
     """
     remedy = "if it is to be done all the same: salt-run corosync.rebuild NODE"
-    return outcomes.RunError(finding("argument-bad", text, remedy=remedy), outcomes.FAILED)
+    return arguments.RunError(finding("argument-bad", text, remedy=remedy), arguments.FAILED)
 
 
 def _pause(minion):

@@ -9,8 +9,8 @@ Part of the runner ``corosync`` (Salt joins the files of one virtual name).
 import os
 
 import salt.utils.atomicfile
+from pve_corosync import arguments
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
 from pve_corosync.ports import journals, salt_master
 from pve_corosync.report import account, account_page
 
@@ -53,7 +53,7 @@ def _report(run, out):
     if form not in FORMS or (
         out is not None and not os.path.isdir(os.path.dirname(os.path.abspath(str(out))))
     ):
-        raise outcomes.RunError(
+        raise arguments.RunError(
             finding(
                 "argument-bad",
                 f"out={out}: allowed: a file that ends with .html or .md, in a folder that exists",
@@ -64,7 +64,7 @@ def _report(run, out):
     told = account.account(_notes(run))
     page = FORMS[form](told)
     if out is None:
-        return {"text": page, "run": told["run"], "findings": [], "result": "ok", "retcode": outcomes.OK}
+        return {"text": page, "run": told["run"], "findings": [], "result": "ok", "retcode": arguments.OK}
     with salt.utils.atomicfile.atomic_open(str(out), "w") as file:
         file.write(page)
     return {
@@ -73,7 +73,7 @@ def _report(run, out):
         "findings": [],
         "summary": f"the account of run {told['run']} is in {out}",
         "result": "written",
-        "retcode": outcomes.OK,
+        "retcode": arguments.OK,
     }
 
 
@@ -84,7 +84,7 @@ def _notes(run):
         wanted = run is None or os.path.basename(path) == f"{run}.jsonl"
         if wanted and (rows := journals.read(path)):
             return rows
-    raise outcomes.RunError(
+    raise arguments.RunError(
         finding(
             "argument-bad",
             f"run={run}: no such run in {base}" if run is not None else f"no run yet in {base}",

@@ -11,8 +11,9 @@ import functools
 import os
 import time
 
+from pve_corosync import arguments
 from pve_corosync.findings import errors, finding
-from pve_corosync.judge import outcomes, watch_seen
+from pve_corosync.judge import situation, watch_seen
 from pve_corosync.judge import watch as decision_of
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.ports import index, master, salt_master
@@ -101,7 +102,7 @@ def _name_of(found, minion):
     if str(minion) not in found.accepted([str(minion)], "list"):
         raise _wrong(minion, "has no accepted key")
     pillar = (layouts_of_pillar.plain(found.pillar(str(minion))) or {}).get("corosync")
-    if not isinstance(pillar, dict) or str(minion) not in outcomes.members(pillar).values():
+    if not isinstance(pillar, dict) or str(minion) not in arguments.members(pillar).values():
         raise _wrong(minion, "is no node of a cluster")
     return str(pillar.get("cluster_name"))
 
@@ -113,7 +114,7 @@ def _wrong(minion, why):
         data={"argument": "minion", "value": str(minion)},
         remedy="name a node's minion: salt-key -l acc",
     )
-    return outcomes.RunError(item)
+    return arguments.RunError(item)
 
 
 def _site(found, cluster):
@@ -131,7 +132,7 @@ def _watch(cluster, pause, resume):
     site, kept = _site(salt_master.of(globals()), cluster)
     request = _request(site)
     if pause is not None:
-        kept.pause(time.time() + outcomes.seconds(pause, "pause", PAUSE_MOST_S))
+        kept.pause(time.time() + arguments.seconds(pause, "pause", PAUSE_MOST_S))
     elif resume:
         kept.pause(0.0)
     told = decision_of.shown(request.loaded["watch"], kept.load(), time.time())
@@ -141,7 +142,7 @@ def _watch(cluster, pause, resume):
         "findings": [],
         "result": "ok",
         "summary": told["text"],
-        "retcode": outcomes.OK,
+        "retcode": arguments.OK,
     }
 
 
@@ -152,7 +153,7 @@ def _look(found, cluster):
     except layouts_of_pillar.LayoutError as exc:
         _tell_of_pillar(site, kept, exc.findings)
         raise
-    report = {"cluster": site.name, "findings": [], "retcode": outcomes.OK}
+    report = {"cluster": site.name, "findings": [], "retcode": arguments.OK}
     if request.loaded["watch"] is None:
         text = "the pillar has no corosync:watch: nothing was looked at"
         return report | {"result": "off", "summary": text}
@@ -244,7 +245,7 @@ class Look:
             quick = watch_seen.again(self.seen["answers"], self._answers("corosync_look.look", LOOK))
         answers = quick or self._answers()
         told = watch_seen.facts(answers)
-        observed, findings = outcomes.observe(site.minions, told, site.accepted, site.master.code, site.skip)
+        observed, findings = situation.observe(site.minions, told, site.accepted, site.master.code, site.skip)
         findings += site.findings
         self.seen = {"answers": answers, "observed": observed, "findings": findings, "runs": runs}
         by_name = {name: answers.get(self.request.minions[name]) for name in names}
@@ -257,7 +258,7 @@ class Look:
 
     def _answers(self, function="corosync.watch_facts", call=None):
         wait = self.site.settings["gather_timeout"]
-        call = call or {"timeout": outcomes.facts_timeout(wait)}
+        call = call or {"timeout": arguments.facts_timeout(wait)}
         return self.site.ask(list(self.site.minions), function, call, wait)
 
     def _keep(self, due):
@@ -271,8 +272,8 @@ class Look:
         request = Request(self.site.pillar, decision["layout"], cluster=self.site.name)
         refused = self._ha(request, found)
         steps = {} if refused else self._way(request)
-        links_ok = steps.get("links", {}).get("retcode") == outcomes.OK
-        ok = links_ok and steps.get("way", {}).get("retcode") == outcomes.OK
+        links_ok = steps.get("links", {}).get("retcode") == arguments.OK
+        ok = links_ok and steps.get("way", {}).get("retcode") == arguments.OK
         findings = refused or [] if ok else [*(refused or []), self._failed(decision, steps)]
         self.state |= decision_of.after(self.state, decision, ok, links_ok, time.time())
         goal, self.state["times"] = self.state["goal"], self._times()
@@ -283,7 +284,7 @@ class Look:
             "findings": findings,
             "steps": steps,
             "times": self._times(),
-            "retcode": outcomes.OK if ok else outcomes.FAILED,
+            "retcode": arguments.OK if ok else arguments.FAILED,
         }
         _fire(self.site, "ended", {"ok": ok, "decision": decision} | report)
         return report
@@ -304,7 +305,7 @@ class Look:
     def _way(self, request):
         steps = {"links": self._links(request)}
         self.times["links"] = time.time()
-        if steps["links"]["retcode"] == outcomes.OK:
+        if steps["links"]["retcode"] == arguments.OK:
             run = {"layout": request.layout["name"], "cluster": self.site.name}
             steps["way"] = kept_watch.orchestrate(__opts__["conf_file"], "orch.failover", run)
             self.times["way"] = time.time()
@@ -335,8 +336,8 @@ class Look:
 
     @staticmethod
     def _failed(decision, steps):
-        last = next((row for row in reversed(steps.values()) if row["retcode"] != outcomes.OK), {})
-        why = outcomes.last_line(last.get("report") or "see the journal")
+        last = next((row for row in reversed(steps.values()) if row["retcode"] != arguments.OK), {})
+        why = situation.last_line(last.get("report") or "see the journal")
         return finding(
             "watch-refused",
             f"to layout {decision['layout']}: {why}",

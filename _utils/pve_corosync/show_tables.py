@@ -81,7 +81,7 @@ def _number(value):
 def state_table(state: list[dict]) -> list[str]:
     """Return the table with one row a node: quorum, the versions of the three copies, /etc/pve, HA.
 
-    :param state: what ``judge.outcomes.state_now`` returns.
+    :param state: what ``judge.situation.state_now`` returns.
     """
     rows = []
     for row in state:
@@ -113,7 +113,7 @@ def matrix_table(matrix: dict) -> list[str]:
 
     Words where they fit, one letter a link where they do not.
 
-    :param matrix: what ``judge.outcomes.matrix`` returns.
+    :param matrix: what ``judge.situation.matrix`` returns.
     """
     names = list(matrix)
     peers = sorted(set(names) | {peer for row in matrix.values() for peer in row or ()})

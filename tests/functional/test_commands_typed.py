@@ -5,7 +5,7 @@ import shlex
 import pytest
 import salt.utils.args
 from pve_corosync import arguments
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import ways
 
 NAMES = [
     "prod",
@@ -54,5 +54,5 @@ def test_a_name_comes_back_as_it_was(name):
 
 
 def test_plain_names_are_typed_plainly():
-    command = outcomes.command("apply", "degraded", ["pve1", "pve2"], cluster="prod-1")
+    command = ways.command("apply", "degraded", ["pve1", "pve2"], cluster="prod-1")
     assert command == "salt-run corosync.apply degraded skip=pve1,pve2 cluster=prod-1"

@@ -3,12 +3,12 @@
 import json
 
 import simulation
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
 
 NODES = ("pve1", "pve2")
-SETTINGS = outcomes.settings(None)
+SETTINGS = arguments.settings(None)
 NO_HA = {"armed": False, "configured": False, "lrm": "active", "crm": "active", "disarm_supported": True}
 ARMED = NO_HA | {"armed": True, "configured": True}
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import simulation
 from pve_corosync.cluster import answers
-from pve_corosync.judge import evidence, outcomes
+from pve_corosync.judge import evidence, outcomes, situation
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
 
@@ -75,21 +75,21 @@ def changed(facts, path, value):
 
 def look(nodes):
     """Do what runner and status do with answers; return what was observed."""
-    observed, found = outcomes.observe(MINIONS, {name: {"return": facts} for name, facts in nodes.items()})
+    observed, found = situation.observe(MINIONS, {name: {"return": facts} for name, facts in nodes.items()})
     every.check(LAYOUTS["degraded"], observed)
     planner.plan(LAYOUTS["degraded"], observed)
     planner.plan(LAYOUTS["nominal"], observed, "restart")
-    outcomes.in_force(LAYOUTS, observed)
-    outcomes.sick(outcomes.state_now(observed))
+    situation.in_force(LAYOUTS, observed)
+    situation.sick(situation.state_now(observed))
     outcomes.rings(observed, [], observed)
-    outcomes.latest_of_facts(observed)
-    outcomes.dead_runs(observed, ())
+    situation.latest_of_facts(observed)
+    situation.dead_runs(observed, ())
     evidence.released(LAYOUTS["degraded"], observed)
     apart = copy.deepcopy(observed)
     for number, facts in enumerate(apart["nodes"].values(), 1):  # each of them is quorate alone
         facts["quorum"] = facts.get("quorum") and facts["quorum"] | {"quorate": True, "members": [number]}
     every.check(LAYOUTS["degraded"], apart)
-    json.dumps([outcomes.matrix(observed), outcomes.without_texts(observed), found])
+    json.dumps([situation.matrix(observed), situation.without_texts(observed), found])
     return observed, found
 
 
@@ -157,7 +157,7 @@ def test_control_characters_stay_outside_and_files_keep_their_bytes():
     assert told["problems"] == ["red 2Jtxt\tand\nmore"] and told["new"] == {"key": ["v"]}
     assert told["local"]["text"] == facts["local"]["text"]
     error = {"return": "\x1b[2Jboom", "success": False}
-    _, found = outcomes.observe(MINIONS, {"pve1": error, "pve2": {"return": facts}})
+    _, found = situation.observe(MINIONS, {"pve1": error, "pve2": {"return": facts}})
     assert [item["text"] for item in found if item["code"] == "node-error"] == ["pve1: boom"]
 
 

@@ -3,7 +3,7 @@
 import shutil
 
 from pve_corosync.findings import errors
-from pve_corosync.judge import outcomes, same_code
+from pve_corosync.judge import same_code, situation
 from pve_corosync.node import code
 
 HERE = {"core": "aaa", "modules": "bbb"}
@@ -54,5 +54,5 @@ def test_where_all_nodes_agree_the_master_is_behind():
 
 def test_a_minion_that_answers_with_an_error_is_told_apart_from_a_silent_one():
     said = {"return": "'corosync.facts' is not available.", "success": False, "retcode": 254}
-    observed, _ = outcomes.observe({"pve1": "pve1", "pve2": "pve2"}, {"pve1": said})
+    observed, _ = situation.observe({"pve1": "pve1", "pve2": "pve2"}, {"pve1": said})
     assert observed["silent"] == ["pve1", "pve2"] and list(observed["refusals"]) == ["pve1"]

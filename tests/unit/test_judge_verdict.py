@@ -10,7 +10,7 @@ import simulation
 from _sequence_world import pillar
 from pve_corosync import show
 from pve_corosync.findings import errors, finding
-from pve_corosync.judge import outcomes, verdict, ways
+from pve_corosync.judge import situation, verdict, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
@@ -31,7 +31,7 @@ def all_layouts(nodes, more=None):
 def judge(sim, nodes=TWO, more_layouts=None, observed=None, **more):
     known = all_layouts(nodes, more_layouts)
     observed = sim.observed() if observed is None else observed
-    force = outcomes.in_force(known, observed)
+    force = situation.in_force(known, observed)
     given = {"in_force": force, "now": AT} | more
     return verdict.verdict(observed, known, "nominal", **given)
 

@@ -5,8 +5,8 @@ import datetime
 
 import pytest
 from _rules_world import problems
+from pve_corosync import arguments
 from pve_corosync.findings import errors
-from pve_corosync.judge import outcomes
 from pve_corosync.pillar import layouts
 
 PILLAR = {
@@ -100,7 +100,7 @@ def with_value(path, value):
 def told(pillar):
     """Validate, and hold the findings to their form; the master looks for the nodes before it validates."""
     if isinstance(pillar, dict):
-        outcomes.members(layouts.plain(pillar))
+        arguments.members(layouts.plain(pillar))
     found = problems(pillar)
     for item in found:
         assert item["code"] and item["text"] and str(item["data"]["place"]).startswith("corosync"), item

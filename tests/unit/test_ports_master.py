@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.ports import master as port_master
 from pve_corosync.ports import salt_master
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
@@ -81,7 +81,7 @@ def test_whoever_looks_sees_the_lock_of_a_live_run_and_not_that_of_a_dead_one(tm
 def test_a_second_run_is_refused(tmp_path):
     with (
         site(tmp_path).lock(),
-        pytest.raises(outcomes.RunError, match="another run is under way: job 20261125"),
+        pytest.raises(arguments.RunError, match="another run is under way: job 20261125"),
     ):
         with site(tmp_path, "20261126").lock():
             raise AssertionError("two runs at once")
@@ -147,7 +147,7 @@ def test_a_run_of_the_version_before_keeps_its_cluster_and_no_other(tmp_path):
     with before_now(tmp_path, "a.b", "7"):
         with other.lock():
             pass
-        with pytest.raises(outcomes.RunError, match="another run is under way: job 7"), one.lock():
+        with pytest.raises(arguments.RunError, match="another run is under way: job 7"), one.lock():
             raise AssertionError("two runs at once")
         assert one.see()[0]["nodes"]["pve1"]["busy"], "a live run's lock is none of a dead one"
     with one.lock():

@@ -5,7 +5,7 @@ import copy
 import pytest
 from _rules_world import conf, problems
 from _rules_world import observed as world_observed
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
 from pve_corosync.run import adopt
 
 
@@ -65,7 +65,7 @@ def test_a_host_name_in_force_is_told():
 
 def test_a_node_that_is_missing_is_named(told):
     gone = told.pop(sorted(told)[-1])["node"]
-    with pytest.raises(outcomes.RunError) as error:
+    with pytest.raises(arguments.RunError) as error:
         adopt.adopt(told, "pve*")
     assert codes(error) == ["adopt-silent"] and gone in str(error.value)
 
@@ -75,13 +75,13 @@ def test_everything_in_the_way_is_told_at_once(told):
     told["web1"] = "'corosync.facts' is not available."
     told["copy"] = dict(told[names[0]], minion="copy")
     told[names[1]] = dict(told[names[1]], runtime=dict(told[names[1]]["runtime"], cluster_name="other"))
-    with pytest.raises(outcomes.RunError) as error:
+    with pytest.raises(arguments.RunError) as error:
         adopt.adopt(told, "*")
     assert codes(error) == ["adopt-error", "adopt-twice", "adopt-several"]
     told = {name: dict(facts, runtime=None) for name, facts in told.items() if name in names}
-    with pytest.raises(outcomes.RunError) as error:
+    with pytest.raises(arguments.RunError) as error:
         adopt.adopt(told, "*")
     assert set(codes(error)) == {"adopt-stopped"}
-    with pytest.raises(outcomes.RunError) as error:
+    with pytest.raises(arguments.RunError) as error:
         adopt.adopt({}, "xx*")
     assert codes(error) == ["adopt-none"] and "xx*" in str(error.value)

@@ -5,7 +5,8 @@ import json
 import pytest
 import simulation
 from _sequence_world import NODES, SETTINGS, World, pillar, run, step_calls, world
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments
+from pve_corosync.judge import situation
 from pve_corosync.pillar import layouts
 from pve_corosync.run.request import Request
 
@@ -15,7 +16,7 @@ def test_failover_reaches_and_returns():
     report = run(ports)
     assert (report["result"], report["retcode"]) == ("reached", 0), report
     assert [item["code"] for item in report["findings"]] == ["link-dead"]
-    assert outcomes.in_force(ports.request.layouts(), ports.sim.observed()) == ["degraded"]
+    assert situation.in_force(ports.request.layouts(), ports.sim.observed()) == ["degraded"]
     assert not ports.locks
     assert report["seconds"]["quorate"] < report["seconds"]["total"]
     versions = {daemon.version for daemon in ports.sim.daemons.values()}
@@ -24,7 +25,7 @@ def test_failover_reaches_and_returns():
     back = World(Request(pillar(), None), ports.sim)
     ports.sim.dead.clear()
     assert run(back)["result"] == "reached"
-    assert outcomes.in_force(back.request.layouts(), ports.sim.observed()) == ["nominal"]
+    assert situation.in_force(back.request.layouts(), ports.sim.observed()) == ["nominal"]
     assert not ports.sim.lost
 
 
@@ -54,7 +55,7 @@ def test_a_refused_file_writes_nothing_and_gives_the_locks_back():
     assert step_calls(ports) == []
     assert [call[0] for call in ports.calls] == ["corosync.stage", "corosync.finish"]
     assert not ports.locks
-    assert outcomes.in_force(ports.request.layouts(), ports.sim.observed()) == ["nominal"]
+    assert situation.in_force(ports.request.layouts(), ports.sim.observed()) == ["nominal"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -250,7 +251,7 @@ def test_the_pillars_skip_is_added_and_shown_in_the_command():
 def test_an_unknown_layout_or_strategy_is_refused_before_anything():
     with pytest.raises(layouts.LayoutError, match="nosuch"):
         Request(pillar(), "nosuch")
-    with pytest.raises(outcomes.RunError, match="strategy"):
+    with pytest.raises(arguments.RunError, match="strategy"):
         Request(pillar(), "degraded", "fast")
 
 
@@ -293,7 +294,7 @@ def test_a_restart_keeps_the_layout_that_is_in_force():
 
 
 def test_a_restart_where_no_layout_is_in_force_has_to_be_told_which():
-    with pytest.raises(outcomes.RunError, match="there are: degraded, nominal") as caught:
+    with pytest.raises(arguments.RunError, match="there are: degraded, nominal") as caught:
         Request(pillar(), strategy="restart").take([])
     assert caught.value.findings[0]["code"] == "layout-not-in-force"
     assert "salt-run corosync.restart nominal" in caught.value.findings[0]["remedy"]

@@ -2,14 +2,13 @@
 
 import pytest
 import simulation
-from pve_corosync import show
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments, show
 from pve_corosync.run import follow
 from pve_corosync.run.request import Request
 from test_run_change import pillar
 
 NODES = ("pve1", "pve2")
-SETTINGS = outcomes.settings({"verify_timeout": 1})
+SETTINGS = arguments.settings({"verify_timeout": 1})
 VRACK = {name: simulation.address("vrack", number) for number, name in enumerate(NODES, 1)}
 PUBLIC = {name: simulation.address("public", number) for number, name in enumerate(NODES, 1)}
 
@@ -320,7 +319,7 @@ def test_a_replication_network_is_a_witness_of_its_own():
 
 def test_the_wait_for_a_job_is_a_setting_and_an_argument():
     ports = Nodes()
-    follow.replicate(ports.request, ports, outcomes.settings({"replication_timeout": 300}))
+    follow.replicate(ports.request, ports, arguments.settings({"replication_timeout": 300}))
     follow.replicate(ports.request, ports, SETTINGS, timeout=900)
     asked = [kwarg for function, _, kwarg in ports.calls if function == "pvesr.run_all"]
     assert [(row["timeout"], row["budget"]) for row in asked] == [(300, 580), (900, 900)]

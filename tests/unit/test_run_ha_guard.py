@@ -5,7 +5,8 @@ import json
 
 import pytest
 from _sequence_world import ARMED, NO_HA, NODES, run, step_calls, world
-from pve_corosync.judge import evidence, outcomes
+from pve_corosync import arguments
+from pve_corosync.judge import evidence
 from pve_corosync.run import ha_guard
 
 
@@ -152,7 +153,7 @@ def test_an_error_of_the_master_after_the_steps_leaves_ha_armed_or_names_the_com
         assert run(ports)["result"] == "reached"
     else:
         with (
-            pytest.raises(outcomes.RunError)
+            pytest.raises(arguments.RunError)
             if what != "ha_manager.arm"
             else contextlib.nullcontext() as caught
         ):

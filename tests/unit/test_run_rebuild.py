@@ -4,13 +4,12 @@ import hashlib
 import itertools
 
 import pytest
-from pve_corosync import conf
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments, conf
 from pve_corosync.run import join
 from pve_corosync.run.rebuild import Rebuild
 from pve_corosync.run.request import Request
 
-SETTINGS = outcomes.settings({})
+SETTINGS = arguments.settings({})
 KEY = "5" * 64
 #: (nodes with their ids, the one to rebuild): others without quorum, others with quorum; both with a gap.
 CLUSTERS = {

@@ -3,12 +3,11 @@
 import hashlib
 
 import pytest
-from pve_corosync import conf
-from pve_corosync.judge import outcomes
+from pve_corosync import arguments, conf
 from pve_corosync.run.remove import Remove, in_use
 from pve_corosync.run.request import Request
 
-SETTINGS = outcomes.settings({})
+SETTINGS = arguments.settings({})
 IDS = {"pve1": 1, "pve2": 2, "pve3": 3}
 
 

@@ -3,7 +3,7 @@
 import pytest
 from _sequence_world import SETTINGS, World, pillar, run, step_calls, world
 from pve_corosync.findings import errors
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 from pve_corosync.run import alone, way_back
 from pve_corosync.run.change import Change
 from pve_corosync.run.request import Request
@@ -17,7 +17,7 @@ def homeward(cuts=(), back=True):
 
 
 def in_force(ports):
-    return outcomes.in_force(ports.request.layouts(), ports.sim.observed())
+    return situation.in_force(ports.request.layouts(), ports.sim.observed())
 
 
 def quorate(ports):

@@ -2,7 +2,7 @@
 
 from pve_corosync import show
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import ways
 
 
 def state(**more):
@@ -134,7 +134,7 @@ def test_a_failed_run_fits_a_screen_and_says_how_to_go_on():
             finding("step-failed", "step 1: pve2: gone"),
             finding("step-failed", "only told", severity="info"),
         ],
-        "next": outcomes.next_commands("degraded", ["nominal"]),
+        "next": ways.next_commands("degraded", ["nominal"]),
     }
     lines = show.render(report)
     text = "\n".join(lines)

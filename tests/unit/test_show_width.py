@@ -7,7 +7,7 @@ import simulation
 from _sequence_world import SETTINGS, World, pillar
 from pve_corosync import show
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes, verdict
+from pve_corosync.judge import situation, verdict
 from pve_corosync.judge.past import row as past_row
 from pve_corosync.rules import every
 from pve_corosync.run.change import Change
@@ -38,8 +38,8 @@ def test_status_and_plan_fit(count, dead):
         "do": "status",
         "cluster": "prod",
         "in_force": ["nominal"],
-        "state": outcomes.state_now(observed),
-        "matrix": outcomes.matrix(observed),
+        "state": situation.state_now(observed),
+        "matrix": situation.matrix(observed),
         "findings": findings,
         "verdict": verdict.of_request(request, observed, findings),
     }

@@ -10,7 +10,7 @@ from _sequence_world import World, run, world
 from _sequence_world import pillar as run_pillar
 from pve_corosync import conf
 from pve_corosync.findings import errors
-from pve_corosync.judge import checklist, outcomes
+from pve_corosync.judge import checklist, situation
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.rules import every
@@ -92,9 +92,9 @@ def test_a_link_that_is_optional_may_be_down():
     seen = _cases.cut(_cases.world(_cases.text("two-rings-of-pve5"), cards), 0)
     goal = _cases.goal(rows, {0: "vrack", 1: "public"})
     items = checklist.checklist(goal, seen, items=["links connected"])
-    assert not checklist.passed(outcomes.tolerate(goal, seen, items)[0])  # it is the primary network
+    assert not checklist.passed(situation.tolerate(goal, seen, items)[0])  # it is the primary network
     goal["links"][0]["optional"] = True
-    borne, told = outcomes.tolerate(goal, seen, items)
+    borne, told = situation.tolerate(goal, seen, items)
     assert checklist.passed(borne) and [item["severity"] for item in told] == ["info"]
     lost = [item for item in every.check(goal, seen) if item["code"] == "redundancy-lost"]
     assert [item["severity"] for item in lost] == ["info"]

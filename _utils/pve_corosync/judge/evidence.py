@@ -6,7 +6,7 @@ import re
 
 from pve_corosync.addresses import canonical
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import outcomes, ways
 
 _LINK = re.compile(r"link (\d+) to \S+ not connected")
 
@@ -168,7 +168,7 @@ def released(layout: dict, observed: dict) -> list[dict]:
                 "ha-left-released",
                 f"run {', '.join(sorted(set(noted.values())))} ended before it could undo: {said}",
                 data={"nodes": sorted(noted)},
-                remedy=f"the next run does it: {outcomes.command('apply', layout['name'])}",
+                remedy=f"the next run does it: {ways.command('apply', layout['name'])}",
             )
         ]
     off = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from pve_corosync import show
-from pve_corosync.judge import outcomes, status
+from pve_corosync import arguments, show
+from pve_corosync.judge import situation, status, ways
 
 #: kinds of ``judge.verdict``, the worst first; one that is not here stands before ``away``.
 WORST_FIRST = (
@@ -65,8 +65,8 @@ def judge(name: str, told: dict, accepted, past=()) -> dict:
         return blank | _mute(name, told, minions)
     loaded, _broken = status.load(told["pillar"])
     skip = list((loaded or {}).get("skip") or ())
-    nodes = outcomes.members(told["pillar"])
-    observed, findings = outcomes.observe(nodes, told["answers"], accepted)
+    nodes = arguments.members(told["pillar"])
+    observed, findings = situation.observe(nodes, told["answers"], accepted)
     report = status.judge(name, told["pillar"], observed, findings, skip=skip, past=past, cluster=name)
     verdict = report["verdict"]
     away = report["in_force"] and report.get("wanted") not in report["in_force"]
@@ -108,7 +108,7 @@ def broken(name: str, told: dict, error: str) -> dict:
     """
     text = f"{name}: what its nodes answer cannot be judged: {error}."
     verdict = {"kind": "wrong", "ok": False, "text": text, "also": []}
-    return _blank(name, told) | verdict | {"command": outcomes.command("status", "", cluster=name)}
+    return _blank(name, told) | verdict | {"command": ways.command("status", "", cluster=name)}
 
 
 def _blank(name, told):
@@ -133,12 +133,14 @@ def _mute(name, told, minions):
         text = f"{name}: none of {', '.join(told['minions'])} answers the master."
         command = f"salt -L {minions} test.ping"
         return {"kind": "unreachable", "ok": False, "text": text, "command": command, "also": []}
-    errors = [outcomes.answer_error(event) for event in told["answers"].values()]
+    errors = [situation.answer_error(event) for event in told["answers"].values()]
     if any("is not available" in error for error in errors):
         text = f"{name}: its nodes answer, but without this project's code."
         command = f"salt -L {minions} saltutil.sync_all"
         return {"kind": "no-code", "ok": False, "text": text, "command": command, "also": []}
-    why = next((outcomes.last_line(error) for error in errors if error), "they have no pillar `corosync` yet")
+    why = next(
+        (situation.last_line(error) for error in errors if error), "they have no pillar `corosync` yet"
+    )
     text = f"{name}: nothing is known by its nodes: {why}."
     command = f"salt -L {minions} saltutil.refresh_pillar"
     return {"kind": "no-pillar", "ok": False, "text": text, "command": command, "also": []}
@@ -183,7 +185,7 @@ def report(rows: list[dict], before: dict, now: float) -> dict:
         "unanswered": [row["cluster"] for row in rows if not row["answers"]],
         "summary": f"{len(rows)} {'cluster' if len(rows) == 1 else 'clusters'}: {said}",
         "result": "errors" if bad else "ok",
-        "retcode": outcomes.FAILED if bad else outcomes.OK,
+        "retcode": arguments.FAILED if bad else arguments.OK,
     }
 
 

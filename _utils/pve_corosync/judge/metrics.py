@@ -8,7 +8,7 @@ prometheus-node-exporter reads the same text.
 from __future__ import annotations
 
 from pve_corosync import conf as corosync_conf
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 
 PREFIX = "pve_corosync_"
 #: metric -> what it says; the names that docs/alerts.yml may use.
@@ -43,7 +43,7 @@ def text(facts: dict, layouts: dict, wanted: str | None, last: dict | None, now:
     ]
     if wanted:
         found.append(("layout_wanted", {"layout": wanted}, 1))
-    in_force = outcomes.in_force(layouts, {"nodes": {facts["node"]: facts}, "silent": []})
+    in_force = situation.in_force(layouts, {"nodes": {facts["node"]: facts}, "silent": []})
     found += [("layout_in_force", {"layout": name}, int(name in in_force)) for name in sorted(layouts)]
     rows = [row["connected"] for links in (facts.get("links") or {}).values() for row in links.values()]
     if facts.get("runtime") is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pve_corosync import addresses
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 
 #: the phases after each other: (function of the runner, what it is called in a report)
 PHASES = (
@@ -43,7 +43,7 @@ def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
         value = answer.get("return")
         failed = not answer.get("success", True) or answer.get("retcode") or isinstance(value, str)
         if failed:
-            bad[node] = outcomes.last_line(outcomes.answer_error(answer) or value).removeprefix("ERROR: ")
+            bad[node] = situation.last_line(situation.answer_error(answer) or value).removeprefix("ERROR: ")
         else:
             good[node] = value
     return good, bad

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pve_corosync import arguments
 from pve_corosync.findings import alarms, ordered
-from pve_corosync.judge import evidence, outcomes, verdict
+from pve_corosync.judge import evidence, situation, verdict
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.rules import every
 
@@ -23,7 +24,7 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
     """Return the status of a cluster, as ``corosync.status`` reports it.
 
     :param name: of the cluster. :param pillar: the value of its pillar key ``corosync``.
-    :param observed: what ``judge.outcomes.observe`` returned. :param findings: those on the answers.
+    :param observed: what ``judge.situation.observe`` returned. :param findings: those on the answers.
     :param skip: nodes that do not count. :param past: runs, newest first, as ``judge.past.row`` returns them.
     :param cluster: the name as the operator gave it, for commands to copy.
     """
@@ -31,16 +32,16 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
     findings = [*findings, *broken]
     rows = {
         "cluster": name,
-        "state": outcomes.state_now(observed),
-        "matrix": outcomes.matrix(observed),
+        "state": situation.state_now(observed),
+        "matrix": situation.matrix(observed),
         "in_force": [],
-        "observed": outcomes.without_texts(observed),
+        "observed": situation.without_texts(observed),
     }
     if loaded:
         layouts = {key: layouts_of_pillar.resolve(loaded, key) for key in loaded["layouts"]}
         wanted = rows["wanted"] = loaded["layout"]
-        rows["in_force"] = outcomes.in_force(layouts, observed)
-        held = outcomes.held_to(rows["in_force"], wanted)
+        rows["in_force"] = situation.in_force(layouts, observed)
+        held = situation.held_to(rows["in_force"], wanted)
         findings += every.check(layouts[held], observed, skip=skip)
         findings += evidence.released(layouts[held], observed)
     findings = ordered(findings)
@@ -58,11 +59,11 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
         )
     else:
         told = verdict.of_pillar(name, rows["state"], broken)
-    bad = bool(alarms(findings)) or outcomes.sick(rows["state"], skip) or not told["ok"]
+    bad = bool(alarms(findings)) or situation.sick(rows["state"], skip) or not told["ok"]
     return rows | {
         "verdict": told,
         "summary": told["text"],
         "findings": findings,
         "result": "errors" if bad else "ok",
-        "retcode": outcomes.FAILED if bad else outcomes.OK,
+        "retcode": arguments.FAILED if bad else arguments.OK,
     }

@@ -11,7 +11,7 @@ import time
 from pve_corosync import arguments
 from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
-from pve_corosync.judge import outcomes, same_code, ways
+from pve_corosync.judge import same_code, situation, ways
 
 #: what a minion says that has no ``corosync.facts``.
 LACKS_CODE = "is not available"
@@ -20,7 +20,7 @@ LACKS_CODE = "is not available"
 def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
     """Return what is true of the cluster, and the command that helps.
 
-    :param observed: what ``judge.outcomes.observe`` returned.
+    :param observed: what ``judge.situation.observe`` returned.
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
     :param more: ``skip``, ``findings`` (of the status), ``in_force`` (names), ``past`` (runs, newest first,
         as ``judge.past.row`` returns them), ``cluster`` (the name as it was typed), ``fast`` (as in
@@ -51,7 +51,7 @@ def of_request(request, observed: dict, findings=(), **more) -> dict:
         request.loaded["layout"],
         skip=request.skip,
         findings=findings,
-        in_force=outcomes.in_force(known, observed),
+        in_force=situation.in_force(known, observed),
         cluster=request.cluster_arg,
         fast=request.loaded.get("fast_ping"),
         **more,
@@ -68,7 +68,7 @@ def attach(report: dict, request, observed: dict, **more) -> dict:
         return report
     told = of_request(request, observed, report.get("findings") or (), **more)
     if told["kind"] in DIRE:
-        report |= {"verdict": told, "retcode": outcomes.FAILED}
+        report |= {"verdict": told, "retcode": arguments.FAILED}
         if report.get("result") in ("planned", "already"):
             report |= {"result": "refused", "summary": "this layout does not help, nothing was changed"}
     return report
@@ -527,7 +527,7 @@ def _pairs(pairs):
 def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
     """Return the verdict where the pillar cannot be read, so that nothing can be planned.
 
-    :param name: the cluster. :param state: as ``judge.outcomes.state_now`` returns it.
+    :param name: the cluster. :param state: as ``judge.situation.state_now`` returns it.
     :param broken: what is wrong in the pillar, findings.
     :returns: as :func:`verdict`.
     """

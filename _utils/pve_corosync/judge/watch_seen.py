@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pve_corosync import addresses as ip
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 
 
 def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, locked: bool, over=()) -> dict:
@@ -17,7 +17,7 @@ def seen(layouts: dict, preferred: list[str], nodes: list[str], answers: dict, l
     """
     told = {name: _value(answers.get(name)) for name in nodes}
     facts = {name: row["facts"] for name, row in told.items() if row}
-    names = outcomes.in_force(layouts, {"nodes": facts, "silent": sorted(set(nodes) - set(facts))})
+    names = situation.in_force(layouts, {"nodes": facts, "silent": sorted(set(nodes) - set(facts))})
     return {
         "layout": next((name for name in preferred if name in names), next(iter(names), None)),
         "networks": _networks(next(iter(layouts.values())), facts),
@@ -53,7 +53,7 @@ def again(before: dict, looks: dict) -> dict | None:
         if not old:
             return None
         look = (event or {}).get("return")
-        if not event or outcomes.answer_error(event) or not isinstance(look, dict):
+        if not event or situation.answer_error(event) or not isinstance(look, dict):
             continue
         if look.get("state") != "busy" and not _same(old, look):
             return None
@@ -73,7 +73,7 @@ def _same(old, look):
 
 def _value(answer):
     """Return what a node returned, None where that is no answer of the function."""
-    if not answer or outcomes.answer_error(answer):
+    if not answer or situation.answer_error(answer):
         return None
     value = answer.get("return")
     if (

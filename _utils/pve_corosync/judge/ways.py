@@ -46,6 +46,29 @@ def orchestration(  # pylint: disable=too-many-arguments
     return words + (f" pillar={shlex.quote(json.dumps(given))}" if given else "")
 
 
+def command(function: str, layout: str, skip=(), force=(), strategy: str = "live", cluster=None) -> str:
+    """Return the command line that does the same again."""
+    words = ["salt-run", f"corosync.{function}", *([arguments.typed(layout)] if layout else [])]
+    words += [f"skip={','.join(skip)}"] if skip else []
+    words += [f"force={','.join(force)}"] if force else []
+    words += [f"strategy={strategy}"] if strategy != "live" else []
+    words += [f"cluster={arguments.typed(cluster)}"] if cluster else []
+    return " ".join(words)
+
+
+def next_commands(layout: str, in_force_before, **how) -> list[str]:
+    """Return how to go on, to look, and to go back, after a run that stopped half way.
+
+    :param layout: the layout that was the goal.
+    :param in_force_before: layouts that were in force when the run started.
+    :param how: ``skip``, ``force``, ``strategy``, ``cluster`` as :func:`command` takes them.
+    """
+    look = command("status", "", cluster=how.get("cluster"))
+    lines = [f"go on:   {command('apply', layout, **how)}", f"look:    {look}"]
+    back = [name for name in in_force_before if name != layout]
+    return lines + ([f"go back: {command('apply', back[0], **how)}"] if back else [])
+
+
 def alone(layout: str) -> str:
     """Return the command line that does one node's part of a way, without a master.
 
@@ -57,7 +80,7 @@ def alone(layout: str) -> str:
 def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -> dict:
     """Return how the quorum comes back, and why not by each layout that does not bring it back.
 
-    :param observed: what ``judge.outcomes.observe`` returned.
+    :param observed: what ``judge.situation.observe`` returned.
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
     :param skip: nodes that are gone without already. :param fast: as in ``plan.planner.plan``.
     :returns: ``{"layout", "strategy", "skip", "networks", "complete"}`` of the best way, or ``{}``; with

@@ -17,7 +17,7 @@ import time
 
 from pve_corosync import arguments, show
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import alive, find, index, journals
@@ -97,18 +97,18 @@ class Site:
     :param master: a :class:`Master`.
     :param cluster: the cluster's name, or None.
     :param skip: nodes that are not waited for, as an operator types them.
-    :raises judge.outcomes.RunError: no such cluster, unknown nodes, bad settings.
+    :raises arguments.RunError: no such cluster, unknown nodes, bad settings.
     """
 
     def __init__(self, master, cluster, skip):
         self.master = master
-        self.settings = outcomes.settings(master.opts.get("pve_corosync"))
-        self.skip = outcomes.names(skip, "skip")
+        self.settings = arguments.settings(master.opts.get("pve_corosync"))
+        self.skip = arguments.names(skip, "skip")
         self.name, self.pillar, self.findings = find.cluster(master, self.settings["minions"], cluster)
-        self.minions = outcomes.members(self.pillar)
+        self.minions = arguments.members(self.pillar)
         wrong = [name for name in self.skip if name not in self.minions]
         if wrong:
-            raise outcomes.RunError(
+            raise arguments.RunError(
                 [
                     finding(
                         "skip-unknown",
@@ -126,10 +126,10 @@ class Site:
         """Return what all nodes report, and the findings on how they answered and on the cluster's pillars;
         skipped nodes are not waited for."""
         wait = self.settings["gather_timeout"]
-        call = {"timeout": outcomes.facts_timeout(wait)}
+        call = {"timeout": arguments.facts_timeout(wait)}
         answers = self.ask(list(self.minions), "corosync.facts", call, wait)
         code, skip = self.master.code, self.skip
-        observed, findings = outcomes.observe(self.minions, answers, self.accepted, code, skip)
+        observed, findings = situation.observe(self.minions, answers, self.accepted, code, skip)
         return observed, findings + self.findings
 
     def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
@@ -163,11 +163,11 @@ class Site:
         folder = self.folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if old_run := self._leave_old_folder():
-            raise outcomes.RunError(old_run, outcomes.FAILED)
+            raise arguments.RunError(old_run, arguments.FAILED)
         with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
             if not _flock(file):
                 file.seek(0)
-                raise outcomes.RunError(outcomes.under_way(file.read()), outcomes.FAILED)
+                raise arguments.RunError(situation.under_way(file.read()), arguments.FAILED)
             file.seek(0)
             file.truncate()
             json.dump({"jid": self.master.jid, "pid": os.getpid(), "start": time.time()}, file)
@@ -186,7 +186,7 @@ class Site:
             return None
         with open(os.path.join(old, "lock"), encoding="utf-8") as file:
             text = file.read()
-        under_way = outcomes.under_way(text)
+        under_way = situation.under_way(text)
         journal = os.path.join(old, f"{under_way['data'].get('jid')}.jsonl")
         return under_way if index.cluster_of(journal) == self.name else None
 
@@ -195,7 +195,7 @@ class Site:
         none is dead for sure while somebody holds it."""
         over = self.earlier_runs() if not self._leave_old_folder() and idle(self.folder()) else ()
         observed, findings = self.gather()
-        return observed, findings + outcomes.dead_runs(observed, over)[1]
+        return observed, findings + situation.dead_runs(observed, over)[1]
 
     def earlier_runs(self) -> frozenset:
         """Return the names that runs with a journal here have on the nodes, this one's not among them.
@@ -322,8 +322,8 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
     """Return the cluster and what is asked for; every argument is checked before anything is asked of a
     node."""
     strategy, force = (
-        outcomes.choice(strategy, "strategy", planner.STRATEGIES),
-        outcomes.names(force, "force"),
+        arguments.choice(strategy, "strategy", planner.STRATEGIES),
+        arguments.names(force, "force"),
     )
     site = Site(master, cluster, skip)
     wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
@@ -345,19 +345,19 @@ def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: 
     ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command"}``. All
     phases of an orchestration are one run in the journal, and ``command`` does the rest.
     """
-    context["retcode"] = outcomes.FAILED
+    context["retcode"] = arguments.FAILED
     context[ORCHESTRATED] = run = unknown.get("__run") or {}
     report = {"do": do}
     try:
         arguments.unknown_arguments(f"corosync.{do}", unknown, allowed)
         arguments.checked(f"runner.{do}", {name: given[name] for name in allowed} if given else {})
         report |= work()
-    except (outcomes.RunError, layouts.LayoutError) as exc:
+    except (arguments.RunError, layouts.LayoutError) as exc:
         report |= {
             "findings": exc.findings,
             "result": "refused",
             "summary": "refused, nothing was changed",
-            "retcode": getattr(exc, "retcode", outcomes.USAGE),
+            "retcode": getattr(exc, "retcode", arguments.USAGE),
         } | getattr(exc, "report", {})
     if run:
         report["command"] = run["command"]

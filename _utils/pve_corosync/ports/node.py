@@ -14,7 +14,7 @@ import time
 
 from pve_corosync import show
 from pve_corosync.findings import finding
-from pve_corosync.judge import evidence, outcomes
+from pve_corosync.judge import evidence, situation
 from pve_corosync.node import children, locks, peers, runs
 from pve_corosync.run import alone, alone_change
 
@@ -51,7 +51,7 @@ class Sight:
         minions = {name: self.request.minions[name] for name in self.request.nodes}
         answers = {minions[name]: {"return": facts} for name, facts in self.peers.facts(own).items()}
         answers[minions[self.request.own]] = {"return": own}
-        observed, findings = outcomes.observe(minions, answers)
+        observed, findings = situation.observe(minions, answers)
         return observed, findings + alone.unreachable(self.peers.why)
 
 
@@ -75,7 +75,7 @@ class Ports:
     def gather(self):
         """Return what this node can see of all, without the locks of dead runs, and findings."""
         observed, findings = self.sight.gather()
-        return observed, findings + outcomes.dead_runs(observed, self.over)[1]
+        return observed, findings + situation.dead_runs(observed, self.over)[1]
 
     def came_from(self):
         """A node keeps no journal of runs, so where the last one came from is not known."""

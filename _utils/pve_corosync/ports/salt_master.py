@@ -9,8 +9,8 @@ import salt.client
 import salt.utils.event
 import salt.utils.jid
 import salt.utils.minions
+from pve_corosync import arguments
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
 from pve_corosync.node import code
 from pve_corosync.ports import master, salt_pillar
 from salt.exceptions import CommandExecutionError, SaltException
@@ -59,14 +59,14 @@ def guarded(do, unknown, allowed, brief, work, context, given=None) -> dict:  # 
             raise
         except (SaltException, OSError) as exc:
             where = f"{exc.filename}: " if getattr(exc, "filename", None) else ""
-            raise outcomes.RunError(
+            raise arguments.RunError(
                 finding(
                     "master-failed",
                     f"the Salt master could not go on: {where}{exc}",
                     remedy="systemctl status salt-master; what a run did: salt-run corosync.journal; "
                     "without a master, on a node: salt-call --local corosync.status",
                 ),
-                outcomes.FAILED,
+                arguments.FAILED,
             ) from exc
 
     try:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import textwrap
 
+from pve_corosync import arguments
 from pve_corosync.cluster import export
 from pve_corosync.findings import errors, finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 
@@ -19,7 +20,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
 
     :param answers: ``{minion id: what corosync.facts returned there, or an error's text}``.
     :param target: the minions that were asked, for the errors.
-    :raises judge.outcomes.RunError: what is in the way, all at once.
+    :raises arguments.RunError: what is in the way, all at once.
     :raises pillar.layouts.LayoutError: what is in force breaks the schema.
     """
     told = {
@@ -28,7 +29,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
     wrong = [
         finding(
             "adopt-error",
-            f"{minion}: {outcomes.last_line(text)}",
+            f"{minion}: {situation.last_line(text)}",
             data={"minion": minion},
             remedy=f"name the nodes' minions only, or salt {minion} saltutil.sync_all",
         )
@@ -45,13 +46,13 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
         )
     wrong += _doubles(told) + _clusters(told)
     if wrong:
-        raise outcomes.RunError(wrong, outcomes.FAILED)
+        raise arguments.RunError(wrong, arguments.FAILED)
     observed, notes = {"nodes": {facts["node"]: facts for facts in told.values()}, "silent": []}, []
     exported = export.export(observed, notes)
     have = {facts["node"] for facts in told.values()}
     silent = [name for name in exported["nodes"] if name not in have]
     if silent:
-        raise outcomes.RunError(
+        raise arguments.RunError(
             [
                 finding(
                     "adopt-silent",
@@ -62,7 +63,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
                 )
                 for name in silent
             ],
-            outcomes.FAILED,
+            arguments.FAILED,
         )
     return exported, _head(exported, notes, observed)
 

@@ -13,7 +13,7 @@ from pve_corosync.cluster import topology
 from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import outcomes, verdict
+from pve_corosync.judge import verdict
 from pve_corosync.plan import planner, steps
 from pve_corosync.run import request as request_of_master
 
@@ -29,12 +29,12 @@ class Request(request_of_master.Request):
     :param host: this node's name in corosync, or its host name.
     :param layout, skip, force: as in ``run.request.Request``.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
-    :raises judge.outcomes.RunError: no pillar, or one that does not have this node.
+    :raises arguments.RunError: no pillar, or one that does not have this node.
     """
 
     def __init__(self, pillar, minion, host, layout=None, skip=(), force=()):
         if pillar is None:
-            raise outcomes.RunError(
+            raise arguments.RunError(
                 finding(
                     "pillar-none",
                     f"{host}: no pillar `corosync` on minion {minion!r}",
@@ -45,7 +45,7 @@ class Request(request_of_master.Request):
         mine = [name for name, row in self.layout["nodes"].items() if row["minion"] == minion]
         self.own = host if host in self.layout["nodes"] else (mine or [None])[0]
         if self.own is None:
-            raise outcomes.RunError(
+            raise arguments.RunError(
                 finding(
                     "alone-stranger",
                     f"{host} (minion {minion!r}) is no node of the pillar; it has "

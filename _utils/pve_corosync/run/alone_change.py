@@ -8,7 +8,7 @@ gone, ``idle()`` gathers once nobody else is at work, ``start()`` starts the dae
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist
+from pve_corosync.judge import checklist, situation
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.run import alone, change, revive, task
 
@@ -35,7 +35,7 @@ class AloneChange(change.Change):
     """One run to a layout from one node.
 
     :param request: a ``run.alone.Request``. :param ports: see the module.
-    :param settings: what ``judge.outcomes.settings`` returns.
+    :param settings: what ``arguments.settings`` returns.
     :param degraded: without quorum, or where nodes are cut off: do this node's share of the degraded path.
     :param test: only tell what would be done.
     :param patience: seconds to wait for the quorum after this node's share.
@@ -61,8 +61,8 @@ class AloneChange(change.Change):
         if self.before:
             report["diffs"] = alone.changed(self.before, self.observed)
         if result not in task.GOOD:
-            report["state"] = step_outcomes.state_now(self.observed)
-            report["matrix"] = step_outcomes.matrix(self.observed)
+            report["state"] = situation.state_now(self.observed)
+            report["matrix"] = situation.matrix(self.observed)
         return result
 
     def _way(self, findings):

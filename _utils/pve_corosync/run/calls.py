@@ -6,7 +6,7 @@ Pure but for the ports of ``run.change``.
 from __future__ import annotations
 
 from pve_corosync.findings import finding, ordered
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import situation
 from pve_corosync.run import join, takeover, task
 
 #: seconds for what takes no longer than a restart of a service.
@@ -21,7 +21,7 @@ class Calls(task.Task):
     """A piece of work on one node of a cluster, whose steps are calls to one node each.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node that it is about.
+    :param settings: what ``arguments.settings`` returns. :param node: the node that it is about.
     """
 
     #: the function of the runner; its events end with it, and the code of a failure begins with it.
@@ -49,7 +49,7 @@ class Calls(task.Task):
         :raises Failed: a node did not let go of it.
         """
         observed = self.ports.gather()[0]
-        held, dead = outcomes.dead_runs(observed, self.ports.over)
+        held, dead = situation.dead_runs(observed, self.ports.over)
         self.found(*dead)
         if not held or test:
             return observed
@@ -126,7 +126,7 @@ class Calls(task.Task):
             good = event.get("success", True) and not event.get("retcode") and isinstance(value, (dict, bool))
             if good:
                 return value
-            error = outcomes.last_line(value)
+            error = situation.last_line(value)
         if quiet:
             return error
         raise Failed(f"{name}: {error}")

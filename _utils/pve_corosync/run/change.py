@@ -19,9 +19,9 @@ from __future__ import annotations
 import contextlib
 import traceback
 
-from pve_corosync import show
+from pve_corosync import arguments, show
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist, evidence, verdict
+from pve_corosync.judge import checklist, evidence, situation, verdict, ways
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.plan import words
 from pve_corosync.run import ha_guard, merge, preflight, step_trip, takeover, task, way_back
@@ -39,7 +39,7 @@ class Change(task.Task):
 
     :param request: a :class:`Request`.
     :param ports: see the module.
-    :param settings: what ``judge.outcomes.settings`` returns.
+    :param settings: what ``arguments.settings`` returns.
     :param jid: the name of the run, on the nodes too.
     :param back: plan to the layout that the run came from where it ends with less quorum than it began with.
     :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0
@@ -114,7 +114,7 @@ class Change(task.Task):
         self.observed, self.unarmed = way.observed, self.unarmed + way.unarmed
         good = result in task.GOOD
         text = f"{said}; it went back to {home}" if good else f"{said}, and the way back to {home} failed"
-        command = step_outcomes.command("apply", home, **way.request.how())
+        command = ways.command("apply", home, **way.request.how())
         item = finding(
             "went-back" if good else "back-failed",
             text + ("" if good else f": {told.get('summary', result)}"),
@@ -139,8 +139,8 @@ class Change(task.Task):
         )
         self.report["summary"] = "broken off" + ("; HA is not in service again" if self.unarmed else "")
         self.report["findings"] = ordered(self.unarmed + [broken] + self.report["findings"])
-        error = step_outcomes.RunError(self.report["findings"], step_outcomes.FAILED)
-        error.report = self.report | {"result": "failed", "retcode": step_outcomes.FAILED}
+        error = arguments.RunError(self.report["findings"], arguments.FAILED)
+        error.report = self.report | {"result": "failed", "retcode": arguments.FAILED}
         return error
 
     def _fell_apart(self):
@@ -175,7 +175,7 @@ class Change(task.Task):
         made, findings = request.plan(self.observed, findings)
         if self.first is None:
             self.first, self.bore = self.observed, evidence.bearing(self.observed, made["partitions"])
-            self.origin = step_outcomes.in_force(request.layouts(), self.observed) or self.ports.came_from()
+            self.origin = situation.in_force(request.layouts(), self.observed) or self.ports.came_from()
         planned = request.planned(made, findings, self.observed)
         planned.pop("next", None)
         self.report |= planned
@@ -192,7 +192,7 @@ class Change(task.Task):
             partitions=made["partitions"],
             origin=self.origin,
             findings=self.report["findings"],
-            state=step_outcomes.state_now(self.observed),
+            state=situation.state_now(self.observed),
             diffs=words.diffs(made, self.observed),
         )
         self.ports.say(planned["summary"])
@@ -201,7 +201,7 @@ class Change(task.Task):
             return stopped
         self.touched = True
         failed = self._guarded_steps(made)
-        if step_outcomes.sick(step_outcomes.state_now(self.observed), request.skip):
+        if situation.sick(situation.state_now(self.observed), request.skip):
             self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
         self.report["findings"] = ordered(self.report["findings"] + merge.lost(request, self.saved))
@@ -275,7 +275,7 @@ class Change(task.Task):
         over = set(self.ports.over) | (own if self.touched else set())
         self.observed, findings = self.seen or self.ports.gather()
         self.seen = None
-        held, dead = step_outcomes.dead_runs(self.observed, over)
+        held, dead = situation.dead_runs(self.observed, over)
         if not held:
             return findings
         failed = self._take_over(held)
@@ -364,10 +364,10 @@ class Change(task.Task):
 
     def _steps(self, made):
         """Carry out the steps one after the other; return the findings of the first that failed."""
-        latest = step_outcomes.latest_of_facts(self.observed)
+        latest = situation.latest_of_facts(self.observed)
         count = len(made["steps"])
         for step in made["steps"]:
-            writer = step_outcomes.choose_writer(step.get("writers") or self.request.nodes, latest)
+            writer = situation.choose_writer(step.get("writers") or self.request.nodes, latest)
             for phase, nodes in step_outcomes.rounds(step, self.request.nodes):
                 failed = self._step(step, writer, phase, nodes, count)
                 self.failed, self.failed_in = failed, step
@@ -442,7 +442,7 @@ class Change(task.Task):
         self.report["checklist"] = items
         self.report["rings"] = step_outcomes.rings(first, self.carried, self.observed)
         self.report["seconds"]["verified"] = self.ports.passed()
-        self.ports.note("verified", ok=ok, items=items, state=step_outcomes.state_now(self.observed))
+        self.ports.note("verified", ok=ok, items=items, state=situation.state_now(self.observed))
         if ok and already and "first" not in self.report:
             self.report["summary"] = (
                 f"reached already, nothing was changed, version {self.report['from_version']}"
@@ -500,8 +500,8 @@ class Change(task.Task):
         self._tell_state()
 
     def _tell_state(self):
-        self.report["state"] = step_outcomes.state_now(self.observed)
-        self.report["matrix"] = step_outcomes.matrix(self.observed)
-        self.report["next"] = step_outcomes.next_commands(
+        self.report["state"] = situation.state_now(self.observed)
+        self.report["matrix"] = situation.matrix(self.observed)
+        self.report["next"] = ways.next_commands(
             self.request.layout["name"], self.origin, **self.request.how()
         )

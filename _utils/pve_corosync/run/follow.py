@@ -7,7 +7,7 @@ returns the report of its phase; each can be run again at any time, and does onl
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding
-from pve_corosync.judge import checklist, outcomes, phases
+from pve_corosync.judge import checklist, phases, ways
 from pve_corosync.run import preflight, probe_links, task
 
 
@@ -43,7 +43,7 @@ class Phase(task.Task):
     def command_again(self):
         """Return the command that does the rest."""
         how = {key: value for key, value in self.request.how().items() if key != "strategy"}
-        return outcomes.command(self.do, self.request.layout["name"], **how)
+        return ways.command(self.do, self.request.layout["name"], **how)
 
     def call(self, text, nodes, function, kwarg, wait, heard=None):  # pylint: disable=too-many-arguments
         """Call a function on nodes at once; return ``({node: value}, {node: error})``, errors as findings

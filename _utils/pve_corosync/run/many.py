@@ -7,7 +7,6 @@ import re
 
 from pve_corosync import arguments
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
 
 #: asks for all clusters that the fleet shows to need it.
 NEEDED = "needed"
@@ -35,7 +34,7 @@ def chosen(clusters, orchestration: str, given: dict, rows) -> dict:
     """
     if clusters == NEEDED:
         if orchestration != "failover":
-            raise outcomes.RunError(
+            raise arguments.RunError(
                 finding(
                     "argument-bad",
                     f"cluster={NEEDED}: orch.{orchestration} is never needed by itself",
@@ -46,7 +45,7 @@ def chosen(clusters, orchestration: str, given: dict, rows) -> dict:
         return {row["cluster"]: row["way"] | given for row in rows() if row["way"] is not None}
     names = arguments.names(clusters, "cluster")
     if not names:
-        raise outcomes.RunError(
+        raise arguments.RunError(
             finding(
                 "argument-bad",
                 f"cluster={clusters!r}: no name is in it",
@@ -125,5 +124,5 @@ def report(orchestration: str, ended: dict, after: dict, logs: dict, test: bool 
         ],
         "summary": summary,
         "result": "failed" if bad else "test" if test and moved else "done",
-        "retcode": outcomes.FAILED if bad else outcomes.OK,
+        "retcode": arguments.FAILED if bad else arguments.OK,
     }

@@ -6,7 +6,7 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 from __future__ import annotations
 
 from pve_corosync.findings import errors
-from pve_corosync.judge import checklist, checklist_exit, phases
+from pve_corosync.judge import checklist, checklist_exit, phases, situation
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.rules.nodes import under_way
 from pve_corosync.run import calls, join, task
@@ -22,7 +22,7 @@ class Rebuild(calls.Calls):
     """One rebuild: what is known, and what was done.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node to rebuild.
+    :param settings: what ``arguments.settings`` returns. :param node: the node to rebuild.
     """
 
     does = "rebuild"
@@ -48,7 +48,7 @@ class Rebuild(calls.Calls):
     def _work(self, test):
         observed, request = self.look(test), self.request
         if self._is_member(observed):
-            request.take(step_outcomes.in_force(request.layouts(), observed))
+            request.take(situation.in_force(request.layouts(), observed))
             return self._told_only() if test else self._settle("already")
         known = self.node in request.layout["nodes"]
         empty = self.ask(self.node, "pvecm.joinable", quiet=True) if known else None
@@ -59,7 +59,7 @@ class Rebuild(calls.Calls):
             return "refused"
         links = join.links(request.layout, self.node, observed)[0]
         request.take(join.same_layouts(request.layouts(), self.node, links))
-        member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
+        member = situation.choose_writer(self.others, situation.latest_of_facts(observed))
         host = request.layout["networks"][self._network(links)][member]
         way = join.way(request.layout, self.node, observed, links)
         self.report |= self.request.head() | {"links": links}
@@ -256,8 +256,8 @@ class Rebuild(calls.Calls):
             return "failed" if errors(borne) else result
         self.report |= {
             "summary": f"{self.node} is a member, the exit checklist is not true",
-            "state": step_outcomes.state_now(observed),
-            "matrix": step_outcomes.matrix(observed),
+            "state": situation.state_now(observed),
+            "matrix": situation.matrix(observed),
             "next": [
                 f"go on:   salt-run corosync.rebuild {self.node}",
                 f"look:    {self.request.command_again('verify')}",
@@ -271,7 +271,7 @@ class Rebuild(calls.Calls):
         """
         request = self.request
         observed = self.ports.gather()[0]
-        request.take(step_outcomes.in_force(request.layouts(), observed))
+        request.take(situation.in_force(request.layouts(), observed))
         items, borne = request.checklist(observed)
         if not checklist.passed(items):
             return observed, items, borne

@@ -10,7 +10,7 @@ was taken out must never start corosync again with the files that it has.
 from __future__ import annotations
 
 from pve_corosync.findings import errors, finding
-from pve_corosync.judge import outcomes as step_outcomes
+from pve_corosync.judge import situation
 from pve_corosync.rules.every import yielding
 from pve_corosync.rules.nodes import under_way
 from pve_corosync.run import calls, join, task
@@ -24,7 +24,7 @@ class Remove(calls.Calls):
     """One removal: what is known, and what was done.
 
     :param request: a ``run.request.Request``; ``force`` counts. :param ports: see ``run.change``.
-    :param settings: what ``judge.outcomes.settings`` returns. :param node: the node that leaves.
+    :param settings: what ``arguments.settings`` returns. :param node: the node that leaves.
     """
 
     does = "remove"
@@ -50,7 +50,7 @@ class Remove(calls.Calls):
             return self._settle(observed, "already")
         refused, member = [*under_way(observed["nodes"]), *check(layout, self.node, observed)], None
         if not errors(refused, self.request.force):
-            member = step_outcomes.choose_writer(self.others, step_outcomes.latest_of_facts(observed))
+            member = situation.choose_writer(self.others, situation.latest_of_facts(observed))
             refused += in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
         self.found(*(yielding(item, self.request.force) for item in refused))
         if errors(refused, self.request.force):
@@ -87,7 +87,7 @@ class Remove(calls.Calls):
 
         seen = task.until(self.ports, SPREAD_S, look, lambda seen: observed or not open_on(seen), pause=1.0)
         left = open_on(seen)
-        self.report |= {"state": step_outcomes.state_now(seen), "matrix": step_outcomes.matrix(seen)}
+        self.report |= {"state": situation.state_now(seen), "matrix": situation.matrix(seen)}
         if left:
             raise calls.Failed(
                 f"not yet without {self.node}, with quorum and one file everywhere: {', '.join(left)}"

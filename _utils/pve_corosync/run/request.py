@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 
+from pve_corosync import arguments
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist, ways
-from pve_corosync.judge import outcomes as step_outcomes
+from pve_corosync.judge import checklist, situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.run import ha_guard
@@ -22,11 +22,11 @@ class Request:
     :param force: codes to go on in spite of.
     :param cluster: the cluster's name as the operator gave it, or None.
     :raises pillar.layouts.LayoutError: bad pillar, or unknown layout.
-    :raises judge.outcomes.RunError: unknown strategy.
+    :raises arguments.RunError: unknown strategy.
     """
 
     def __init__(self, pillar, layout=None, strategy="live", skip=(), force=(), cluster=None):
-        self.strategy = step_outcomes.choice(strategy, "strategy", planner.STRATEGIES)
+        self.strategy = arguments.choice(strategy, "strategy", planner.STRATEGIES)
         self.force, self.cluster_arg, self.pillar = list(force), cluster, pillar
         self.loaded = layouts.load(pillar)
         self.layout = layouts.resolve(self.loaded, None if layout is None else str(layout))
@@ -43,22 +43,22 @@ class Request:
         """Take the layout in force where the operator named none; the pillar's, if that is one of them.
 
         :param names: the layouts in force.
-        :raises judge.outcomes.RunError: none is, and a restart would move the cluster to the pillar's by
+        :raises arguments.RunError: none is, and a restart would move the cluster to the pillar's by
             surprise.
         """
         if not names and self.strategy == "restart":
             known = sorted(self.loaded["layouts"])
-            raise step_outcomes.RunError(
+            raise arguments.RunError(
                 finding(
                     "layout-not-in-force",
                     "a restart keeps the layout, and no layout is in force on all running nodes; "
                     f"there are: {', '.join(known)}",
                     data={"allowed": known},
-                    remedy=f"name one: {step_outcomes.command('restart', self.layout['name'])}; or live: "
-                    f"{step_outcomes.command('apply', self.layout['name'])}",
+                    remedy=f"name one: {ways.command('restart', self.layout['name'])}; or live: "
+                    f"{ways.command('apply', self.layout['name'])}",
                 )
             )
-        self.layout = layouts.resolve(self.loaded, step_outcomes.held_to(names, self.layout["name"]))
+        self.layout = layouts.resolve(self.loaded, situation.held_to(names, self.layout["name"]))
 
     def toward(self, name: str) -> Request:
         """Return the same request for another layout, by the live strategy."""
@@ -78,7 +78,7 @@ class Request:
 
     def command_again(self, function: str) -> str:
         """Return the command line of a function with the same arguments."""
-        return step_outcomes.command(function, self.layout["name"], **self.how())
+        return ways.command(function, self.layout["name"], **self.how())
 
     def whole_job(self) -> str:
         """Return the command line that does everything: the links, and what follows them."""
@@ -89,7 +89,7 @@ class Request:
         return ways.orchestration(self.layout["name"], wanted, **how)
 
     def how(self) -> dict:
-        """Return the arguments besides the layout, as ``judge.outcomes.command`` takes them."""
+        """Return the arguments besides the layout, as ``judge.ways.command`` takes them."""
         return {
             "skip": self.skip,
             "force": self.force,
@@ -128,10 +128,10 @@ class Request:
             "partitions": made["partitions"],
             "summary": _summary(made, steps, refused),
             "result": "refused" if refused else "planned",
-            "retcode": step_outcomes.FAILED if refused else step_outcomes.OK,
+            "retcode": arguments.FAILED if refused else arguments.OK,
         }
         if refused:
-            report["matrix"] = step_outcomes.matrix(observed)
+            report["matrix"] = situation.matrix(observed)
         if diff and steps:
             report["diffs"] = planner.diffs(made, observed)
         if steps:
@@ -147,7 +147,7 @@ class Request:
         """
         wanted = None if full else checklist.LINK_ITEMS
         items = checklist.checklist(self.layout, observed, items=wanted, skip=self.skip)
-        return step_outcomes.tolerate(self.layout, observed, items, self.skip)
+        return situation.tolerate(self.layout, observed, items, self.skip)
 
 
 def _summary(made, steps, refused):

@@ -10,7 +10,7 @@ import hashlib
 
 from pve_corosync import conf
 from pve_corosync.findings import finding
-from pve_corosync.judge import outcomes
+from pve_corosync.judge import ways
 from pve_corosync.plan import planner, steps
 
 #: states of the unit in which no daemon runs, nor is about to.
@@ -162,9 +162,7 @@ def advice(request, observed: dict, why: list[str]) -> tuple[dict, list[str]]:
     )
     running = any(facts.get("runtime") for facts in nodes.values())
     silent = [name for name in request.peers if name not in nodes]
-    master = outcomes.command(
-        "apply", request.layout["name"], request.skip, request.force, strategy="restart"
-    )
+    master = ways.command("apply", request.layout["name"], request.skip, request.force, strategy="restart")
     commands = (
         [f"once {', '.join(silent)} answers by ssh: {request.command_again('apply')}"] if silent else []
     )

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import contextlib
 
+from pve_corosync import arguments
 from pve_corosync.findings import ordered
-from pve_corosync.judge import evidence, outcomes
+from pve_corosync.judge import evidence
 
 #: results that end a command with exit code 0.
 GOOD = ("reached", "rebuilt", "removed", "done", "already", "test")
@@ -17,7 +18,7 @@ class Task:
     """One piece of work while it is carried out.
 
     :param request: a ``run.request.Request``. :param ports: see ``run.change``.
-    :param settings: what ``judge.outcomes.settings`` returns.
+    :param settings: what ``arguments.settings`` returns.
     :param head: what the report begins with, beside cluster and layout.
     """
 
@@ -69,7 +70,7 @@ class Task:
         report = self.report
         report["findings"] = ordered(report["findings"])
         report["seconds"]["total"] = self.ports.passed()
-        report |= {"result": result, "retcode": outcomes.OK if result in GOOD else outcomes.FAILED}
+        report |= {"result": result, "retcode": arguments.OK if result in GOOD else arguments.FAILED}
         with contextlib.suppress(Exception):  # what ended the work is worth more than its last line
             self.ports.note(
                 "ended",
