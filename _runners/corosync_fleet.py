@@ -123,7 +123,7 @@ def _many(clusters, orchestration, given, at_once, progress, test):  # pylint: d
         return [row | {"way": fleet_run.way(row)} for row in _fleet()["clusters"]]
 
     pillars = many_run.chosen(clusters, orchestration, given, needed)
-    begin = [sys.executable, "-c", SALT_RUN, "-c", os.path.dirname(__opts__["conf_file"]), "--no-color"]
+    begin = [sys.executable, "-c", SALT_RUN, "-c", os.path.dirname(__opts__["conf_file"])]
     commands = {
         name: many_run.command(begin, orchestration, pillar, test) for name, pillar in pillars.items()
     }

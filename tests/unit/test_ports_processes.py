@@ -73,8 +73,9 @@ def test_no_name_is_refused(typed):
 
 def test_a_name_is_data_in_the_command():
     words = many.command(["salt-run"], "failover", {"cluster": "x'; rm -rf / #"})
-    assert words[:3] == ["salt-run", "state.orchestrate", "orch.failover"]
-    assert words[3:] == ['pillar={"cluster": "x\'; rm -rf / #"}']
+    assert words[0] == "salt-run" and words[-3:-1] == ["state.orchestrate", "orch.failover"]
+    assert {"--state-output=full", "--state-verbose=True"} <= set(words), "what it prints is read"
+    assert words[-1:] == ['pillar={"cluster": "x\'; rm -rf / #"}']
 
 
 PLANNED = """17:00:01  prod -> degraded: asking

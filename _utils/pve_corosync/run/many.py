@@ -17,6 +17,8 @@ GIVEN = ("layout", "skip", "force", "strategy", "replication_timeout")
 TAIL, PLAN = 16, 80
 #: what Salt puts before each line of a state's comment.
 INDENT = " " * 14
+#: how Salt is to print it, whatever the master's own ``state_output`` and ``state_verbose`` are.
+PRINTED = ("--no-color", "--state-output=full", "--state-verbose=True")
 #: the last words of Salt on an orchestration; in a test run, what would change is counted as unchanged.
 SUMMARY = "Summary for "
 COUNTED = re.compile(r"^Succeeded: +\d+ \((?:unchanged=(\d+))?(?:, )?(?:changed=(\d+))?\)")
@@ -61,7 +63,7 @@ def command(begin: list[str], orchestration: str, pillar: dict, test: bool = Fal
 
     :param begin: how ``salt-run`` is started. :param test: only show what would be done.
     """
-    words = [*begin, "state.orchestrate", f"orch.{orchestration}", f"pillar={json.dumps(pillar)}"]
+    words = [*begin, *PRINTED, "state.orchestrate", f"orch.{orchestration}", f"pillar={json.dumps(pillar)}"]
     return [*words, "test=True"] if test else words
 
 
