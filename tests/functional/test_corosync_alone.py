@@ -68,6 +68,7 @@ def test_a_node_has_the_same_facts_whoever_asks(pair, monkeypatch, state):
     said = subprocess.run(["sh", "-c", node_facts.SCRIPT], capture_output=True, text=True, check=True).stdout
     there = node_facts.parse(said, "pve1")
     assert here.pop("code") and "code" not in there, "only the code itself can tell which one it is"
+    assert here.pop("alive_for") == {} and "alive_for" not in there, "the beacon's note is its own node's"
     for facts in (here, there):
         facts.pop("time")
         facts["problems"] = len(facts["problems"])
