@@ -37,7 +37,6 @@ from pve_corosync.node import (
 )
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.tools import corosync, iproute
-from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync"
 
@@ -92,10 +91,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
         salt 'pve*' corosync.facts
     """
     shell.check("corosync.facts", locals())
-    try:
-        timeout = runs.checked_seconds(timeout, "timeout")
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
+    timeout = shell.seconds(timeout)
     answers = _ask("version", "unit", "cmap", "stats", "quorum", "pve", "addresses", timeout=timeout)
     rows = {name: _row(result) for name, result in answers.items() if name != "pve"}
     rows |= _pve_rows(answers["pve"], timeout)
@@ -128,10 +124,7 @@ def check(conf):
         salt pve1 corosync.check "$(cat /root/corosync.conf.new)"
     """
     shell.check("corosync.check", locals())
-    try:
-        data = runs.checked_conf(conf)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
+    data = shell.checked(runs.checked_conf, conf)
     result = _test_conf(data)
     told = _judged(result)
     if not told["ok"] and not result["err"].strip() and QUIET.search(data):

@@ -19,7 +19,7 @@ import salt.utils.path
 from pve_corosync.node import back, runs
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import way_back
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def arm_back(txn, layout, pillar, quiet, confirm=False):
         salt 'pve*' corosync.arm_back run1 nominal '{"cluster_name": "prod"}' 60
     """
     shell.check("corosync.arm_back", locals())
-    txn, quiet = _valid(runs.checked_txn, txn), _valid(runs.checked_seconds, quiet, "quiet")
+    txn, quiet = shell.checked(runs.checked_txn, txn), shell.seconds(quiet, "quiet")
     record = {"txn": txn, "layout": str(layout), "quiet": quiet, "confirm": bool(confirm), "due": None}
     record["quorate"] = _quorate()
     return _arm(record, pillar, quiet)
@@ -79,7 +79,7 @@ def disarm_back(txn=None):
         salt 'pve*' corosync.disarm_back
     """
     shell.check("corosync.disarm_back", locals())
-    txn = None if txn is None else _valid(runs.checked_txn, txn)
+    txn = None if txn is None else shell.checked(runs.checked_txn, txn)
     record = back.read(_root())
     return record["layout"] if back.disarm(_root(), txn) else None
 
@@ -101,7 +101,7 @@ def await_confirm(txn, seconds):
         salt 'pve*' corosync.await_confirm run1 120
     """
     shell.check("corosync.await_confirm", locals())
-    txn, seconds = _valid(runs.checked_txn, txn), _valid(runs.checked_seconds, seconds, "seconds")
+    txn, seconds = shell.checked(runs.checked_txn, txn), shell.seconds(seconds, "seconds")
     record = back.read(_root())
     if not record or record["txn"] != txn:
         return False
@@ -125,7 +125,7 @@ def go_back(txn):
         salt-call --local corosync.go_back run1
     """
     shell.check("corosync.go_back", locals())
-    txn = _valid(runs.checked_txn, txn)
+    txn = shell.checked(runs.checked_txn, txn)
     while True:
         record = back.read(_root())
         if not record or record["txn"] != txn:
@@ -167,10 +167,3 @@ def _quorate():
 
 def _root():
     return shell.root(__opts__)
-
-
-def _valid(check, *args):
-    try:
-        return check(*args)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None

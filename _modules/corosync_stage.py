@@ -18,7 +18,7 @@ import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.node import etc_pve_client, files, runs
 from pve_corosync.ports import salt_module as shell
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync"
 
@@ -71,13 +71,14 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
         salt 'pve*' corosync.stage run1 '[{"number": 1, "version": 6, "conf": "totem { … }"}]' by=admin
     """
     shell.check("corosync.stage", locals())
-    txn = _valid(runs.checked_txn, txn)
+    txn = shell.checked(runs.checked_txn, txn)
     etc_pve_client.give_back(_root())  # what a dead process of this node holds in /etc/pve is in our way
-    ttl = _valid(runs.checked_seconds, ttl, "ttl")
-    dead = [_valid(runs.checked_txn, name) for name in _valid(_listed, takes_over, "takes_over")]
+    ttl = shell.seconds(ttl, "ttl")
+    takes_over = shell.checked(_listed, takes_over, "takes_over")
+    dead = [shell.checked(runs.checked_txn, name) for name in takes_over]
     checks = {}
-    for entry in _valid(_listed, steps, "steps"):
-        _valid(runs.check_step, entry)
+    for entry in shell.checked(_listed, steps, "steps"):
+        shell.checked(runs.check_step, entry)
         digest = files.sha256(runs.checked_conf(entry["conf"]))
         if digest not in checks:
             told = __salt__["corosync.check"](entry["conf"])
@@ -123,7 +124,7 @@ def finish(txn, confirm=0):
         salt 'pve*' corosync.finish run1
     """
     shell.check("corosync.finish", locals())
-    txn = _valid(runs.checked_txn, txn)
+    txn = shell.checked(runs.checked_txn, txn)
     if confirm:
         __salt__["corosync.await_confirm"](txn, confirm)
     else:
@@ -170,9 +171,9 @@ def outcome(txn, number, phase="", wait=0):
         salt 'pve*' corosync.outcome run1 2
     """
     shell.check("corosync.outcome", locals())
-    txn, number = _valid(runs.checked_txn, txn), _valid(runs.checked_number, number)
-    phase = _valid(runs.checked_phase, phase)
-    end = time.monotonic() + min(_valid(runs.checked_seconds, wait, "wait"), MAX_WAIT_S)
+    txn, number = shell.checked(runs.checked_txn, txn), shell.checked(runs.checked_number, number)
+    phase = shell.checked(runs.checked_phase, phase)
+    end = time.monotonic() + shell.seconds(wait, "wait", MAX_WAIT_S)
     while True:
         working = bool(wait) and runs.is_locked(_root(), "step")  # asked before: it may end between the two
         found = runs.outcome(_root(), txn, number, phase)
@@ -255,10 +256,3 @@ def _listed(value, what):
 
 def _root():
     return shell.root(__opts__)
-
-
-def _valid(check, *args):
-    try:
-        return check(*args)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None

@@ -76,13 +76,10 @@ def step(txn, step, writer="", phase=""):  # pylint: disable=redefined-outer-nam
         salt 'pve*' corosync.step run1 '{"number": 1, "act": "local", "version": 6, "conf": "…"}' pve1
     """
     shell.check("corosync.step", locals())
-    try:
-        txn = runs.checked_txn(txn)
-        runs.check_step(step)
-        number = runs.checked_number(step["number"])
-        phase = runs.checked_phase(phase or step.get("phase", ""))
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
+    txn = shell.checked(runs.checked_txn, txn)
+    shell.checked(runs.check_step, step)
+    number = shell.checked(runs.checked_number, step["number"])
+    phase = shell.checked(runs.checked_phase, phase or step.get("phase", ""))
     if step["act"] == "restart" and not phase:
         raise SaltInvocationError("act restart: phase 'files' or 'restart' is needed")
     budget = min(float(step.get("deadline_s") or 20.0), 600.0)

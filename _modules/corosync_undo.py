@@ -13,7 +13,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import salt.utils.path
 from pve_corosync.node import runs, undo
 from pve_corosync.ports import salt_module as shell
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync"
 
@@ -43,10 +43,9 @@ def keep_undo(txn, entries):
         salt 'pve*' corosync.keep_undo run1 '[{"function": "ha_manager.arm", "nodes": ["pve1"]}]'
     """
     shell.check("corosync.keep_undo", locals())
+    txn = shell.checked(runs.checked_txn, txn)
     try:
-        undo.keep(_root(), runs.checked_txn(txn), entries)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
+        undo.keep(_root(), txn, entries)
     except OSError as exc:
         raise CommandExecutionError(f"{exc.filename or undo.RECORD}: {exc.strerror or exc}") from exc
     return True

@@ -259,10 +259,7 @@ def _may_be_read(name):
 
 
 def _bytes(text):
-    try:
-        return runs.checked_conf(text)
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from None
+    return shell.checked(runs.checked_conf, text)
 
 
 def _described(text):

@@ -8,7 +8,7 @@ Part of the execution module ``pmxcfs`` (Salt joins the files of one virtual nam
 
 from pve_corosync.node import database, runs
 from pve_corosync.ports import salt_module as shell
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "pmxcfs"
 
@@ -54,10 +54,9 @@ def save(txn):
         salt 'pve*' pmxcfs.save before-the-merge
     """
     shell.check("pmxcfs.save", locals())
+    txn = shell.checked(runs.checked_txn, txn)
     try:
-        return database.save(_root(), runs.checked_txn(txn))
-    except runs.BadArgument as exc:
-        raise SaltInvocationError(str(exc)) from exc
+        return database.save(_root(), txn)
     except OSError as exc:
         raise CommandExecutionError(str(exc)) from exc
 
