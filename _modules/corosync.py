@@ -24,6 +24,7 @@ import time
 import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.cluster import facts as node_facts
+from pve_corosync.cluster import memory
 from pve_corosync.node import (
     beacon_note,
     children,
@@ -32,6 +33,7 @@ from pve_corosync.node import (
     etc_pve,
     etc_pve_client,
     files,
+    proofs,
     runs,
     undo,
 )
@@ -102,6 +104,34 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     told["routes"] = _routes(told["runtime"], told["links"])
     told["database"] = _database(told["quorum"], told["runtime"], told["problems"])
     return told
+
+
+def proved(layout=None):
+    """
+    Tell whether this node can prove by itself that a layout is in force and nothing is to be done; nobody is
+    asked.
+
+    layout
+        A layout of the pillar; default the one that the pillar wants.
+
+    Everything that a proof goes by is compared with what it was when it was proved last; only what is
+    different is proved anew, by ``corosync.prove``.
+
+    Returns ``{"unproved": [text], "version", "note"}``; the note is for ``corosync.keep_proof``. A pillar
+    that is wrong is not proved, and left to ``corosync.apply`` to tell.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call corosync.proved
+    """
+    shell.check("corosync.proved", locals())
+    told = facts()
+    mark = memory.mark(told, shell.pillar(__pillar__), __opts__.get("id"), layout, proofs.look(_root()))
+    if mark != proofs.proved(_root()):
+        return __salt__["corosync.prove"](layout)
+    return {"unproved": [], "version": told["runtime"]["version"], "note": memory.note(told)}
 
 
 def check(conf):

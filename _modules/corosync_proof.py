@@ -9,23 +9,17 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 .. versionadded:: 0.2.0
 """
 
-import logging
-import os
-
 import salt.utils.path
 from pve_corosync import arguments
-from pve_corosync.node import files
+from pve_corosync.cluster import memory
+from pve_corosync.node import proofs
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone
 from pve_corosync.run import proof as proof_of
 from salt.exceptions import CommandExecutionError
 
-log = logging.getLogger(__name__)
-
 __virtualname__ = "corosync"
-
-NOTE = f"{files.STATE_DIR}/proof.json"
 
 
 def __virtual__():
@@ -34,37 +28,37 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def proved(layout=None):
+def prove(layout=None):
     """
-    Tell whether this node can prove by itself that a layout is in force and nothing is to be done; nobody is
-    asked.
+    Tell what this node cannot prove by itself of a layout, from facts that are gathered now; nobody is asked.
 
     layout
         A layout of the pillar; default the one that the pillar wants.
 
-    Returns ``{"unproved": [text], "version", "note"}``; the note is for ``corosync.keep_proof``. A pillar
-    that is wrong is not proved, and left to ``corosync.apply`` to tell.
+    What was proved is remembered, so that ``corosync.proved`` has less to do. Returns what that returns.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call corosync.proved
+        salt-call corosync.prove
     """
-    shell.check("corosync.proved", locals())
-    facts = __salt__["corosync.facts"]()
+    shell.check("corosync.prove", locals())
+    facts, noted = __salt__["corosync.facts"](), proofs.look(shell.root(__opts__))
     version = (facts["runtime"] or {}).get("version")
-    told = {"unproved": [], "version": version, "note": proof_of.note(facts)}
+    told = {"unproved": [], "version": version, "note": memory.note(facts)}
     try:
         pillar = layouts.plain(__pillar__.get("corosync"))
         request = alone.Request(pillar, __opts__.get("id"), facts["node"], layout)
         if request.skip:
             return told | {"unproved": [f"the pillar skips {', '.join(request.skip)}"]}
-        return told | {
-            "unproved": proof_of.proof(facts, request.layout, request.own, files.read_json(_note()))
-        }
+        told["unproved"] = proof_of.proof(facts, request.layout, request.own, noted)
     except (arguments.RunError, layouts.LayoutError) as exc:
         return told | {"unproved": [str(exc)]}
+    if not told["unproved"] and not __opts__.get("test"):
+        mark = memory.mark(facts, pillar, __opts__.get("id"), layout, noted)
+        proofs.keep_proved(shell.root(__opts__), mark)
+    return told
 
 
 def keep_proof(note):
@@ -83,12 +77,4 @@ def keep_proof(note):
     shell.check("corosync.keep_proof", locals())
     if not isinstance(note, dict):
         raise CommandExecutionError(f"note={note!r}: a mapping is needed; nothing was kept")
-    try:
-        files.ensure_folder(os.path.dirname(_note()))
-        files.write_json(_note(), note)
-    except OSError as exc:  # the next highstate asks the other nodes again
-        log.warning("%s: %s", _note(), exc)
-
-
-def _note():
-    return files.under((__opts__.get("pve_corosync") or {}).get("root"), NOTE)
+    proofs.keep_look(shell.root(__opts__), note)

@@ -68,6 +68,23 @@ def test_a_dry_run_remembers_nothing(quiet):
     assert asked(quiet) and not note.exists()
 
 
+def test_what_was_proved_is_not_proved_again(quiet, monkeypatch):
+    assert quiet.state("corosync.ring_layout", "links")["result"] is True
+    kept = quiet.one.root / "var/lib/pve-corosync/proved.json"
+    mark = kept.read_text()
+    kept.write_text(mark.replace('"mark": "', '"mark": "0'))
+    quiet.state("corosync.ring_layout", "links", test=True)
+    assert kept.read_text() != mark, "a dry run notes nothing"
+    for content in ("", "{", "[]", '"x"', '{"mark": null}'):
+        kept.write_text(content)
+        assert quiet.state("corosync.ring_layout", "links")["result"] is True
+        assert kept.read_text() == mark
+    monkeypatch.setattr("pve_corosync.run.proof.proof", lambda *_args: ["it was proved again"])
+    assert quiet.call("corosync.proved")["unproved"] == []
+    quiet.pillar["layouts"]["spare"] = dict(quiet.pillar["layouts"]["nominal"])
+    assert quiet.call("corosync.proved")["unproved"] == ["it was proved again"]
+
+
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '"x"', '{"version": 5}'])
 def test_a_note_that_is_garbage_proves_nothing(quiet, note):
     quiet.one.daemon(announced=4)

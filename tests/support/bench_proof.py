@@ -15,6 +15,7 @@ sys.path[:0] = [str(REPO), str(REPO / "_utils"), str(REPO / "tests/unit")]
 
 import simulation  # noqa: E402
 from _sequence_world import pillar  # noqa: E402
+from pve_corosync.cluster import memory  # noqa: E402
 from pve_corosync.judge import checklist  # noqa: E402
 from pve_corosync.pillar import layouts  # noqa: E402
 from pve_corosync.run import alone, proof  # noqa: E402
@@ -35,7 +36,7 @@ def world(size):
             },
         }
     request = alone.Request(pillar(nodes), "pve1", "pve1")
-    return request, observed, proof.note(observed["nodes"]["pve1"])
+    return request, observed, memory.note(observed["nodes"]["pve1"])
 
 
 def middle(work, runs):

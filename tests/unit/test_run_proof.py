@@ -10,6 +10,7 @@ import pytest
 from _rules_world import PUBLIC, VRACK, observed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pve_corosync.cluster import memory
 from pve_corosync.findings import errors
 from pve_corosync.judge import checklist
 from pve_corosync.pillar import layouts
@@ -17,6 +18,8 @@ from pve_corosync.run import alone, proof
 
 NODES = 3
 KEY = {"authkey": "ab" * 32}
+#: what a proof goes by besides the facts.
+ASKED = ({"layout": "nominal"}, "pve1", None, KEY)
 
 
 @functools.cache
@@ -144,7 +147,7 @@ def test_the_note_of_a_look_stands_for_versions_of_the_last_membership():
     old = put(OWN, ("runtime", "joined", 2, "version"), 1)
     world = {"nodes": dict(HEALTHY["nodes"], pve1=old), "silent": []}
     assert proved(world) == ["pve2 joined with version 1"]
-    noted = json.loads(json.dumps(proof.note(old)))
+    noted = json.loads(json.dumps(memory.note(old)))
     assert proved(world, noted=noted) == []
     for path, value in (
         (("quorum", "ring_id"), "1.2a"),
@@ -171,3 +174,16 @@ def test_no_other_note_proves_anything(noted):
 
 def test_the_layout_of_the_pillar_is_what_is_proved():
     assert layouts.resolve(request().loaded)["name"] == "nominal"
+
+
+def test_what_was_proved_stands_as_long_as_nothing_of_it_has_changed():
+    """A proof is a pure function, so that a digest of all that goes into it can stand for it."""
+    first = memory.mark(OWN, *ASKED)
+    assert memory.mark(copy.deepcopy(OWN), *copy.deepcopy(ASKED)) == first
+    assert memory.mark(OWN | {"time": 1.0, "alive_for": {"pve2": {"0": 5.0}}}, *ASKED) == first
+    for path in places(OWN):
+        if not isinstance(functools.reduce(operator.getitem, path, OWN), (dict, list)) and path != ("time",):
+            changed = memory.mark(put(OWN, path, "changed"), *ASKED)
+            assert (changed == first) is (path[-1] == "latency_us"), path
+    for place in range(len(ASKED)):
+        assert memory.mark(OWN, *ASKED[:place], "changed", *ASKED[place + 1 :]) != first

@@ -4,8 +4,8 @@ The daemons and pmxcfs have told this node about the others already: who is a me
 of the file (``runtime.members.*``, exec/cmap.c), which links are connected, who is online in
 ``/etc/pve/.members``. Two things they have not told: whether the key on the disk is that of the others, and
 which version a member runs since the last change of membership. So a look at all nodes that found nothing to
-do is noted (:func:`note`); it stands for the key as long as that is the same here, and for the versions as
-long as that membership and those files last.
+do is noted (``cluster.memory``); it stands for the key as long as that is the same here, and for the versions
+as long as that membership and those files last.
 
 What is not looked at then is what lives on the other nodes alone: see docs/highstate.md.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pve_corosync import conf
 from pve_corosync.addresses import canonical
+from pve_corosync.cluster import memory
 from pve_corosync.cluster.cluster import Cluster
 from pve_corosync.cluster.topology import Topology
 from pve_corosync.conf.links import is_goal
@@ -32,7 +33,7 @@ def proof(facts: dict, layout: dict, own: str, noted=None) -> list[str]:
     :param facts: of this node, as ``corosync.facts`` returns them.
     :param layout: the wanted layout, as ``pillar.layouts.resolve`` returns it.
     :param own: this node's name in it.
-    :param noted: what :func:`note` returned after the last look at all nodes, or None.
+    :param noted: what ``cluster.memory.note`` returned after the last look at all nodes, or None.
     """
     runtime, votes = facts.get("runtime"), facts.get("quorum")
     if own not in layout["nodes"] or facts.get("node") != own:
@@ -48,21 +49,6 @@ def proof(facts: dict, layout: dict, own: str, noted=None) -> list[str]:
     found += _members(facts, layout, own, noted)
     found += _key(facts, noted)
     return found or _as_all_are_judged(facts, layout, own)
-
-
-def note(facts: dict) -> dict:
-    """Return what is to be remembered of a look at all nodes that found nothing to do.
-
-    :param facts: of this node, from that look.
-    """
-    runtime = facts.get("runtime") or {}
-    return {
-        "authkey": (facts.get("authkey") or {}).get("sha256"),
-        "sha256": (facts.get("local") or {}).get("sha256"),
-        "version": runtime.get("version"),
-        "ring_id": (facts.get("quorum") or {}).get("ring_id"),
-        "joined": {str(key): row for key, row in (runtime.get("joined") or {}).items()},
-    }
 
 
 def _files(facts, layout, runtime):
@@ -138,7 +124,7 @@ def _members(facts, layout, own, noted):
             found.append(f"the daemon does not say that {name} has joined")
         elif name != own and member.get("version") != facts["runtime"].get("version"):
             found.append(f"{name} joined with version {member.get('version')}")
-    return [] if found and noted == note(facts) else found
+    return [] if found and noted == memory.note(facts) else found
 
 
 def _key(facts, noted):
