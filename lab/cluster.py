@@ -10,6 +10,7 @@
         print(lab.exec("pve1", ["corosync-cfgtool", "-s"]).stdout)
 """
 
+import json
 import os
 import shutil
 import time
@@ -230,19 +231,26 @@ class Lab:
 
         def minions():
             self.wait_minions()
-            sync = ("--out=quiet", "-L", ",".join(self.nodes), "saltutil.sync_all")
-            # a minion that has just answered may be late under load, and salt then fails
-            wait_for(
-                lambda: self.salt(*sync).returncode == 0,
-                120,
-                every=1,
-                what="every minion to have the modules",
-            )
+            wait_for(self._synced, 180, every=1, what="every minion to have the modules")
 
         tasks = [minions, lambda: self.salt_run("--out=quiet", "saltutil.sync_all", check=True)]
         with ThreadPoolExecutor() as pool:
             for result in [pool.submit(task) for task in tasks]:
                 result.result()
+
+    def _synced(self):
+        """Sync the minions, and tell whether each of them has a module of ours now.
+
+        Salt's exit code is no proof of it: under load a minion answers late, or misses the refresh that
+        follows, and goes on without what it has on its disk.
+        """
+        to = ("--out=json", "--static", "-L", ",".join(self.nodes))
+        self.salt(*to, "saltutil.sync_all")
+        try:
+            told = json.loads(self.salt(*to, "corosync.unit").stdout)
+        except ValueError:
+            return False
+        return all(isinstance(told.get(node), dict) for node in self.nodes)
 
     def wait_minions(self):
         """Wait until every minion is connected to the master and answers it."""
