@@ -31,8 +31,9 @@ CONF = "corosync.conf"
 #: between two writes while pmxcfs answers with EBUSY.
 BUSY_PAUSE_S = 0.25
 #: While another process of this node renames a file, an open waits for it, and then finds nothing, once (1 s
-#: for the cluster file; the next one, 20 ms later, succeeds). So what is missing is looked for again.
-RENAME_PAUSES_S = (0.05, 0.2)
+#: for the cluster file; the next one, 20 ms later, succeeds). So what is missing is looked for again; what a
+#: cluster may well not have (nothing of HA is there without HA), once only, as that delays every look.
+RENAME_PAUSES_S = (0.03, 0.2)
 
 #: errno of a failed write -> what it means on pmxcfs (dcdb.c, memdb.c, measured).
 MEANING = {
@@ -102,7 +103,8 @@ def read_files(names, base=BASE):
     """
     answer = dict(state(base), files=dict.fromkeys(names), errors={})
     missing = list(names) if answer["mounted"] else []
-    for pause in (0.0, *RENAME_PAUSES_S):
+    for tries, pause in enumerate((0.0, *RENAME_PAUSES_S)):
+        missing = missing if tries < 2 else [name for name in missing if name == CONF]
         time.sleep(pause if missing else 0.0)
         for name in list(missing):
             try:
