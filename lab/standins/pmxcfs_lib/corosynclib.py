@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import threading
 import time
 from ctypes import (
     CFUNCTYPE,
@@ -163,12 +164,18 @@ class Connection:
 
 
 class Group(Connection):
-    """A closed process group: `on_deliver(nodeid, pid, data)`, `on_change([(nodeid, pid)])`."""
+    """A closed process group: `on_deliver(nodeid, pid, data)`, `on_change([(nodeid, pid)])`.
+
+    A connection's requests go through one ring buffer, which takes one writer at a time (libqb): of two
+    threads that send at once one message may be lost, and whoever waits for it waits for ever. So each call
+    has the lock, as in pmxcfs (dfsm.c, cpg_mutex).
+    """
 
     library, prefix = CPG, "cpg"
 
     def __init__(self, name, on_deliver, on_change):
         super().__init__()
+        self._lock = threading.Lock()
 
         def deliver(_handle, _name, nodeid, pid, data, length):
             on_deliver(nodeid, pid, ctypes.string_at(data, length))
@@ -190,17 +197,25 @@ class Group(Connection):
 
     def join(self):
         """Become a member; the change arrives by dispatch."""
-        _retry("cpg_join", CPG.cpg_join, self.handle, byref(self.name))
+        _retry("cpg_join", self._one_at_a_time(CPG.cpg_join), self.handle, byref(self.name))
 
     def leave(self):
         """Stop being a member."""
-        _retry("cpg_leave", CPG.cpg_leave, self.handle, byref(self.name), tries=10)
+        _retry("cpg_leave", self._one_at_a_time(CPG.cpg_leave), self.handle, byref(self.name), tries=10)
 
     def send(self, data):
         """Send bytes to all members, in one order for all of them."""
         buffer = ctypes.create_string_buffer(data, len(data))
         vector = IoVector(ctypes.cast(buffer, c_void_p), len(data))
-        _retry("cpg_mcast_joined", CPG.cpg_mcast_joined, self.handle, TYPE_AGREED, byref(vector), 1)
+        mcast = self._one_at_a_time(CPG.cpg_mcast_joined)
+        _retry("cpg_mcast_joined", mcast, self.handle, TYPE_AGREED, byref(vector), 1)
+
+    def _one_at_a_time(self, function):
+        def called(*args):
+            with self._lock:
+                return function(*args)
+
+        return called
 
 
 class Quorum(Connection):
