@@ -173,14 +173,15 @@ def test_errors_without_quorum(pve1, pve2):
 
 def test_a_change_is_seen_by_both(pve1, pve2):
     pve1.ok("sh", "-c", f"head -c 300000 /dev/urandom >{TREE}/big; mkdir {TREE}/sub; echo one >{TREE}/sub/a")
-    assert pve2.ok("sha256sum", f"{TREE}/big").split()[0] == pve1.ok("sha256sum", f"{TREE}/big").split()[0]
+    written = pve1.ok("sha256sum", f"{TREE}/big").split()[0]
+    wait_for(lambda: pve2.ok("sha256sum", f"{TREE}/big").split()[0] == written, "both have the same bytes", 5)
     pve2.ok("sh", "-c", f"echo two >>{TREE}/sub/a; mv {TREE}/sub/a {TREE}/sub/b; rm {TREE}/big")
-    assert pve1.read(f"{TREE}/sub/b") == "one\ntwo\n"
     wait_for(
         lambda: pve1.ok("find", TREE).split() == [TREE, f"{TREE}/sub", f"{TREE}/sub/b"],
         "both have the same names",
         5,
     )
+    assert pve1.read(f"{TREE}/sub/b") == "one\ntwo\n"
 
 
 def test_a_rename_replaces_at_once(pve1, pve2):
