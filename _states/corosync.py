@@ -170,12 +170,14 @@ def _not_joined(node, since, seconds, ask):
     ask
         Asks the master again, as long as it has not answered: in a flood of events one is passed over.
     """
-    begin = last = time.monotonic()
+    begin, joined = time.monotonic(), False
+    last = begin
     while (passed := time.monotonic() - begin) < seconds:
         facts = __salt__["corosync.facts"]()
-        if (facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"]:
-            return ""
+        joined = bool((facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"])
         answer = __salt__["corosync.rebuild_heard"](since)
+        if joined and (not answer or answer["result"] != "begun"):  # else the master is still at work here
+            return ""
         if answer and answer["result"] in ("failed", "refused"):
             return f"it says: {answer['result']}\n{answer['text']}"
         if not answer and passed >= ANSWER_WAIT:
@@ -184,6 +186,8 @@ def _not_joined(node, since, seconds, ask):
             last = time.monotonic()
             ask()
         time.sleep(2.0)
+    if joined:
+        return ""
     return (
         f"{node} did not join within {seconds:g} s: is its reactor configured (docs/highstate.md)? salt-run"
         " corosync.journal shows what it did"
