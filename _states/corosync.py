@@ -72,7 +72,8 @@ def ring_layout(
     rebuild
         A freshly installed node cannot join by itself, since the others do not know its ssh key. So it asks
         the master by the event ``corosync/<cluster>/rebuild/<node>``, which ``states/reactor/rebuild.sls`` is
-        for, and waits this many seconds until it is a member, but 60 at most for the master to answer at all.
+        for, and waits this many seconds until the rebuild has ended, but 60 at most for the master to answer
+        at all.
         0: it does not ask.
 
     Where this node can prove by itself that there is nothing to do, no other node is asked
@@ -165,13 +166,15 @@ def _rebuilt(report, seconds):
 
 def _not_joined(node, since, seconds, ask):
     """
-    Wait until this node is a member, and return why it is not; "" if it is.
+    Wait until this node is a member and the master's work on it has ended, and return why not; "" if so.
+
+    A node is quorate for the first time while ``pvecm add`` is still at work on its keys.
 
     ask
         Asks the master again, as long as it has not answered: in a flood of events one is passed over.
     """
-    begin, joined = time.monotonic(), False
-    last = begin
+    begin = last = time.monotonic()
+    joined = False
     while (passed := time.monotonic() - begin) < seconds:
         facts = __salt__["corosync.facts"]()
         joined = bool((facts["quorum"] or {}).get("quorate") and facts["pmxcfs"]["writable"])

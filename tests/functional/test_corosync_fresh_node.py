@@ -3,8 +3,10 @@
 import json
 import re
 import sys
+import threading
 import time
 
+import pytest
 import salt.loader
 from _corosync_world import conf
 from _pve_world import put
@@ -45,21 +47,38 @@ def asked(pair, answer, test=False, answer_wait=None, again=None, **kwargs):
     return events, state("links", **kwargs)
 
 
+def join(pair):
+    for path in (pair.one.local, pair.one.cluster):
+        put(path, conf(5, extra=INTERFACES))
+    put(pair.one.root / "etc/corosync/authkey", "the-secret-of-the-cluster", 0o400)
+    pair.one.daemon(running=True)
+
+
 def test_a_fresh_node_asks_the_master_and_goes_on_when_it_has_joined(pair):
     reinstalled(pair)
-
-    def join():
-        for path in (pair.one.local, pair.one.cluster):
-            put(path, conf(5, extra=INTERFACES))
-        put(pair.one.root / "etc/corosync/authkey", "the-secret-of-the-cluster", 0o400)
-        pair.one.daemon(running=True)
-
-    events, ret = asked(pair, join, test=True)
+    events, ret = asked(pair, lambda: join(pair), test=True)
     assert events == [] and ret["result"] is None and set(ret["changes"]) == {"rebuild"}, ret
-    events, ret = asked(pair, join)
+    events, ret = asked(pair, lambda: join(pair))
     ((tag, data),) = events
     assert (tag, data["node"], data["cluster"]) == ("corosync/prod/rebuild/pve1", "pve1", "prod")
     assert re.fullmatch("[0-9a-f]{32}", data["nonce"])
+    assert ret["result"] is True and set(ret["changes"]) == {"rebuild"}, ret
+
+
+@pytest.mark.parametrize(("end", "wait"), [("rebuilt", 60), ("failed", 60), (None, 3)])
+def test_a_node_that_is_quorate_waits_for_the_end_of_the_masters_work(pair, end, wait):
+    """It goes on then in any case: what is not right is its own highstate's. A master may die meanwhile."""
+    reinstalled(pair)
+    later = threading.Timer(4, lambda: pair.call("corosync.hear_rebuild", end, "") if end else None)
+
+    def begin():
+        pair.call("corosync.hear_rebuild", "begun")
+        join(pair)
+        later.start()
+
+    ret = asked(pair, begin, rebuild=wait)[1]
+    assert pair.call("corosync.rebuild_heard")["result"] == (end or "begun")
+    later.join()
     assert ret["result"] is True and set(ret["changes"]) == {"rebuild"}, ret
 
 
