@@ -277,6 +277,25 @@ def test_a_file_that_is_missing_for_a_moment_is_not_missing(node, monkeypatch):
     assert told["files"] == {"corosync.conf": conf(5), "none": None} and told["errors"] == {}
 
 
+@pytest.mark.parametrize(
+    ("names", "pauses"),
+    [
+        (["corosync.conf"], []),
+        (["corosync.conf", "ha/resources.cfg"], [0.03]),  # without HA: every look at the node waits for this
+        (["none.conf", "corosync.conf.none"], [0.03]),
+    ],
+)
+def test_what_a_cluster_may_not_have_is_looked_for_twice(node, monkeypatch, names, pauses):
+    slept = []
+    monkeypatch.setattr(etc_pve.time, "sleep", slept.append)
+    etc_pve.read_files(names, str(node.pve))
+    assert [pause for pause in slept if pause] == pauses
+    slept.clear()
+    (node.pve / "corosync.conf").unlink()
+    etc_pve.read_files(["corosync.conf"], str(node.pve))
+    assert [pause for pause in slept if pause] == [0.03, 0.2], "the cluster file takes longer to be replaced"
+
+
 def test_the_program_takes_nothing_but_the_standard_library(node):
     command = etc_pve.command(sys.executable)
     assert command[1:3] == ["-I", "-S"]

@@ -103,10 +103,11 @@ def read_files(names, base=BASE):
     """
     answer = dict(state(base), files=dict.fromkeys(names), errors={})
     missing = list(names) if answer["mounted"] else []
-    for tries, pause in enumerate((0.0, *RENAME_PAUSES_S)):
-        missing = missing if tries < 2 else [name for name in missing if name == CONF]
-        time.sleep(pause if missing else 0.0)
-        for name in list(missing):
+    first, second = RENAME_PAUSES_S
+    for pause, wanted in ((0.0, names), (first, names), (second, (CONF,))):
+        again = [name for name in missing if name in wanted]
+        time.sleep(pause if again else 0.0)
+        for name in again:
             try:
                 answer["files"][name] = _read(os.path.join(base, name)).decode("latin-1")
             except FileNotFoundError:
