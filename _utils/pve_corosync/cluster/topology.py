@@ -302,6 +302,19 @@ class Topology:
         none = {carries for carries in set(self.carries.values()) if not carries & sets}
         return [pair for pair in self.pairs if self.carries[pair] in none] if none else []
 
+    def quorate_groups(self, links):
+        """
+        Groups of running nodes that are expected to see each other with a link map, and to be quorate.
+
+        Where two of a group do not see each other, only those count that all see each other (see `apart`).
+        """
+        apart = self.apart(links)
+        return [
+            group
+            for group in self.together(links)
+            if any(map(self.quorate, group)) or self.will_be_quorate(_without_gaps(group, apart))
+        ]
+
     def quorate(self, node):
         """Whether a node says that it is quorate."""
         return self.members[node].quorate
@@ -363,6 +376,14 @@ def _expected(pair, addresses, there, alive, dead):
     if None in path or (path in dead and path not in alive):
         return False
     return path in alive or (pair[0] in there and pair[1] in there)
+
+
+def _without_gaps(group, apart):
+    """The nodes of a group that are left when no two of them are apart: those with the most gaps go first."""
+    left = list(group)
+    while gaps := [pair for pair in apart if set(pair) <= set(left)]:
+        left.remove(max(left, key=lambda node: sum(node in pair for pair in gaps)))
+    return left
 
 
 def _pair(one, two):

@@ -132,4 +132,4 @@ def _groups(layout, observed, skip, strategy):
     view = topology.of(layout, observed, skip)
     if strategy == "restart":
         view = view.started()
-    return [group for group in view.together(view.goal) if view.will_be_quorate(group)]
+    return view.quorate_groups(view.goal)

@@ -265,7 +265,7 @@ class _Maker:
         """First step into every local file, then the cluster file, then the rest."""
         view, builder = self.view, self.builder
         groups = view.together(path[0])
-        publishable = any(view.will_be_quorate(g) and set(g) & set(view.mounted) for g in groups)
+        publishable = any(set(group) & set(view.mounted) for group in view.quorate_groups(path[0]))
         if alone or view.apart(path[0]):
             for nodes, links in prelude:
                 builder.reload("local", links, nodes=nodes)
@@ -448,7 +448,7 @@ class _Maker:
         """Whether some group of running nodes can be quorate with the goal's or the present links."""
         view = self.view
         links = dict(enumerate({s for m in [*view.current.values(), view.goal] for s in m.values()}))
-        return any(view.will_be_quorate(group) for group in view.together(links))
+        return bool(view.quorate_groups(links))
 
     # -- refusals and notes
     # -----------------------------------------------------------------------------------------
@@ -535,7 +535,7 @@ class _Maker:
             data={"mode": mode, **outage},
             remedy="the live strategy reaches the layout without a loss where it is possible",
         )
-        if not any(view.will_be_quorate(group) for group in view.together(view.goal)):
+        if not view.quorate_groups(view.goal):
             return
         if view.mounted:
             builder.publish()

@@ -168,7 +168,7 @@ class Builder:
         step["mode"] = mode
         how = "on all nodes at the same moment" if mode == "together" else "one node after the other"
         step["text"] = f"put layout {self.layout['name']} into every local file, restart corosync {how}"
-        quorate = any(self.view.will_be_quorate(group) for group in self.view.together(links))
+        quorate = bool(self.view.quorate_groups(links))
         # pmxcfs looks for corosync every 5 s only; going on before it is back takes /etc/pve from two nodes.
         mounted = set(self.view.running) <= set(self.view.mounted)
         writable = quorate and mounted and mode == "rolling"
@@ -239,7 +239,7 @@ class Builder:
 
     def _writers(self, links):
         """Nodes in a quorate group with /etc/pve mounted; those that can write to it now come first."""
-        groups = [g for g in self.view.together(links) if self.view.will_be_quorate(g)]
+        groups = self.view.quorate_groups(links)
         able = [n for g in groups for n in g if n in self.view.mounted]
         return sorted(able, key=lambda n: (n not in self.view.writable, n))
 
