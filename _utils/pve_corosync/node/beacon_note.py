@@ -5,7 +5,8 @@ from __future__ import annotations
 from pve_corosync.node import files
 
 NOTE = f"{files.RUN_DIR}/watch.json"
-#: the beacon writes at least every 10 s while something is wrong, and every 60 s in any case.
+#: the beacon writes at least every 10 s while something is wrong, and every 60 s in any case; one that was
+#: told to write less often is not believed in between.
 DEAD_AGE_S, ALIVE_AGE_S = 15, 75
 
 
