@@ -186,6 +186,12 @@ class Topology:
         }
 
     @cached_property
+    def elsewhere(self):
+        """Link numbers that nodes run which take no part and are connected with nobody who does."""
+        nodes = (Node(n, self.cluster.answered.get(n) or {}) for n in self.absent if n not in self.current)
+        return {number for node in nodes if node.runs for number in self._runtime_links(node)}
+
+    @cached_property
     def unseen_members(self):
         """Absent nodes that corosync is still connected with."""
         return [node for node in self.absent if node in self.current]

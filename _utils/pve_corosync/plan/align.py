@@ -25,6 +25,7 @@ def align(view, groups, connected, carries):
     aligned = dict(view.current)
     taken = {n for links in view.current.values() for n in links} | set(view.goal)
     free = [n for n in range(search.MAX_LINKS) if n not in taken]
+    free.sort(key=lambda number: number in view.elsewhere)
     target = _agreed(view, main)
     prelude = []
     for group in groups:
@@ -36,7 +37,8 @@ def align(view, groups, connected, carries):
         prelude += [(group, links) for links in steps]
         aligned.update({n: steps[-1] for n in group})
     talking = {p: v if set(main).issuperset(p) else _meet(view, p, aligned) for p, v in connected.items()}
-    return search.search(aligned, view.goal, talking, carries, True), prelude
+    path = search.search(aligned, view.goal, talking, carries, True, avoid=view.elsewhere)
+    return path, prelude
 
 
 def _newest(view, group):

@@ -410,10 +410,10 @@ class _Maker:
         lost = {
             s for s in runs & {sig[0] for sig in view.goal.values()} if any(self._lacks(*row) for row in s)
         }
-        path = search.search(current, view.goal, connected, carries, heal, lost)
+        path = search.search(current, view.goal, connected, carries, heal, lost, view.elsewhere)
         if path is None and set(view.unseen_members) - set(view.unreached):
             current, connected, carries = self._without(view.unseen_members)
-            path = search.search(current, view.goal, connected, carries, heal)
+            path = search.search(current, view.goal, connected, carries, heal, avoid=view.elsewhere)
             if path is not None and "absent-cut" not in self.force:
                 self._say_cut(view.unseen_members, 0)
                 return None, None

@@ -47,9 +47,12 @@ class Problem:
     heal
         The nodes do not all see each other: the first step should only add links, and connect every pair that
         can be.
+    avoid
+        Numbers that nodes without a part run: a temporary link takes another one where it can, as it would
+        meet them on the way and leave them again.
     """
 
-    def __init__(self, current, goal, connected, carries, heal=False, keep=()):
+    def __init__(self, current, goal, connected, carries, heal=False, keep=(), avoid=()):
         self.current, self.goal, self.heal = current, goal, heal
         self.pairs = sorted(carries)
         self.connected = {pair: frozenset(connected.get(pair, ())) for pair in self.pairs}
@@ -57,7 +60,8 @@ class Problem:
         self._bit = {}
         goal_sets = sorted({sig[0] for sig in goal.values()})
         self.numbers = sorted({n for links in current.values() for n in links} | set(goal))
-        self.free = [n for n in range(MAX_LINKS) if n not in self.numbers]
+        free = [n for n in range(MAX_LINKS) if n not in self.numbers]
+        self.free = sorted(free, key=lambda number: number in avoid)
         self.seen = {n: sorted({links[n] for links in current.values() if n in links}) for n in self.numbers}
         self.everywhere = {
             n: bool(self.seen[n]) and all(n in links for links in current.values()) for n in self.numbers
@@ -258,17 +262,17 @@ def shares_port(one, two, free=()):
     return bool(ports[0] & ports[1])
 
 
-def search(current, goal, connected, carries, heal=False, keep=()):
+def search(current, goal, connected, carries, heal=False, keep=(), avoid=()):
     """
     Link maps of the steps from `current` to `goal`, without the start, or None where no sequence keeps every
     pair.
 
-    current, goal, connected, carries, heal, keep
+    current, goal, connected, carries, heal, keep, avoid
         See :class:`Problem`.
 
     Returns a list of link maps, the last one equal to `goal`; at least one (a step that levels the copies).
     """
-    problem = Problem(current, goal, connected, carries, heal, keep)
+    problem = Problem(current, goal, connected, carries, heal, keep, avoid)
     for holds, wish in itertools.product((True, False) if keep else (False,), _wishes(heal)):
         problem.holds = holds
         best = None
@@ -338,7 +342,7 @@ def _plain(problem, temporary, only_adds, heals):
 
 
 def _numbered(problem, path, mask):
-    """Link map with real numbers for the temporary links: lowest free first, as they appear."""
+    """Link map with real numbers for the temporary links: in the order of `free`, as they appear."""
     order = []
     for state in path:
         for number in sorted((n for n in problem.links(state) if n < 0), reverse=True):
