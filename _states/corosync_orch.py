@@ -20,9 +20,13 @@ orchestration are one run in the journal.
 """
 
 import json
+import os
 import shlex
 
+import salt.config
+import salt.loader
 import salt.pillar
+import salt.utils.user
 from pve_corosync import arguments as checks
 from salt.exceptions import CommandExecutionError
 
@@ -123,16 +127,29 @@ def _called(function, call):
     """
     Return the short report of a function of the runner; of one that broke, what it said, in one line.
     """
+    runners = salt.loader.runner(_master(), context={})
     try:
-        told = __salt__["saltutil.runner"](f"corosync.{function}", kwarg=call, full_return=True)
-    except (KeyError, TypeError, CommandExecutionError) as exc:
+        run = runners[f"corosync.{function}"]
+    except KeyError as exc:
         why = "the master lacks the runner corosync: salt-run saltutil.sync_all"
         return {"retcode": 1, "result": "failed", "report": f"{why} ({exc})"}
-    report = told.get("return")
-    if isinstance(report, dict) and "report" in report:
-        return report
-    lines = [line.strip() for line in str(report).splitlines() if line.strip()]
-    return {"retcode": 1, "result": "failed", "report": lines[-1] if lines else "the runner gave no answer"}
+    try:
+        return run(**call)
+    except CommandExecutionError as exc:
+        return {"retcode": 1, "result": "failed", "report": str(exc)}
+
+
+def _master():
+    """
+    Return the options of the master.
+
+    The loader is asked, and not ``saltutil.runner``: that gathers the grains of the master once more
+    (``SyncClientMixin.mminion``), which takes 10 s where DNS is dead, and loads every runner that there is.
+    What it does besides, events and the job cache, the orchestration has and the journal does.
+    """
+    if "master_job_cache" in __opts__:
+        return __opts__
+    return salt.config.master_config(os.path.join(os.path.dirname(__opts__["conf_file"]), "master"))
 
 
 def _run(orchestration, given, test):
@@ -143,7 +160,8 @@ def _run(orchestration, given, test):
     if given:
         command += f" pillar={shlex.quote(json.dumps(given, sort_keys=True, default=str))}"
     jid = globals().get("__orchestration_jid__")
-    return {"command": command} | ({"jid": jid} if jid and not test else {})
+    run = {"command": command, "user": salt.utils.user.get_specific_user()}
+    return run | ({"jid": jid} if jid and not test else {})
 
 
 def _given():

@@ -342,8 +342,8 @@ def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: 
     :param allowed: those that it has; :param work: returns the report.
     :param given: its arguments, as ``locals()`` has them; of none where it is no public function itself.
 
-    ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command"}``. All
-    phases of an orchestration are one run in the journal, and ``command`` does the rest.
+    ``__run`` among the unknown ones comes from the states ``corosync_run``: ``{"jid", "command", "user"}``.
+    All phases of an orchestration are one run in the journal, and ``command`` does the rest.
     """
     context["retcode"] = arguments.FAILED
     context[ORCHESTRATED] = run = unknown.get("__run") or {}

@@ -39,7 +39,7 @@ def of(runner: dict) -> master.Master:
         pillar=lambda minion: salt_pillar.compiled(opts, minion),
         fire=fire,
         jid=orchestrated.get("jid") or runner.get("__jid__") or salt.utils.jid.gen_jid(opts),
-        user=runner.get("__user__") or "",
+        user=orchestrated.get("user") or runner.get("__user__") or "",
         code=code.digest(code.beside(runner["__file__"])),
     )
 
