@@ -5,9 +5,10 @@ import time
 
 import pytest
 from highstates import changes, highstate
-from links import PUBLIC, addresses, cut_off, files, healthy, reach
+from links import PUBLIC, VRACK, addresses, cut_off, files, healthy, reach, version
 from phases import codes, flat, run, starts
 from reinstalled import GUESTS, reinstall, unlike
+from watching import acted, brought, forgotten, in_force, policy, said
 
 from lab.cluster import wait_for
 
@@ -122,3 +123,20 @@ def test_three_nodes_and_a_dead_third(three):
     assert time.monotonic() - begun < 30
     healthy(three, left)
     assert addresses(three, left)[0] == set(PUBLIC.values())
+
+
+def test_two_of_three_fail_over_by_themselves_once_the_dead_one_is_skipped(three):
+    with brought(three):
+        forgotten(three)
+        three.crash("pve3")
+        left = ["pve1", "pve2"]
+        wait_for(lambda: three.members("pve1") == [1, 2], 40, what="pve3 to be missed")
+        before = version(three, "pve1")
+        three.cut("vrack")
+        wait_for(lambda: not any(map(three.quorate, left)), 40, what="the nodes to lose quorum")
+        said(three, "watch-silent")
+        assert version(three, "pve1") == before, "a node that the layout needs does not answer"
+        policy(three, skip=["pve3"])
+        in_force(three, {0: set(PUBLIC.values()), 1: set(VRACK.values())}, 90, left)
+        assert acted(three, "failover")["failovers"] == 1
+        healthy(three, left)

@@ -1,110 +1,35 @@
 """Nobody types: the watch on real daemons, from the beacon and the reactor to the whole way and back."""
 
-import json
 import time
 
 import pytest
-from links import PUBLIC, VRACK, addresses, healthy, version
-from phases import members, run
+from links import PUBLIC, VRACK, addresses, healthy, reach, version
+from phases import calls, guest, members
+from watching import acted, brought, forgotten, in_force, policy, runs, said, watch
 
 from lab.cluster import wait_for
 from lab.seed import MASTER
 
-DROP_IN, EXTRA = "/etc/salt/master.d/watch.conf", "/etc/salt/watch-pillar.json"
-KEPT = "/var/cache/salt/master/pve-corosync"
-POLICY = {"failover": "degraded", "hold": 5, "home": "auto", "healthy_for": 15, "at_most": 5}
-CONFIG = """
-reactor:
-  - 'salt/beacon/*/corosync/*': [salt://reactor/watch.sls]
-ext_pillar:
-  - cmd_json: cat /etc/salt/watch-pillar.json
-"""
+NOMINAL = {0: {VRACK["pve1"], VRACK["pve2"]}}
+DEGRADED = {0: {PUBLIC["pve1"], PUBLIC["pve2"]}, 1: NOMINAL[0]}
 
 
 @pytest.fixture(scope="module")
 def with_watch(booted_lab):
-    """The cluster with its watch, brought as the documentation says."""
-    lab = booted_lab
-    lab.reset()
-    lab.wait_minions()
-    lab.exec(MASTER, ["mkdir", "-p", "/etc/salt/master.d"], check=True)
-    lab.write(MASTER, DROP_IN, CONFIG)
-    policy(lab)
-    restart_master(lab)
-    lab.sync()
-
-    def applied():
-        # on Salt 3006 the minion loads every module it has when it is asked for its beacons
-        done = lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", timeout=300)
-        print(done.stdout, done.stderr)
-        return done.returncode == 0
-
-    wait_for(applied, 300, every=5, what="the state of the watch")
-    try:
+    """The cluster with its watch."""
+    with brought(booted_lab) as lab:
         yield lab
-    finally:
-        lab.exec(
-            MASTER,
-            ["rm", "-rf", DROP_IN, EXTRA, KEPT],
-        )
-        lab.heal()
-        restart_master(lab)
-        lab.salt("-L", ",".join(lab.nodes), "saltutil.refresh_pillar")
-        lab.salt("-L", ",".join(lab.nodes), "state.apply", "corosync.watch", check=True)
 
 
 @pytest.fixture
 def watched(with_watch, lab):
     """The watch of a healthy cluster, which has seen nothing yet."""
-    lab.exec(MASTER, ["sh", "-c", f"rm -rf {KEPT}/*/watch.json {KEPT}/*/watch-pause.json {KEPT}/watch"])
-    policy(lab)
-    assert watch(lab)["armed"]
-    # a daemon that is younger than 15 s proves nothing
-    wait_for(lambda: youngest(lab) > 16, 60, every=1, what="the daemons to be no longer fresh")
+    forgotten(lab)
     return lab
 
 
-def youngest(lab):
-    words = ["ps", "-o", "etimes=", "-C", "corosync"]
-    return min(int(lab.exec(node, words, check=True).stdout.split()[0]) for node in lab.nodes)
-
-
-def policy(lab, **more):
-    lab.write(MASTER, EXTRA, json.dumps({"corosync": {"watch": POLICY | more}}))
-
-
-def restart_master(lab):
-    lab.exec(MASTER, ["systemctl", "restart", "salt-master"], check=True)
-    lab.wait_minions()
-
-
-def watch(lab, *words):
-    """What ``corosync.watch`` says."""
-    code, report = run(lab, "corosync.watch", *words)
-    assert code == 0, report
-    return report["watch"]
-
-
-def said(lab, code):
-    """Wait until the watch says something."""
-    wait_for(lambda: (watch(lab)["said"] or {}).get("code") == code, 60, every=1, what=f"the answer {code}")
-
-
-def in_force(lab, links, seconds):
-    """Wait until all files have these links."""
-
-    def there():
-        try:
-            return addresses(lab) == links
-        except ValueError:  # the files differ: a step is under way
-            return False
-
-    wait_for(there, seconds, every=0.5, what=f"the links {links}")
-
-
 def test_cut_flap_crash_and_the_way_home(watched):
-    lab, nominal = watched, {0: set(VRACK[node] for node in watched.nodes)}
-    degraded = {0: {PUBLIC[node] for node in lab.nodes}, 1: nominal[0]}
+    lab = watched
     said(lab, "watch-healthy")
     before = version(lab, "pve1")
 
@@ -113,22 +38,21 @@ def test_cut_flap_crash_and_the_way_home(watched):
         time.sleep(seconds)
         lab.heal()
         time.sleep(12)
-        assert addresses(lab) == nominal and version(lab, "pve1") == before, f"a flap of {seconds} s"
+        assert addresses(lab) == NOMINAL and version(lab, "pve1") == before, f"a flap of {seconds} s"
 
     begun = time.monotonic()
     lab.cut("vrack")
-    in_force(lab, degraded, 90)
+    in_force(lab, DEGRADED, 90)
     wait_for(lambda: all(map(lab.quorate, lab.nodes)), 60, what="quorum")
     print(f"\nquorum on the new links {time.monotonic() - begun:.1f} s after the cut")
-    wait_for(lambda: (watch(lab)["last"] or {}).get("ok"), 120, every=2, what="the whole way")
+    acted(lab, "failover")
     assert members(lab, "pve2") == {node: PUBLIC[node] for node in lab.nodes}
     healthy(lab)
 
     lab.heal()
-    in_force(lab, nominal, 150)
-    wait_for(lambda: (watch(lab)["last"] or {}).get("do") == "home", 120, every=2, what="the way home")
-    told = watch(lab)
-    assert told["last"]["ok"] and told["failovers"] == 1 and told["goal"] is None
+    in_force(lab, NOMINAL, 150)
+    told = acted(lab, "home")
+    assert told["failovers"] == 1 and told["goal"] is None
     assert members(lab, "pve1") == {node: VRACK[node] for node in lab.nodes}
 
     before = version(lab, "pve1")
@@ -146,9 +70,53 @@ def test_cut_flap_crash_and_the_way_home(watched):
     lab.heal()
 
 
-def runs(lab, layout):
-    """The runs to a layout that brought its links, oldest first."""
-    code, report = run(lab, "corosync.journal", "last=50")
-    assert code == 0, report
-    rows = [row for row in report["runs"] if row["layout"] == layout and row["result"] == "reached"]
-    return rows[::-1]
+def _ha_touched(lab):
+    """What released HA, stopped or started a part of it, or fenced a node."""
+    said = [what for node in lab.nodes for _, what in calls(lab, node)]
+    return [what for what in said if "crm-command" in what or what.endswith(("stop", "start", "FENCE"))]
+
+
+def test_a_lost_card_with_ha_armed_then_home_is_asked_for_and_a_second_failover_is_not_made(watched):
+    lab = watched
+    policy(lab, home="ask", at_most=1)
+    guest(lab, ran=False)
+    lab.exec("pve1", ["ha-manager", "add", "vm:100", "--state", "started"], check=True)
+    open_ = ["test", "-e", "/run/watchdog-mux.active/lrm"]
+    wait_for(lambda: lab.exec("pve1", open_).returncode == 0, 30, what="the LRM of pve1 to open the watchdog")
+    ha_before, runs_before = _ha_touched(lab), len(runs(lab, "degraded"))
+
+    lab.lose_card("pve2", "vrack")
+    in_force(lab, DEGRADED, 90)
+    told = acted(lab, "failover")
+    assert told["failovers"] == 1 and not told["armed"]
+    healthy(lab)
+    assert len(runs(lab, "degraded")) == runs_before + 1, "both nodes tell of one thing: one run"
+    assert _ha_touched(lab) == ha_before and lab.exec("pve1", open_).returncode == 0, "HA is left alone"
+
+    lab.heal()
+    said(lab, "watch-home-ready")
+    assert watch(lab)["said"]["remedy"].startswith("salt-run state.orchestrate orch.nominal")
+    assert addresses(lab) == DEGRADED, "home is asked for, not gone"
+    reach(lab, "nominal")
+    before = version(lab, "pve1")
+    lab.exec("pve1", ["ha-manager", "remove", "vm:100"], check=True)
+    wait_for(lambda: lab.exec("pve1", open_).returncode, 60, what="the LRM of pve1 to close the watchdog")
+    lab.cut("vrack")
+    said(lab, "watch-too-many")
+    time.sleep(12)
+    assert version(lab, "pve1") == before, "one failover a day, and that one was made"
+
+
+def test_a_master_that_was_dead_fails_over_once_when_it_is_back(watched):
+    lab = watched
+    before, runs_before = version(lab, "pve1"), len(runs(lab, "degraded"))
+    lab.crash(MASTER)
+    lab.cut("vrack")
+    wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 40, what="the nodes to lose quorum")
+    time.sleep(15)
+    assert version(lab, "pve1") == before
+    lab.boot(MASTER)
+    in_force(lab, DEGRADED, 150)
+    told = acted(lab, "failover")
+    assert told["failovers"] == 1 and len(runs(lab, "degraded")) == runs_before + 1
+    healthy(lab)
