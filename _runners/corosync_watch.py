@@ -185,7 +185,7 @@ def _say(site, state, decision):
     before, now = state.get("said") or {}, time.time()
     if before.get("code") == decision["code"] and now - before["time"] < SAID_S:
         return
-    state["said"] = {"code": decision["code"], "text": decision["text"], "time": now}
+    state["said"] = {key: decision[key] for key in ("code", "text", "remedy")} | {"time": now}
     _fire(site, decision["code"], decision)
 
 

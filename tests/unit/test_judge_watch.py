@@ -198,6 +198,9 @@ def test_home_may_be_asked_for_with_the_command():
     decision = made.look(seen(layout="degraded"), 600)
     assert (decision["do"], decision["code"]) == ("nothing", "watch-home-ready")
     assert decision["remedy"] == "salt-run state.orchestrate orch.nominal"
+    kept = made.state | {"said": decision | {"time": 7}}
+    told = watch.shown(made.policy, kept, 10)["text"]
+    assert told.endswith("vrack is healthy again -> salt-run state.orchestrate orch.nominal"), told
 
 
 def test_a_layout_without_the_network_shows_nothing_of_it():

@@ -105,6 +105,7 @@ def shown(policy: dict | None, state: dict, now: float) -> dict:
         text = f"{'armed' if armed else 'only tells'}: {used} of {policy['at_most']} failovers in 24 hours"
     if policy is not None and said:
         text += f"; {round(now - said['time'])} s ago: {said['code']}, {said['text']}"
+        text += f" -> {said['remedy']}" if said.get("remedy") else ""
     return {
         "armed": armed,
         "text": text,
