@@ -137,6 +137,6 @@ def test_two_of_three_fail_over_by_themselves_once_the_dead_one_is_skipped(three
         said(three, "watch-silent")
         assert version(three, "pve1") == before, "a node that the layout needs does not answer"
         policy(three, skip=["pve3"])
-        in_force(three, {0: set(PUBLIC.values()), 1: set(VRACK.values())}, 90, left)
+        in_force(three, {0: set(PUBLIC.values()), 1: set(VRACK.values())}, 180, left)
         assert acted(three, "failover")["failovers"] == 1
         healthy(three, left)

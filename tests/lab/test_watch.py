@@ -42,7 +42,7 @@ def test_cut_flap_crash_and_the_way_home(watched):
 
     begun = time.monotonic()
     lab.cut("vrack")
-    in_force(lab, DEGRADED, 90)
+    in_force(lab, DEGRADED, 180)
     wait_for(lambda: all(map(lab.quorate, lab.nodes)), 60, what="quorum")
     print(f"\nquorum on the new links {time.monotonic() - begun:.1f} s after the cut")
     acted(lab, "failover")
@@ -50,7 +50,7 @@ def test_cut_flap_crash_and_the_way_home(watched):
     healthy(lab)
 
     lab.heal()
-    in_force(lab, NOMINAL, 150)
+    in_force(lab, NOMINAL, 200)
     told = acted(lab, "home")
     assert told["failovers"] == 1 and told["goal"] is None
     assert members(lab, "pve1") == {node: VRACK[node] for node in lab.nodes}
@@ -86,7 +86,7 @@ def test_a_lost_card_with_ha_armed_then_home_is_asked_for_and_a_second_failover_
     ha_before, runs_before = _ha_touched(lab), len(runs(lab, "degraded"))
 
     lab.lose_card("pve2", "vrack")
-    in_force(lab, DEGRADED, 90)
+    in_force(lab, DEGRADED, 180)
     told = acted(lab, "failover")
     assert told["failovers"] == 1 and not told["armed"]
     healthy(lab)
@@ -116,7 +116,7 @@ def test_a_master_that_was_dead_fails_over_once_when_it_is_back(watched):
     time.sleep(15)
     assert version(lab, "pve1") == before
     lab.boot(MASTER)
-    in_force(lab, DEGRADED, 150)
+    in_force(lab, DEGRADED, 200)
     told = acted(lab, "failover")
     assert told["failovers"] == 1 and len(runs(lab, "degraded")) == runs_before + 1
     healthy(lab)

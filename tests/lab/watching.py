@@ -81,7 +81,7 @@ def watch(lab, *words):
 
 def said(lab, code):
     """Wait until the watch says something."""
-    wait_for(lambda: (watch(lab)["said"] or {}).get("code") == code, 60, every=1, what=f"the answer {code}")
+    wait_for(lambda: (watch(lab)["said"] or {}).get("code") == code, 120, every=1, what=f"the answer {code}")
 
 
 def acted(lab, act):
@@ -91,7 +91,7 @@ def acted(lab, act):
         last = watch(lab)["last"] or {}
         return last.get("ok") and last.get("do") == act
 
-    wait_for(done, 150, every=2, what=f"the end of {act}")
+    wait_for(done, 240, every=2, what=f"the end of {act}")
     return watch(lab)
 
 
