@@ -285,6 +285,12 @@ class Lab:
         """Tell whether a node sees all members and may write to /etc/pve."""
         return len(self.members(node)) == len(self.nodes) and self.quorate(node) and self.writable(node)
 
+    def connected(self, node):
+        """Tell whether a node's Corosync has every link to every other node."""
+        said = self.exec(node, ["corosync-cmapctl", "-m", "stats", "stats.knet."]).stdout
+        states = [line.split()[-1] for line in said.splitlines() if ".connected " in line]
+        return bool(states) and set(states) == {"1"}
+
     def reset(self, force=False):
         """Bring the cluster back to its first state: healed, booted, one link on the vRack, clean disks.
 

@@ -220,20 +220,12 @@ class Campaign:
                 if done.returncode:
                     raise LabError(f"the start {start} was not reached: {done.stdout}")
         lab.wait_minions()
-        wait_for(self._connected, 40, what="all links to be connected")
+        wait_for(lambda: all(map(lab.connected, lab.nodes)), 40, what="all links to be connected")
         if command in ARMED:
             self._arm()
         if cut:
             lab.cut(VRACK)
             wait_for(lambda: not any(map(lab.quorate, lab.nodes)), 40, what="the nodes to lose quorum")
-
-    def _connected(self):
-        for node in self.lab.nodes:
-            said = self.lab.exec(node, ["corosync-cmapctl", "-m", "stats", "stats.knet."]).stdout
-            rows = [row.split() for row in said.splitlines() if ".connected " in row]
-            if not rows or any(row[-1] != "1" for row in rows):
-                return False
-        return True
 
     def _arm(self):
         """Give the first node a resource of HA, and wait for its watchdog."""

@@ -33,19 +33,7 @@ def flat(text):
 def heal(lab):
     """Repair every network, and wait until Corosync has every link of every pair back, in both directions."""
     lab.heal()
-
-    def connected():
-        rows = run(lab, "corosync.status")[1]["matrix"].values()
-        links = [
-            state
-            for row in rows
-            for peer in row.values()
-            if isinstance(peer, dict)
-            for state in peer.values()
-        ]
-        return links and set(links) == {"connected"}
-
-    wait_for(connected, 60, every=1, what="all links to come back")
+    wait_for(lambda: all(map(lab.connected, lab.nodes)), 60, every=0.5, what="all links to come back")
 
 
 def codes(report, severity="error"):
