@@ -229,6 +229,25 @@ def test_a_user_who_holds_pves_lock_stops_nothing(node):
         child.wait()
 
 
+def test_a_user_whose_flock_has_ended_stops_nothing_either(node):
+    """`exec 9<FILE; flock 9`: the process that took the lock is gone, and /proc/locks names it still."""
+    path = node.root / "var/lock/pvecm.lock"
+    before = hold(path, NOBODY)  # the file is there, with its mode
+    before.kill()
+    before.wait()
+    words = 'exec 9<"$0"; flock 9; echo held; read -r _'
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", words, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=NOBODY
+    )
+    try:
+        assert child.stdout.readline() == b"held\n"
+        told = node.salt["pmxcfs.write_conf"](conf(6), timeout=9)
+        assert told["changed"] and f"process {child.pid} (sh) of user {NOBODY}" in told["notes"][0], told
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_process_of_root_that_holds_pves_lock_is_respected_and_named(node):
     child = hold(node.root / "var/lock/pvecm.lock")
     try:

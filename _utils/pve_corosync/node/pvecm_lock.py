@@ -4,10 +4,15 @@ PVE's lock on one node: ``flock`` on ``/var/lock/pvecm.lock``, held by its tools
 Part of the program :mod:`.node.etc_pve`: it does I/O, and uses the standard library only. The file has mode
 0644, so every local user can open it and hold the lock. PVE's tools run as root; a holder that does not is
 none of them, and protects nothing.
+
+Who took a lock may have ended: after ``exec 9<FILE; flock 9`` in a shell it is the shell that has it. So
+whoever has the file open with the lock on it counts (proc(5), ``/proc/PID/fdinfo``), by his real user: a
+program like su(1) that inherited it runs as root in the name of a user.
 """
 
 import contextlib
 import fcntl
+import glob
 import os
 import time
 
@@ -71,23 +76,38 @@ def _take(handle, path, wait, locks):
 
 def holders(handle, locks="/proc/locks"):
     """
-    Return the processes that hold a ``flock`` on an open file: ``[{"pid", "name", "uid"}]`` (proc(5), locks).
+    Return the processes that hold a ``flock`` on an open file: ``[{"pid", "name", "uid"}]``, uid the real one.
 
     :param handle: file descriptor.
     :param locks: where the kernel lists them.
     """
     info = os.fstat(handle)
     inode = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
-    found = []
+    listed = {row[4] for row in _rows(locks) if _is_lock(row, inode) and row[4].isdigit()}
+    if not listed:
+        return []
+    having = {pid for pid in filter(str.isdigit, os.listdir("/proc")) if _has(pid, inode)}
+    return [{"pid": int(pid), **_process(pid)} for pid in sorted(having or listed, key=int)]
+
+
+def _is_lock(row, inode):
+    return len(row) >= 6 and row[1] == "FLOCK" and row[5] == inode
+
+
+def _rows(path):
     try:
-        with open(locks, encoding="ascii", errors="replace") as file:
-            rows = [line.split() for line in file]
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line.split() for line in file]
     except OSError:
         return []
-    for row in rows:
-        if len(row) >= 6 and row[1] == "FLOCK" and row[5] == inode and row[4].isdigit():
-            found.append({"pid": int(row[4]), **_process(row[4])})
-    return found
+
+
+def _has(pid, inode):
+    """
+    Whether a process has a file open with the lock on it: its lines are ``lock: `` and one of /proc/locks.
+    """
+    files = glob.iglob(f"/proc/{pid}/fdinfo/*")
+    return any(row[:1] == ["lock:"] and _is_lock(row[1:], inode) for path in files for row in _rows(path))
 
 
 def _process(pid):
@@ -95,5 +115,5 @@ def _process(pid):
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             rows = dict(line.rstrip("\n").split(":", 1) for line in file if ":" in line)
-        told = {"name": rows["Name"].strip(), "uid": int(rows["Uid"].split()[1])}
+        told = {"name": rows["Name"].strip(), "uid": int(rows["Uid"].split()[0])}
     return told
