@@ -10,6 +10,7 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 """
 
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -17,6 +18,8 @@ import time
 import salt.utils.path
 from pve_corosync.node import files
 from pve_corosync.ports import salt_module as shell
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync"
 
@@ -34,32 +37,38 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def ask_rebuild():
+def ask_rebuild(node=None):
     """
     Note that this node wants to be rebuilt, and return the nonce to send to the master with the event.
 
-    The state ``corosync.ring_layout`` calls it; the nonce is good once, for ten minutes.
+    node
+        Its name in the pillar, which the master is told when it asks.
+
+    The state ``corosync.ring_layout`` calls it; what is noted is good once, for ten minutes.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call corosync.ask_rebuild
+        salt-call corosync.ask_rebuild pve2
     """
+    shell.check("corosync.ask_rebuild", locals())
     nonce = secrets.token_hex(16)
     files.ensure_folder(files.under(_root(), files.RUN_DIR))
-    files.write_json(files.under(_root(), ASKED), {"time": time.time(), "nonce": nonce})
+    files.write_json(files.under(_root(), ASKED), {"time": time.time(), "nonce": nonce, "node": node})
     return nonce
 
 
 def rebuild_wanted(nonce):
     """
-    Tell whether this node asked for its rebuild with this nonce, and has nothing of a cluster.
+    Tell whether this node asked for its rebuild, and has nothing of a cluster.
 
     nonce
-        What the event had. One that was right is used up.
+        What the event had. Another one than this node's is an event that somebody else sent: a hint like any
+        other, so that who sends many of them keeps no node from its rebuild.
 
-    Returns ``{"wanted": bool, "text": why not}``. The master asks this before it does anything.
+    Returns ``{"wanted": bool, "text": why not, "node": its name}``. The master asks this before it does
+    anything. A yes is given once.
 
     CLI Example:
 
@@ -69,15 +78,17 @@ def rebuild_wanted(nonce):
     """
     shell.check("corosync.rebuild_wanted", locals())
     asked = files.read_json(files.under(_root(), ASKED))
-    if not asked or not hmac.compare_digest(str(asked.get("nonce")), str(nonce)):
-        return {"wanted": False, "text": "this node did not ask with this nonce"}
+    if not asked:
+        return {"wanted": False, "text": "this node did not ask"}
+    if not hmac.compare_digest(str(asked.get("nonce")), str(nonce)):
+        log.warning("an event in the name of this node was sent by somebody else")
     os.unlink(files.under(_root(), ASKED))
     if not 0 <= time.time() - float(asked["time"]) <= ASKED_FOR_S:
         return {"wanted": False, "text": f"this node asked more than {ASKED_FOR_S} s ago"}
     there = [path for path in MEMBER if os.path.exists(files.under(_root(), path))]
     if there:
         return {"wanted": False, "text": f"this node is not freshly installed: it has {', '.join(there)}"}
-    return {"wanted": True, "text": ""}
+    return {"wanted": True, "text": "", "node": asked.get("node")}
 
 
 def hear_rebuild(result, text=""):

@@ -14,7 +14,7 @@ import time
 from pve_corosync import arguments
 from pve_corosync.judge import fleet as fleet_run
 from pve_corosync.judge import past as past_runs
-from pve_corosync.ports import find, index, journals, master, processes, salt_master
+from pve_corosync.ports import find, index, journals, lock, processes, salt_master
 from pve_corosync.run import many as many_run
 
 log = logging.getLogger(__name__)
@@ -169,6 +169,6 @@ def _row(here, name, told, accepted):
 
 def _past(state_dir, name):
     folder = os.path.join(state_dir, index.folder_name(name))
-    idle = master.idle(folder)
+    idle = lock.idle(folder)
     found = [journals.read(path) for path in journals.paths(folder)[:PAST]]
     return [past_runs.row(lines, idle) for lines in found if lines]

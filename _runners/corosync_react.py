@@ -15,7 +15,7 @@ import time
 from pve_corosync import arguments
 from pve_corosync.findings import finding
 from pve_corosync.pillar import layouts
-from pve_corosync.ports import salt_master
+from pve_corosync.ports import master, salt_master
 from pve_corosync.run.request import Request
 
 log = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ def rebuild_asked(minion=None, node=None, nonce=None, **kwargs):
         The minion that the event names as its sender. That proves nothing: any accepted minion can name any.
 
     node
-        The node's name in that minion's pillar. One that the pillar gives to another minion is refused.
+        The node's name in that minion's pillar, by the event; what the minion itself says counts.
 
     nonce
-        What the node noted on its own disk when it asked. The node is asked for it before anything else: no
-        lock is taken, and no other node is asked, for what a node did not want.
+        What the node noted on its own disk when it asked. The node is asked before anything else: no lock is
+        taken, no other node is asked, and nobody is told anything for what a node did not want.
 
-    The minion is told when the rebuild begins, and how it ended. Returns what ``corosync.rebuild`` returns,
-    which refuses a node that is not empty. Nothing is done if the minion may not ask for this node, or did
-    not; the exit code is 1 then.
+    An event that another minion sent in its name does no harm: a node that wants to be rebuilt says so to it
+    as well. The minion is told when the rebuild begins, and how it ended. Returns what ``corosync.rebuild``
+    returns, which refuses a node that is not empty, and ends where an operator's command waits for it.
+    Nothing is done if the minion may not ask for this node, or did not; the exit code is 1 then.
 
     CLI Example:
 
@@ -63,15 +64,19 @@ def rebuild_asked(minion=None, node=None, nonce=None, **kwargs):
 
 def _asked(minion, node, nonce):
     _pause(str(minion))
+    node = _wanted(str(minion), nonce) or node
     try:
         cluster = _allowed(str(minion), node)
     except arguments.RunError as exc:
         _tell(minion, "refused", str(exc))
         raise
-    _wanted(str(minion), nonce)
     log.info("minion %s asked to rebuild %s", minion, node)
     _tell(minion, "begun")
-    report = __salt__["corosync.rebuild"](node, cluster=cluster, progress=False, brief=True)
+    __context__[master.ASKED] = True
+    try:
+        report = __salt__["corosync.rebuild"](node, cluster=cluster, progress=False, brief=True)
+    finally:
+        del __context__[master.ASKED]
     _tell(minion, report["result"], report["report"])
     return report
 
@@ -103,7 +108,8 @@ def _pause(minion):
 
 def _wanted(minion, nonce):
     """
-    Ask the minion whether it wants to be rebuilt; raise RunError if it does not say so.
+    Ask the minion whether it wants to be rebuilt, and return as which node (None: it does not say); raise
+    RunError if it does not want to.
     """
     if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
         raise _refused(f"minion {minion!r}: an event without the node's nonce: nothing was done")
@@ -114,6 +120,7 @@ def _wanted(minion, nonce):
     if not isinstance(answer, dict) or answer.get("wanted") is not True:
         why = answer.get("text") if isinstance(answer, dict) else answer or "it did not answer"
         raise _refused(f"minion {minion!r} does not want to be rebuilt ({why}): nothing was done")
+    return answer.get("node")
 
 
 def _allowed(minion, node):

@@ -61,6 +61,6 @@ def rebuild(node=None, test=False, cluster=None, progress=True, brief=False, **k
 def _rebuild(node, test, cluster, progress):
     site = master.Site(salt_master.of(globals()), cluster, None)
     request = Request(site.pillar, cluster=cluster)
-    with site.lock():
+    with site.lock(gives_way=bool(__context__.get(master.ASKED))):
         ports = master.Ports(site, bool(progress))
         return rebuild_run.Rebuild(request, ports, site.settings, node).carry_out(bool(test))

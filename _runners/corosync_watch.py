@@ -16,7 +16,7 @@ from pve_corosync.findings import errors, finding
 from pve_corosync.judge import situation, watch_seen
 from pve_corosync.judge import watch as decision_of
 from pve_corosync.pillar import layouts as layouts_of_pillar
-from pve_corosync.ports import index, master, salt_master
+from pve_corosync.ports import index, lock, master, salt_master
 from pve_corosync.ports import watch as kept_watch
 from pve_corosync.run import change
 from pve_corosync.run.request import Request
@@ -250,7 +250,7 @@ class Look:
         self.seen = {"answers": answers, "observed": observed, "findings": findings, "runs": runs}
         by_name = {name: answers.get(self.request.minions[name]) for name in names}
         preferred = [self.home, self.policy["failover"]]
-        idle = master.idle(site.folder())
+        idle = lock.idle(site.folder())
         over = (
             site.earlier_runs() if idle else ()
         )  # a run of this master that was killed holds the nodes still

@@ -155,7 +155,7 @@ def _rebuilt(report, seconds):
     since, told = time.time(), f"the master was asked by the event {tag}"
 
     def ask():
-        data = {"node": node, "cluster": cluster, "nonce": __salt__["corosync.ask_rebuild"]()}
+        data = {"node": node, "cluster": cluster, "nonce": __salt__["corosync.ask_rebuild"](node)}
         return __salt__["event.send"](tag, data)
 
     if not ask():

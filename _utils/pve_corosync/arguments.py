@@ -327,6 +327,7 @@ ARGUMENTS = {
     # the same word for something else
     "corosync.apply.pillar": "data?",
     "corosync.arm_back.confirm": "flag",
+    "corosync.ask_rebuild.node": "name?",
     "corosync.disarm_back.txn": "name?",
     "corosync.metrics.path": "path?",
     "corosync.node_name.conf": "text?",

@@ -85,10 +85,17 @@ def test_a_node_that_is_quorate_waits_for_the_end_of_the_masters_work(pair, end,
 def test_a_node_wants_to_be_rebuilt_only_if_it_asked_and_only_once(pair):
     reinstalled(pair)
     assert pair.call("corosync.rebuild_wanted", "0" * 32)["wanted"] is False
-    nonce = pair.call("corosync.ask_rebuild")
-    assert pair.call("corosync.rebuild_wanted", "0" * 32)["wanted"] is False
-    assert pair.call("corosync.rebuild_wanted", nonce) == {"wanted": True, "text": ""}
-    assert pair.call("corosync.rebuild_wanted", nonce)["wanted"] is False, "a nonce is good once"
+    nonce = pair.call("corosync.ask_rebuild", "pve1")
+    yes = {"wanted": True, "text": "", "node": "pve1"}
+    assert pair.call("corosync.rebuild_wanted", nonce) == yes
+    assert pair.call("corosync.rebuild_wanted", nonce)["wanted"] is False, "a yes is given once"
+
+
+def test_an_event_that_somebody_else_sent_keeps_no_node_from_its_rebuild(pair):
+    """It came first, and the node's own one is passed over: the node is asked, and says what it wants."""
+    reinstalled(pair)
+    pair.call("corosync.ask_rebuild", "pve1")
+    assert pair.call("corosync.rebuild_wanted", "0" * 32) == {"wanted": True, "text": "", "node": "pve1"}
 
 
 def test_a_node_in_use_does_not_want_to_be_rebuilt(pair):

@@ -9,6 +9,7 @@ import salt.loader
 import salt.template
 from _pve_world import REPO
 from _two_nodes import PILLAR
+from pve_corosync.ports import master
 
 
 class Refused(Exception):
@@ -33,19 +34,22 @@ def opts(tmp_path):
 NONCE = "6f1ed002ab5595859014ebf0951522d9"
 
 
-def ask(opts, minion, node, pillar, told=None, nonce=NONCE, wanted=True):  # pylint: disable=too-many-arguments
-    """Call the runner; return what it had rebuilt."""
+def ask(opts, minion, node, pillar, told=None, nonce=NONCE, wanted=True, name=None):  # pylint: disable=too-many-arguments
+    """Call the runner; return what it had rebuilt. name: as which node the minion says that it wants it."""
     context, rebuilt = {}, []
     runners = salt.loader.runner(opts, context=context)
 
     def rebuild(*args, **kwargs):
+        assert context[master.ASKED], "it gives way to an operator"
         rebuilt.append((args, kwargs))
         return {"result": "rebuilt", "report": "pve2 is a member", "retcode": 0}
 
     def execute(tgt, fun, tgt_type, timeout, kwarg):
         if fun == "corosync.rebuild_wanted":
             assert kwarg == {"nonce": nonce} and not rebuilt
-            return {tgt[0]: {"wanted": wanted, "text": "it says so"}} if wanted is not None else {}
+            return (
+                {tgt[0]: {"wanted": wanted, "text": "it says so", "node": name}} if wanted is not None else {}
+            )
         if told is None:
             raise OSError("no bus")
         told.append((tgt, fun, tgt_type, kwarg["result"], kwarg["text"]))
@@ -59,7 +63,7 @@ def ask(opts, minion, node, pillar, told=None, nonce=NONCE, wanted=True):  # pyl
             assert report["retcode"] and context["retcode"] == report["retcode"]
             raise Refused(report["findings"][0]["text"])
     finally:
-        assert len(rebuilt) < 2
+        assert len(rebuilt) < 2 and master.ASKED not in context
     return rebuilt
 
 
@@ -86,6 +90,13 @@ def forget(opts):
     """As if the last event was long ago."""
     for stamp in (pathlib.Path(opts["cachedir"]) / "pve-corosync-asked").iterdir():
         stamp.unlink()
+
+
+def test_a_false_name_in_an_event_refuses_nothing(opts):
+    """Somebody sent it in the node's name, with another node in it: what the node says counts."""
+    told = []
+    rebuilt = ask(opts, "pve2", "pve1", {"corosync": PILLAR}, told, name="pve2")
+    assert rebuilt[0][0] == ("pve2",) and [row[3] for row in told] == ["begun", "rebuilt"]
 
 
 @pytest.mark.parametrize("wanted", [False, None])

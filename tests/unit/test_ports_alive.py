@@ -15,6 +15,7 @@ class Bus:
     def __init__(self, monkeypatch, **minions):
         """:param minions: ``name={"ends": seconds, or None, "dies": seconds, "back": seconds}``."""
         self.minions, self.now, self.jobs = minions, 0.0, 0
+        self.called = 1e9  # when an operator's command comes that goes first
         self.events, self.questions = [], []
         for name, how in minions.items():
             if how.get("ends") is not None:
@@ -49,6 +50,7 @@ class Bus:
     def publish(self, **more):
         there = contextlib.nullcontext
         master = port_master.Master({}, lambda: there(self), lambda: there(self), None, None, None, "9")
+        master.gives_way = lambda: self.now >= self.called
         return master.publish(list(self.minions), "pvecm.add", {}, WAIT, **more)
 
 
@@ -108,3 +110,11 @@ def test_who_is_skipped_is_not_asked(monkeypatch):
     bus = Bus(monkeypatch, pve1={"ends": 15}, pve2={})
     assert bus.publish(optional={"pve2"})[2] == ["pve2"]
     assert {name for _, ids in bus.questions for name in ids} == {"pve1"}
+
+
+def test_a_long_wait_ends_when_an_operators_command_goes_first(monkeypatch):
+    bus = Bus(monkeypatch, pve1={"ends": 70}, pve2={"ends": 4})
+    bus.called = 5
+    _, got, pending = bus.publish()
+    assert bus.now < 7 and pending == []
+    assert got["pve2"]["return"] == "done" and got["pve1"]["return"].startswith("an operator's command")

@@ -12,8 +12,8 @@ import threading
 
 import pytest
 from pve_corosync import arguments
+from pve_corosync.ports import lock, salt_master
 from pve_corosync.ports import master as port_master
-from pve_corosync.ports import salt_master
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 
@@ -62,11 +62,11 @@ def test_whoever_looks_sees_the_lock_of_a_live_run_and_not_that_of_a_dead_one(tm
     one = site(tmp_path)
     facts = {"nodes": {"pve1": {"busy": {"txn": "7"}}, "pve2": {"busy": {"txn": "of another master"}}}}
     one.gather = lambda: (copy.deepcopy(facts), [])
-    assert port_master.idle(one.folder()) and one.see() == (facts, [])
+    assert lock.idle(one.folder()) and one.see() == (facts, [])
     with one.lock():
         pathlib.Path(one.folder(), "7.jsonl").touch()
-        assert not port_master.idle(one.folder()) and one.see() == (facts, [])
-    assert port_master.idle(one.folder())
+        assert not lock.idle(one.folder()) and one.see() == (facts, [])
+    assert lock.idle(one.folder())
     observed, (row,) = one.see()
     assert (row["code"], row["severity"]) == ("run-dead", "info") and "run 7 is dead" in row["text"]
     assert [row["busy"] for row in observed["nodes"].values()] == [None, {"txn": "of another master"}]

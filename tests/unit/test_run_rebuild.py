@@ -61,6 +61,7 @@ class World:
         }
         self.pmxcfs = dict.fromkeys(self.ids, True)
         self.clock, self.cut, self.effects, self.calls = 0.0, None, 0, []
+        self.called = 1e9  # the number of effects after which an operator's command waits
         self.complains = ""  # what pvecm add ends with, once, after the join itself
 
     # ---- the ports
@@ -70,6 +71,9 @@ class World:
 
     def sleep(self, seconds):
         self.clock += seconds
+
+    def gives_way(self):
+        return self.effects >= self.called
 
     def say(self, text):
         pass
@@ -353,6 +357,22 @@ def test_cut_off_at_any_point_the_same_command_brings_the_node_back(kind):
                 report = rebuild(world)
             assert report["result"] in ("rebuilt", "already"), (first, second, report)
             check(world)
+
+
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_at_any_point_an_operators_command_goes_first_and_the_rebuild_is_gone_on_with(kind):
+    given_way = 0
+    for called in range(count(kind)):
+        world = World(kind)
+        world.called = called
+        report = rebuild(world)
+        if report["result"] == "failed":
+            given_way += 1
+            assert "an operator's command goes first; not begun: " in report["findings"][0]["text"], report
+        world.called = 1e9
+        assert rebuild(world)["result"] in ("rebuilt", "already"), called
+        check(world)
+    assert given_way > 3
 
 
 @pytest.mark.parametrize("kind", CLUSTERS)

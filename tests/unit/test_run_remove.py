@@ -47,6 +47,9 @@ class World:
     def sleep(self, seconds):
         self.clock += seconds
 
+    def gives_way(self):
+        return False
+
     def say(self, text):
         self.told.append(text)
 

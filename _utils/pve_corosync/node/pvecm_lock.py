@@ -76,7 +76,7 @@ def _take(handle, path, wait, locks):
 
 def holders(handle, locks="/proc/locks"):
     """
-    Return the processes that hold a ``flock`` on an open file: ``[{"pid", "name", "uid"}]``, uid the real one.
+    Return the processes that hold a ``flock`` on an open file: ``[{"pid", "name", "uid"}]``, the real uid.
 
     :param handle: file descriptor.
     :param locks: where the kernel lists them.

@@ -8,10 +8,8 @@ The runner's files share this part. It does not import Salt: what the master off
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import signal
 import sys
 import time
 
@@ -20,14 +18,18 @@ from pve_corosync.findings import finding
 from pve_corosync.judge import situation
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
-from pve_corosync.ports import alive, find, index, journals
+from pve_corosync.ports import alive, find, index, journals, lock
 from pve_corosync.report import brief as short
 from pve_corosync.run import change, task
 from pve_corosync.run.request import Request
 
 #: in a runner's ``__context__``: ``{"jid", "command"}`` of the orchestration that a function is a phase of.
 ORCHESTRATED = "corosync_orchestrated"
-LOCK_TRIES, LOCK_PAUSE_S = 4, 0.1
+#: the same: a node asked for this work, and nobody typed it.
+ASKED = "corosync_asked"
+#: a wait that is longer than this is cut short where the work gives way to an operator's.
+LONG_S = 30
+GIVES_WAY = "an operator's command goes first: this work has ended here, and can be done again"
 
 
 class Master:
@@ -47,6 +49,8 @@ class Master:
         self.opts, self.client, self.bus, self.accepted = opts, client, bus, accepted
         self.pillar, self.fire, self.jid, self.user = pillar, fire, str(jid), user
         self.code = code or {}
+        #: tells whether an operator waits for the lock of work that gives way.
+        self.gives_way = lambda: False
 
     def state_dir(self) -> str:
         """Return the directory of locks and journals on the master."""
@@ -75,7 +79,10 @@ class Master:
             while pending - set(optional) and (left := end - time.monotonic()) > 0:
                 # one subscription for both: the bus drops what it is not asked for
                 event = bus.get_event(
-                    wait=min(left, watched.left()), tag="salt/job/", match_type="startswith", full=True
+                    wait=min(left, watched.left(), 1.0 if wait > LONG_S else left),
+                    tag="salt/job/",
+                    match_type="startswith",
+                    full=True,
                 )
                 tag, data = (event["tag"], event["data"]) if event else ("", {})
                 if tag.startswith(f"salt/job/{jid}/ret/") and data.get("id") in pending:
@@ -85,7 +92,10 @@ class Master:
                     if heard:
                         heard(data["id"], data)
                 watched.told(tag, data)
-                for minion, text in watched.ask(pending - set(optional)).items():
+                gone = watched.ask(pending - set(optional))
+                if wait > LONG_S and self.gives_way():
+                    gone = dict.fromkeys(pending, GIVES_WAY)
+                for minion, text in gone.items():
                     pending.discard(minion)
                     got[minion] = {"id": minion, "return": text, "success": False, "retcode": 1, "gone": True}
         return jid, got, sorted(pending)
@@ -157,22 +167,23 @@ class Site:
         return os.path.join(self.master.state_dir(), index.folder_name(self.name))
 
     @contextlib.contextmanager
-    def lock(self):
+    def lock(self, gives_way=False):
         """Hold the cluster's lock on this master; the kernel gives it back whatever happens to this
-        process."""
+        process.
+
+        :param gives_way: end the work where an operator's command waits for the lock.
+        """
         folder = self.folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if old_run := self._leave_old_folder():
             raise arguments.RunError(old_run, arguments.FAILED)
-        with open(os.path.join(folder, "lock"), "a+", encoding="utf-8") as file:
-            if not _flock(file):
+        with open(os.path.join(folder, lock.FILE), "a+", encoding="utf-8") as file:
+            if not lock.taken(file) and (gives_way or not lock.taken_from_who_gives_way(file, folder)):
                 file.seek(0)
                 raise arguments.RunError(situation.under_way(file.read()), arguments.FAILED)
-            file.seek(0)
-            file.truncate()
-            json.dump({"jid": self.master.jid, "pid": os.getpid(), "start": time.time()}, file)
-            file.flush()
-            with _deaf_to_hangup():
+            lock.sign(file, self.master.jid, gives_way)
+            self.master.gives_way = lock.wanted_by_others(folder) if gives_way else lambda: False
+            with lock.deaf_to_hangup():
                 yield
 
     def _leave_old_folder(self):
@@ -181,10 +192,10 @@ class Site:
         old = os.path.join(self.master.state_dir(), index.old_folder_name(self.name))
         if old == self.folder():
             return None
-        if idle(old):
+        if lock.idle(old):
             index.move_journals(self.master.state_dir(), self.name)
             return None
-        with open(os.path.join(old, "lock"), encoding="utf-8") as file:
+        with open(os.path.join(old, lock.FILE), encoding="utf-8") as file:
             text = file.read()
         under_way = situation.under_way(text)
         journal = os.path.join(old, f"{under_way['data'].get('jid')}.jsonl")
@@ -193,7 +204,7 @@ class Site:
     def see(self):
         """Return what :meth:`gather` does, without the locks of runs that are dead, for who holds no lock:
         none is dead for sure while somebody holds it."""
-        over = self.earlier_runs() if not self._leave_old_folder() and idle(self.folder()) else ()
+        over = self.earlier_runs() if not self._leave_old_folder() and lock.idle(self.folder()) else ()
         observed, findings = self.gather()
         return observed, findings + situation.dead_runs(observed, over)[1]
 
@@ -206,52 +217,6 @@ class Site:
         return frozenset(name for jid in jids for name in (jid, f"{jid}{change.AGAIN}"))
 
 
-def idle(folder) -> bool:
-    """Tell whether no run of this master holds the lock of a cluster.
-
-    :param folder: of the cluster, see :meth:`Site.folder`.
-    """
-    try:
-        with open(os.path.join(folder, "lock"), encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _flock(file):
-    """Take the lock and tell whether that went; more than once, as :func:`idle` holds it for a moment."""
-    for left in range(LOCK_TRIES, 0, -1):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if left > 1:
-                time.sleep(LOCK_PAUSE_S)
-    return False
-
-
-@contextlib.contextmanager
-def _deaf_to_hangup():
-    """Ignore SIGHUP for the block.
-
-    The operator's ssh may die in the middle of a run, perhaps because of what the run does. The signal would
-    end the process at once, without a ``finally``: locks kept on the nodes, HA released. So the run goes on
-    to its end; its report is in the journal. Salt itself handles INT and TERM only.
-    """
-    try:
-        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    except ValueError:  # not the main thread, where no handler can be set: as Salt has it
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL if before is None else before)
-
-
 class Ports:
     """What a run needs from outside: the nodes, the journal, the terminal, the clock (see
     ``run.change``)."""
@@ -262,6 +227,7 @@ class Ports:
         self.jid = site.master.jid
         self.path = os.path.join(site.folder(), f"{self.jid}.jsonl")
         self.gather, self.ask, self.sleep = site.gather, site.ask, time.sleep
+        self.gives_way = site.master.gives_way
         site.say = self.say
 
     @property

@@ -100,6 +100,8 @@ class Calls(task.Task):
         :param kwarg: its arguments. :param wait: seconds for the answer.
         :raises Failed: it failed, or nobody answered.
         """
+        if self.ports.gives_way():
+            raise Failed(f"an operator's command goes first; not begun: {text}")
         start = self.ports.passed()
         self.ports.say(text)
         try:
