@@ -146,6 +146,18 @@ CASES = {
         "corosync:nodes:pve2:minion",
         "salt-key",
     ),
+    "minion with a quote": (
+        put(("nodes", "pve2", "minion"), "pve2'; reboot #"),
+        ["pillar-type"],
+        "corosync:nodes:pve2:minion",
+        "letters, digits, - _ . @ + = :",
+    ),
+    "minion that is many": (
+        put(("nodes", "pve2", "minion"), "pve*"),
+        ["pillar-type"],
+        "corosync:nodes:pve2:minion",
+        "no minion id",
+    ),
     "minion twice": (
         put(("nodes", "pve2", "minion"), "pve1"),
         ["minion-duplicate"],

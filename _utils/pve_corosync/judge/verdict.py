@@ -485,9 +485,6 @@ class _Case:
         minions = self._minions(nodes)
         return f"salt {'-L ' if len(minions) > 1 else ''}{','.join(minions)} {call}"
 
-    def _run(self, function):
-        return f"salt-run corosync.{function}" + (f" cluster={self.cluster}" if self.cluster else "")
-
 
 def _ended(result):
     words = {"failed": "failed", "not true": "ended with an open checklist", "interrupted": "was interrupted"}

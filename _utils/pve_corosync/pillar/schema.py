@@ -35,6 +35,8 @@ LINK_KEYS = ("network", "optional") + tuple(link_options.CONF_KEYS)
 # PVE::JSONSchema, format pve-node; a host name label has at most 63 characters.
 NODE_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+#: it stands in commands to copy, as a target of `salt`: no quote, no glob, no comma.
+MINION_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=:\-]*")
 
 
 def check(pillar) -> tuple[list[dict], dict]:
@@ -158,13 +160,13 @@ def _nodeid(out: Problems, place: str, value) -> int:
 
 
 def _minion(out: Problems, place: str, value) -> str:
-    if isinstance(value, str) and value and not any(c.isspace() or c in "/\\" for c in value):
+    if isinstance(value, str) and MINION_ID.fullmatch(value):
         return value
     out.add(
         "pillar-type",
         f"{place}:minion",
         f"{value!r} is no minion id",
-        "the id that `salt-key -L` prints",
+        "the id that `salt-key -L` prints: letters, digits, - _ . @ + = : as text",
         "drop it if the id is the node's name",
     )
     return ""
