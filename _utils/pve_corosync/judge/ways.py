@@ -7,6 +7,7 @@ told is one that a run would go now.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 from pve_corosync import arguments
@@ -16,6 +17,12 @@ from pve_corosync.plan import planner
 
 #: the layout that ``orch.failover`` goes to where its pillar names none.
 FAILOVER = "degraded"
+#: the functions of the runner that are of one cluster, and take its name.
+OF_ONE = (
+    "apply confirm move_primary plan probe rebuild reload_services remove replicate restart status "
+    "update_certs verify watch watch_look"
+).split()
+_UNNAMED = re.compile(rf"salt-run corosync\.(?:{'|'.join(OF_ONE)})\b(?![^;\n]*\bcluster=)")
 
 
 def orchestration(  # pylint: disable=too-many-arguments
@@ -54,6 +61,25 @@ def command(function: str, layout: str, skip=(), force=(), strategy: str = "live
     words += [f"strategy={strategy}"] if strategy != "live" else []
     words += [f"cluster={arguments.typed(cluster)}"] if cluster else []
     return " ".join(words)
+
+
+def name_cluster(report: dict, cluster: str) -> None:
+    """Have every command that a report tells name the cluster: the master may have several.
+
+    :param report: its findings, ``next``, ``verdict`` and ``confirm`` are changed.
+    :param cluster: the name that the operator has given.
+    """
+
+    def named(text):
+        return _UNNAMED.sub(lambda found: f"{found[0]} cluster={arguments.typed(cluster)}", text)
+
+    if report.get("findings"):
+        report["findings"] = [item | {"remedy": named(item["remedy"])} for item in report["findings"]]
+    for key in ("verdict", "confirm"):
+        if report.get(key):
+            report[key] = {k: named(v) if isinstance(v, str) else v for k, v in report[key].items()}
+    if report.get("next"):
+        report["next"] = [named(line) for line in report["next"]]
 
 
 def next_commands(layout: str, in_force_before, **how) -> list[str]:

@@ -15,7 +15,7 @@ import time
 
 from pve_corosync import arguments, show
 from pve_corosync.findings import finding
-from pve_corosync.judge import situation
+from pve_corosync.judge import situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import alive, find, index, journals, lock
@@ -327,6 +327,8 @@ def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: 
         } | getattr(exc, "report", {})
     if run:
         report["command"] = run["command"]
+    if report.get("cluster") and (given or {}).get("cluster"):
+        ways.name_cluster(report, given["cluster"])
     if brief:
         # under an orchestration the diffs stand in the changes of the state
         left = {"brief": True} | ({"diffs": {}, "changes": {}} if run else {})
