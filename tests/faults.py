@@ -127,6 +127,7 @@ FAULTS = {
     "cut public": Fault(lambda lab, node: lab.cut(PUBLIC, node), lambda lab, node: lab.heal(PUBLIC)),
     "full /var": Fault(*_full("/var/lib/pve-corosync")),
     "full /run": Fault(*_full("/run/pve-corosync")),
+    "full /etc/corosync": Fault(*_full("/etc/corosync")),
     # The clock of the machine is not the lab's to set: what was written before now has a date of tomorrow.
     "clock back": Fault(
         _on(
@@ -419,14 +420,14 @@ def line_of(row):
     )
     codes = ",".join(map(str, row["codes"]))
     line = (
-        f"{row['run']:>3}  {row['command']:<14} {row['fault']:<14} {row['node']:<7} {where:<24} {codes:<8} "
+        f"{row['run']:>3}  {row['command']:<14} {row['fault']:<18} {row['node']:<7} {where:<24} {codes:<8} "
         f"{row['verdict']:<13} {row['without']:>6.1f} {row['seconds']:>6.1f}"
     )
     return line + (f"\n     {'; '.join(row['wrong'])}" if row["wrong"] else "")
 
 
 HEAD = (
-    f"{'run':>3}  {'command':<14} {'fault':<14} {'on':<7} {'when':<24} {'exits':<8} {'ended right':<13} "
+    f"{'run':>3}  {'command':<14} {'fault':<18} {'on':<7} {'when':<24} {'exits':<8} {'ended right':<13} "
     f"{'no qu.':>6} {'all s':>6}"
 )
 
