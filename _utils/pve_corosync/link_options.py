@@ -47,6 +47,15 @@ def whole(value) -> int | None:
     return None
 
 
+def link_number(value) -> int | None:
+    """Return the number of a link given as int or as digits, or None for what is none: 0 to 7 are.
+
+    :param value: as for :func:`whole`.
+    """
+    number = whole(value)
+    return number if number is not None and 0 <= number <= MAX_LINK else None
+
+
 def allowed(name: str) -> str:
     """Return the allowed values of a pillar option as text.
 
