@@ -18,7 +18,7 @@ import socket
 import time
 
 import salt.utils.path
-from pve_corosync import addresses
+from pve_corosync import addresses, link_options
 from pve_corosync import conf as corosync_conf
 from pve_corosync.node import children, etc_pve, etc_pve_client, files
 from pve_corosync.ports import salt_module as shell
@@ -288,7 +288,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
         raise SaltInvocationError(
             "links: {link number: address of this node} with at least one entry is needed"
         )
-    wanted = {int(number): _address(address) for number, address in links.items()}
+    wanted = {_link(number): _address(address) for number, address in links.items()}
     given = []
     for key, value in (("nodeid", nodeid), ("votes", votes)):
         given += [] if value is None else [f"--{key}", str(_number(key, value))]
@@ -436,6 +436,13 @@ def _number(name, value):
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
         raise SaltInvocationError(f"{name} {value!r}: a whole number is needed")
     return int(value)
+
+
+def _link(value):
+    number = link_options.link_number(value)
+    if number is None:
+        raise SaltInvocationError(f"links: {value!r} is no link number, 0 to {link_options.MAX_LINK} are")
+    return number
 
 
 def _address(address):

@@ -124,6 +124,10 @@ def test_add_checks_what_it_is_given(fresh):
         ("10.66.0.2", {}),
         ("10.66.0.2", {"0": "127.0.0.1"}),
         ("-oX", LINKS),
+        ("10.66.0.2", {-1: "10.66.0.1"}),
+        ("10.66.0.2", {"8": "10.66.0.1"}),
+        ("10.66.0.2", {"x": "10.66.0.1"}),
+        ("10.66.0.2", {True: "10.66.0.1"}),
     ):
         with pytest.raises(SaltInvocationError):
             fresh.salt["pvecm.add"](host, links)
