@@ -14,7 +14,7 @@ NUMBERS = {
     "ping_timeout": ("knet_ping_timeout", 200, U32, "ms"),
     "ping_precision": ("knet_ping_precision", 0, U32, "samples"),
     "pong_count": ("knet_pong_count", 0, 255, "pongs"),  # libknet keeps it in 8 bits
-    "port": ("mcastport", 1, 65535, "UDP port"),
+    "port": ("mcastport", 1024, 65535, "UDP port"),  # those below are other services'; the probe tests none
 }
 TRANSPORTS = ("udp", "sctp")
 

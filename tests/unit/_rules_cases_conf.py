@@ -137,6 +137,12 @@ def totem_value(goal, world):
     all_files(world, edit(conf(), "link_mode: passive", "link_mode: foo"))
 
 
+@breaks("warning conf-value", said="port 22; allowed: a whole number from 1024")
+def interface_port_of_another_service(goal, world):
+    """What runs with it is planned on, and gets the port of the layout."""
+    all_files(world, edit(conf(), "    linknumber: 0\n", "    linknumber: 0\n    mcastport: 22\n"))
+
+
 @breaks("error conf-value", said="totem.secauth is 'yes'")
 def secauth_value(goal, world):
     all_files(
