@@ -302,6 +302,27 @@ def a_section_of_long_ago(goal, world):
     all_files(world, conf() + "amf {\n  mode: disabled\n}\n")
 
 
+@breaks("error conf-value", said="totem.merge is '29'; allowed: 30 or more")
+def a_merge_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  merge: 29\n  version: 2"))
+
+
+@breaks("error conf-value", said="totem.downcheck is '29'; allowed: 30 or more")
+def a_downcheck_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  downcheck: 29\n  version: 2"))
+
+
+@breaks("error conf-value", said="totem.max_network_delay is '29'; allowed: 30 or more")
+def a_network_delay_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  max_network_delay: 29\n  version: 2"))
+
+
+@breaks("error conf-grammar", said="knet_compression_model")
+def compression_model_none(goal, world):
+    """What knet itself calls no compression is no word of the file: corosync refuses it."""
+    all_files(world, edit(conf(), "  version: 2", "  knet_compression_model: none\n  version: 2"))
+
+
 @breaks("error conf-value", said="totem.hold is '13'; allowed: 14 or more")
 def a_hold_that_is_too_short(goal, world):
     all_files(world, conf(totem={"hold": 13}))
