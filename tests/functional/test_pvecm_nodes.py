@@ -164,7 +164,7 @@ def test_delnode_never_stops_a_node_that_runs(node):
         node.salt["pvecm.delnode"]("pve2; reboot")
     node.mount(writable=False)
     node.daemon(quorate=False)
-    with pytest.raises(CommandExecutionError, match="needs quorum"):
+    with pytest.raises(CommandExecutionError, match="not quorate"):
         node.salt["pvecm.delnode"]("pve2")
     assert node.calls("pvecm") == []
 
