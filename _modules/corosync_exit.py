@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import salt.utils.path
 from pve_corosync.ports import salt_module as shell
+from pve_corosync.tools import pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -126,10 +127,9 @@ def refresh_services(always=False):
     due = __salt__["pve_node.services_due"]()
     if not due and not always:
         return {"due": "", "done": None}
-    if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError(
-            "/etc/pve is not writable: restore quorum first, a reload of pveproxy would block"
-        )
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"{why}; a reload of pveproxy would block")
     done = __salt__["pve_node.reload_services"]()
     if done["failed"]:
         said = "; ".join(

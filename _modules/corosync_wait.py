@@ -15,7 +15,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import children, etc_pve, etc_pve_client
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import corosync
+from pve_corosync.tools import corosync, pve
 from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "corosync"
@@ -239,7 +239,7 @@ def _missing(wanted, seen, first, passed):
     if wanted["quorate"] and not seen["quorate"]:
         missing["quorate"].append("not quorate")
     if wanted["writable"] and not seen["writable"]:
-        why = etc_pve_client.why_not(seen["pve"]) if "pve" in seen else "/etc/pve was not asked"
+        why = pve.why_not(seen["pve"]) if "pve" in seen else "/etc/pve was not asked"
         missing["writable"].append(why)
     for part, texts in missing.items():
         if wanted[part] not in (None, {}, [], False) and not texts:

@@ -282,8 +282,9 @@ def _disarm_supported():
 
 
 def _crm_command(*arguments):
-    if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError(f"crm-command {arguments[0]} needs quorum: /etc/pve is not writable now")
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"crm-command {arguments[0]} is not sent: {why}")
     result = children.run(["ha-manager", "crm-command", *arguments], timeout=COMMAND_TIMEOUT)
     if result["rc"] != 0:
         raise CommandExecutionError(f"ha-manager crm-command {arguments[0]}: {children.complaint(result)}")

@@ -16,7 +16,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import systemd
+from pve_corosync.tools import pve, systemd
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "ha_manager"
@@ -56,9 +56,10 @@ def stop_lrm(timeout=180):
     """
     shell.check("ha_manager.stop_lrm", locals())
     if _running(LRM) and _watchdog():
-        if not __salt__["pmxcfs.state"]()["writable"]:
+        why = pve.why_not(__salt__["pmxcfs.state"]())
+        if why:
             raise CommandExecutionError(
-                "no quorum, and the watchdog is open: the LRM would not let go of it. Bring quorum back first"
+                f"{why}, and the watchdog is open: the LRM would not let go of it before that is mended"
             )
         if not _running(CRM) and not _cluster_has_master():
             raise CommandExecutionError(

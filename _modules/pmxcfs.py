@@ -153,7 +153,7 @@ def wait_writable(timeout=10.0):
     end = start + min(shell.seconds(timeout, "timeout"), 600.0)
     while True:
         base, left = _path(etc_pve.BASE), max(etc_pve_client.LOOK_TIMEOUT, end - time.monotonic())
-        why = etc_pve_client.why_not(etc_pve_client.look(base)) or etc_pve_client.why_no_write(base, left)
+        why = pve.why_not(etc_pve_client.look(base)) or etc_pve_client.why_no_write(base, left)
         if not why:
             return time.monotonic() - start
         if time.monotonic() >= end:

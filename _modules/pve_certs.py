@@ -29,7 +29,7 @@ except ImportError:
 
 from pve_corosync import addresses
 from pve_corosync.node import files as node_files
-from pve_corosync.tools import known_hosts
+from pve_corosync.tools import known_hosts, pve
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,9 @@ def update(force=None):
         salt 'pve*' pve_certs.update
     """
     shell.check("pve_certs.update", locals())
-    if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError(
-            "pvecm updatecerts needs quorum, and blocks 80 s without: /etc/pve is not writable now"
-        )
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"pvecm updatecerts would block for 80 s: {why}")
     before = facts()
     certificate = before["certificate"]
     if force is None:

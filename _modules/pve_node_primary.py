@@ -22,6 +22,7 @@ from pve_corosync.node import files, locks
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone
+from pve_corosync.tools import pve
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "pve_node"
@@ -82,11 +83,9 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     answer = {"changes": changes, "notes": list(told["notes"]), "failed": ""}
     if not changes or test:
         return answer
-    if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError(
-            "/etc/pve is not writable, so the names stay as they are; quorum comes first:"
-            f" {request.on_master()}"
-        )
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"{why}, so the names stay as they are; first: {request.on_master()}")
     done = {}
     try:
         if set(changes) - {"services"}:

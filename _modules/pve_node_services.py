@@ -15,7 +15,7 @@ from pve_corosync import addresses as ip
 from pve_corosync.judge import phases
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import corosync, datacenter, systemd
+from pve_corosync.tools import corosync, datacenter, pve, systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pve_node"
@@ -58,11 +58,11 @@ def reload_services():
     """
     names = (FIREWALL, *RELOADED)
     was = units(("pve-cluster", *names))
-    writable = __salt__["pmxcfs.state"]()["writable"]
+    why_not = pve.why_not(__salt__["pmxcfs.state"]())
     before = tasks()
     report = {}
     for name in names:
-        report[name] = _refresh(name, was.get(name), writable)
+        report[name] = _refresh(name, was.get(name), why_not)
     now = units(names)
     for name, entry in report.items():
         old, unit = was.get(name) or {}, now.get(name) or {}
@@ -217,7 +217,7 @@ def _stamp(cluster):
     files.write_json(_path(STAMP), {"boot": _boot(), "pve_cluster": cluster.get("since", 0)})
 
 
-def _refresh(name, unit, writable):
+def _refresh(name, unit, why_not):
     """
     Restart or reload one service if that is right for it now: ``{"done", "why"}``, ``why`` empty if it was
     done.
@@ -227,8 +227,8 @@ def _refresh(name, unit, writable):
         why = "not installed"
     elif not unit["active"]:
         why = f"does not run ({unit['state']})"
-    elif name in RELOADED and not writable:
-        why = "no quorum: a start of pveproxy would block up to 80 s"
+    elif name in RELOADED and why_not:
+        why = f"{why_not}; a start of pveproxy would block up to 80 s"
     elif name in RELOADED and not unit["can_reload"]:
         why = "cannot reload, and a restart would kill the tasks that run in it"
     if why:

@@ -15,6 +15,7 @@ import select
 import socket
 import time
 
+from pve_corosync import link_options
 from pve_corosync.node import children, runs
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import probe
@@ -185,8 +186,8 @@ def _checked(local, peers, port, seconds):
     except (TypeError, ValueError):  # BadArgument is one
         wrong.append(f"port {port!r} and seconds {seconds!r}: numbers are needed")
     else:
-        if not 1024 <= port <= 65535:
-            wrong.append(f"port {port}: 1024 to 65535")
+        if not link_options.in_range("port", port):
+            wrong.append(f"port {port}: {link_options.allowed('port')}")
     if wrong:
         raise SaltInvocationError("; ".join(wrong))
     return local, good, port, seconds

@@ -94,14 +94,9 @@ def updatecerts(force=False):
         salt 'pve*' pvecm.updatecerts force=true
     """
     shell.check("pvecm.updatecerts", locals())
-    state = __salt__["pmxcfs.state"]()
-    if not state["writable"]:
-        why = (
-            "does not answer" if state["hung"] else "is not quorate" if state["mounted"] else "is not mounted"
-        )
-        raise CommandExecutionError(
-            f"/etc/pve {why}: pvecm updatecerts would wait for it for 80 s; restore it first"
-        )
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"{why}; pvecm updatecerts would wait for it for 80 s")
     names = _files_of(socket.gethostname().split(".")[0])
     before = _digests(names)
     argv = ["pvecm", "updatecerts"] + (["--force"] if force else [])

@@ -18,11 +18,12 @@ import socket
 import time
 
 import salt.utils.path
-from pve_corosync import addresses
+from pve_corosync import addresses, link_options
 from pve_corosync import conf as corosync_conf
 from pve_corosync.node import children, etc_pve, etc_pve_client, files
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import join
+from pve_corosync.tools import pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pvecm"
@@ -228,8 +229,9 @@ def delnode(name):
     nodes = _nodes(__salt__["pmxcfs.conf"]())
     if name not in nodes:
         return {"changed": False, "version": (told["cluster_file"] or {}).get("version"), "text": ""}
-    if not __salt__["pmxcfs.state"]()["writable"]:
-        raise CommandExecutionError("pvecm delnode needs quorum, and /etc/pve is not writable here")
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
+        raise CommandExecutionError(f"pvecm delnode needs quorum, and here {why}")
     if nodes[name]["nodeid"] in ((told["quorum"] or {}).get("members") or []):
         raise CommandExecutionError(
             f"{name} is a member now, and pvecm delnode would stop its corosync: power it off"
@@ -288,7 +290,7 @@ def add(host, links, nodeid=None, votes=None, timeout=ADD_TIMEOUT):
         raise SaltInvocationError(
             "links: {link number: address of this node} with at least one entry is needed"
         )
-    wanted = {int(number): _address(address) for number, address in links.items()}
+    wanted = {_link(number): _address(address) for number, address in links.items()}
     given = []
     for key, value in (("nodeid", nodeid), ("votes", votes)):
         given += [] if value is None else [f"--{key}", str(_number(key, value))]
@@ -391,7 +393,7 @@ def _is_folder(path):
     """
     result = children.run(["test", "-d", _path(path)], timeout=READ_TIMEOUT)
     if result["late"]:
-        raise CommandExecutionError(etc_pve_client.hung(READ_TIMEOUT))
+        raise CommandExecutionError(pve.hung(READ_TIMEOUT))
     return result["rc"] == 0
 
 
@@ -436,6 +438,13 @@ def _number(name, value):
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
         raise SaltInvocationError(f"{name} {value!r}: a whole number is needed")
     return int(value)
+
+
+def _link(value):
+    number = link_options.link_number(value)
+    if number is None:
+        raise SaltInvocationError(f"links: {value!r} is no link number, 0 to {link_options.MAX_LINK} are")
+    return number
 
 
 def _address(address):

@@ -78,10 +78,11 @@ def status():
 
         salt 'pve*' pvesr.status
     """
-    if not __salt__["pmxcfs.state"]()["writable"]:
+    why = pve.why_not(__salt__["pmxcfs.state"]())
+    if why:
         raise CommandExecutionError(
-            "pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg, and fails after 10"
-            " s without); pvesr.list works without"
+            f"pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg), and {why};"
+            " pvesr.list works without"
         )
     result = children.run(["pvesr", "status"], timeout=LIST_TIMEOUT)
     err = children.text(result, "err")

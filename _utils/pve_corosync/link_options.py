@@ -14,7 +14,7 @@ NUMBERS = {
     "ping_timeout": ("knet_ping_timeout", 200, U32, "ms"),
     "ping_precision": ("knet_ping_precision", 0, U32, "samples"),
     "pong_count": ("knet_pong_count", 0, 255, "pongs"),  # libknet keeps it in 8 bits
-    "port": ("mcastport", 1, 65535, "UDP port"),
+    "port": ("mcastport", 1024, 65535, "UDP port"),  # those below are other services'; the probe tests none
 }
 TRANSPORTS = ("udp", "sctp")
 
@@ -45,6 +45,15 @@ def whole(value) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
     return None
+
+
+def link_number(value) -> int | None:
+    """Return the number of a link given as int or as digits, or None for what is none: 0 to 7 are.
+
+    :param value: as for :func:`whole`.
+    """
+    number = whole(value)
+    return number if number is not None and 0 <= number <= MAX_LINK else None
 
 
 def allowed(name: str) -> str:

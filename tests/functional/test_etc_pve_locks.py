@@ -83,6 +83,19 @@ def test_a_lock_that_a_killed_writer_left_is_given_back_by_the_next(node, state)
     assert not path.exists() and not the_lock(node).exists()
 
 
+def test_a_lock_whose_time_became_0_is_given_back_by_its_holder(node):
+    """pmxcfs gives a time of 0 in a resync: it is not newer than ours, so nobody else has made it."""
+    path = note(node, state="held", asked=1.0, mtime=made(node, age=5))
+    os.utime(the_lock(node), (0, 0))
+    assert not etc_pve_lock.give_back_dead(str(node.pve), str(path.parent))
+    assert not path.exists() and not the_lock(node).exists()
+    cluster = node.pve / etc_pve_lock.LOCK
+    cluster.mkdir()
+    os.utime(cluster, (0, 0))
+    assert etc_pve_lock.drop(str(node.pve), mtime=int(time.time())) == {"dropped": True}
+    assert not cluster.exists()
+
+
 def test_a_run_that_begins_gives_back_what_a_dead_one_left_on_its_node(node):
     path = note(node, state="held", asked=1.0, mtime=made(node, age=5))
     assert node.salt["corosync.stage"]("run1", [step(1, "local", conf(6), 6)])["ok"]

@@ -139,6 +139,13 @@ def test_update_reads_back_instead_of_trusting_the_exit_code(node):
 
 def test_update_is_refused_without_quorum(node):
     node.mount(writable=False)
-    with pytest.raises(CommandExecutionError, match="quorum"):
+    with pytest.raises(CommandExecutionError, match="not quorate"):
+        node.salt["pve_certs.update"]()
+    assert node.calls("pvecm") == []
+
+
+def test_update_beside_a_hung_etc_pve_does_not_speak_of_quorum(node):
+    node.tool("stat", "sleep 5")
+    with pytest.raises(CommandExecutionError, match="pmxcfs hangs"):
         node.salt["pve_certs.update"]()
     assert node.calls("pvecm") == []

@@ -166,7 +166,7 @@ def test_restart_is_refused_where_it_would_harm(node):
         restart("198.51.100.10")
     node.units(corosync="active")
     node.mount(writable=False)
-    with pytest.raises(CommandExecutionError, match="quorum first"):
+    with pytest.raises(CommandExecutionError, match="not quorate.*before a restart"):
         restart("198.51.100.10")
     assert node.calls("systemctl restart") == []
 
@@ -219,7 +219,7 @@ def test_reload_services_without_quorum_touches_the_firewall_only(node):
     (node.path / "units/pvedaemon").unlink()
     told = node.salt["pve_node.reload_services"]()["services"]
     assert told["pve-firewall"]["done"] == "reloaded"
-    assert "no quorum" in told["pveproxy"]["why"] and told["pvestatd"]["why"] == "does not run (inactive)"
+    assert "not quorate" in told["pveproxy"]["why"] and told["pvestatd"]["why"] == "does not run (inactive)"
     assert told["pvedaemon"] == {
         "done": "left alone",
         "why": "not installed",

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import time
 
 import pytest
 from _corosync_world import Node, conf
@@ -117,6 +119,23 @@ def test_a_node_with_a_past_does_not_join(node):
     assert node.calls("pvecm") == []
 
 
+@pytest.mark.parametrize("hung", ["file", "folder"])
+def test_beside_a_hung_etc_pve_nothing_is_begun(fresh, hung):
+    """A call into it never comes back, so none is made by the minion itself."""
+    pvecm(fresh, OK)
+    if hung == "file":
+        os.mkfifo(fresh.cluster)  # a reader of it blocks
+    else:
+        fresh.mount()
+        fresh.tool("test", "sleep 20")
+    for function, given in (("pvecm.joinable", ()), ("pvecm.add", ("10.66.0.2", LINKS))):
+        start = time.monotonic()
+        with pytest.raises(CommandExecutionError, match="did not answer within .* s: pmxcfs hangs"):
+            fresh.salt[function](*given)
+        assert time.monotonic() - start < 15
+    assert fresh.calls("pvecm") == [] and not fresh.local.exists()
+
+
 def test_add_checks_what_it_is_given(fresh):
     pvecm(fresh, OK)
     for host, links in (
@@ -124,6 +143,10 @@ def test_add_checks_what_it_is_given(fresh):
         ("10.66.0.2", {}),
         ("10.66.0.2", {"0": "127.0.0.1"}),
         ("-oX", LINKS),
+        ("10.66.0.2", {-1: "10.66.0.1"}),
+        ("10.66.0.2", {"8": "10.66.0.1"}),
+        ("10.66.0.2", {"x": "10.66.0.1"}),
+        ("10.66.0.2", {True: "10.66.0.1"}),
     ):
         with pytest.raises(SaltInvocationError):
             fresh.salt["pvecm.add"](host, links)
@@ -160,7 +183,7 @@ def test_delnode_never_stops_a_node_that_runs(node):
         node.salt["pvecm.delnode"]("pve2; reboot")
     node.mount(writable=False)
     node.daemon(quorate=False)
-    with pytest.raises(CommandExecutionError, match="needs quorum"):
+    with pytest.raises(CommandExecutionError, match="not quorate"):
         node.salt["pvecm.delnode"]("pve2")
     assert node.calls("pvecm") == []
 

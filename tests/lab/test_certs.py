@@ -75,11 +75,11 @@ def test_without_quorum_it_is_refused_at_once(cluster):
     code, report = run(cluster, "corosync.update_certs")
     assert time.monotonic() - begun < AT_ONCE
     assert (code, report["result"], set(codes(report))) == (1, "refused", {"phase-failed"}), report
-    assert "no quorum" in texts(report) and "corosync.apply" in report["findings"][0]["remedy"]
+    assert "not quorate" in texts(report) and "corosync.apply" in report["findings"][0]["remedy"]
     begun = time.monotonic()
     done = cluster.salt("--out=json", "--static", "pve1", "pve_certs.update")
     assert time.monotonic() - begun < AT_ONCE
-    assert "needs quorum" in json.loads(done.stdout)["pve1"], done
+    assert "not quorate" in json.loads(done.stdout)["pve1"], done
     cluster.heal()
     wait_for(lambda: all(map(cluster.quorate, cluster.nodes)), 40, what="quorum")
     assert fingerprints(cluster) == before

@@ -137,6 +137,12 @@ def totem_value(goal, world):
     all_files(world, edit(conf(), "link_mode: passive", "link_mode: foo"))
 
 
+@breaks("warning conf-value", said="port 22; allowed: a whole number from 1024")
+def interface_port_of_another_service(goal, world):
+    """What runs with it is planned on, and gets the port of the layout."""
+    all_files(world, edit(conf(), "    linknumber: 0\n", "    linknumber: 0\n    mcastport: 22\n"))
+
+
 @breaks("error conf-value", said="totem.secauth is 'yes'")
 def secauth_value(goal, world):
     all_files(
@@ -294,6 +300,27 @@ def a_device_in_a_section_of_something_else(goal, world):
 @breaks("warning conf-section-unknown", said="section amf: nobody reads it")
 def a_section_of_long_ago(goal, world):
     all_files(world, conf() + "amf {\n  mode: disabled\n}\n")
+
+
+@breaks("error conf-value", said="totem.merge is '29'; allowed: 30 or more")
+def a_merge_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  merge: 29\n  version: 2"))
+
+
+@breaks("error conf-value", said="totem.downcheck is '29'; allowed: 30 or more")
+def a_downcheck_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  downcheck: 29\n  version: 2"))
+
+
+@breaks("error conf-value", said="totem.max_network_delay is '29'; allowed: 30 or more")
+def a_network_delay_that_is_too_short(goal, world):
+    all_files(world, edit(conf(), "  version: 2", "  max_network_delay: 29\n  version: 2"))
+
+
+@breaks("error conf-grammar", said="knet_compression_model")
+def compression_model_none(goal, world):
+    """What knet itself calls no compression is no word of the file: corosync refuses it."""
+    all_files(world, edit(conf(), "  version: 2", "  knet_compression_model: none\n  version: 2"))
 
 
 @breaks("error conf-value", said="totem.hold is '13'; allowed: 14 or more")

@@ -139,6 +139,17 @@ def test_each_item_broken_once(case):
     assert said in " ".join(row["seen"] for row in rows if not row["ok"])
 
 
+def test_a_quorum_device_that_gives_no_vote():
+    world = observed()
+    with_device = conf().replace("quorum {\n", "quorum {\n  device {\n    model: net\n  }\n", 1)
+    for votes, said in ((0, "the quorum device gives no vote"), (1, "")):
+        for facts in world["nodes"].values():
+            facts["local"] = facts["cluster_file"] = file_facts(with_device)
+            facts["quorum"]["qdevice_votes"] = votes
+        row = table(checklist.checklist(layout(), world))["quorum"]
+        assert row["ok"] is not bool(said) and said in row["seen"]
+
+
 def test_a_silent_node_fails_every_item():
     world = observed(3)
     del world["nodes"]["pve3"]

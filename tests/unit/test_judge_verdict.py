@@ -229,7 +229,10 @@ def test_no_writable_etc_pve_in_spite_of_quorum():
     observed = sim().observed()
     observed["nodes"]["pve2"]["pmxcfs"]["writable"] = False
     told = judge(None, observed=observed)
-    assert told["kind"] == "read-only" and "on pve2" in told["text"]
+    assert told["kind"] == "read-only" and "not writable on pve2" in told["text"]
+    observed["nodes"]["pve2"]["pmxcfs"] |= {"state": "hung", "mounted": False}
+    told = judge(None, observed=observed)
+    assert told["kind"] == "read-only" and "does not answer on pve2 (pmxcfs hangs)." in told["text"]
 
 
 def test_other_code_and_other_errors():

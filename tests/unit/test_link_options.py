@@ -18,7 +18,7 @@ def codes(options):
         ("priority", 0, 255),
         ("ping_precision", 0, 4294967295),
         ("pong_count", 0, 255),
-        ("port", 1, 65535),
+        ("port", 1024, 65535),
         ("ping_interval", 200, 4294967295),
         ("ping_timeout", 200, 4294967295),
     ],

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import yaml
+from pve_corosync import link_options
 from pve_corosync.pillar import layouts, schema, watch
 
 PAGE = (pathlib.Path(__file__).resolve().parents[2] / "docs/pillar.md").read_text(encoding="utf-8")
@@ -29,6 +30,11 @@ def test_every_key_has_a_row(title):
 def test_numbers_of_the_watch_are_those_of_the_schema(key):
     default, least, most = watch.NUMBERS[key]
     assert re.search(rf"^\| `{key}` \| {least} to {most}( s)? \| {default} \|", PAGE, re.MULTILINE)
+
+
+def test_the_ports_are_those_that_a_link_may_have():
+    _, least, most, _ = link_options.NUMBERS["port"]
+    assert f"| `port` | {least} to {most} |" in PAGE
 
 
 def test_the_example_is_a_pillar():

@@ -262,6 +262,12 @@ CASES = {
         "corosync:layouts:nominal:links:8",
         "0 to 7",
     ),
+    "link number below 0": (
+        put(NOMINAL + ("links", -1), {"network": "public"}),
+        ["link-number-bad"],
+        "corosync:layouts:nominal:links:-1",
+        "0 to 7",
+    ),
     "link number text": (
         put(NOMINAL + ("links", "a"), {"network": "public"}),
         ["link-number-bad"],

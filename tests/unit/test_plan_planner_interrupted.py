@@ -287,3 +287,41 @@ def test_what_was_begun_with_a_lost_address_goes_on(now, goal):
     sim = simulation.Sim(now, NODES[2])
     sim.gone = {("public", "pve2")}
     goes_on(sim, simulation.layout(goal, NODES[2], primary="vrack"))
+
+
+def codes(plan):
+    return {item["code"]: item["severity"] for item in plan["findings"]}
+
+
+def test_nobody_publishes_for_ever_to_a_stopped_node():
+    """Its /etc/pve is behind, and no writing reaches it: the plan says so, and is not complete."""
+    sim = simulation.Sim({0: "vrack"}, NODES[3], version=5)
+    stopped = sim.daemons["pve3"]
+    stopped.runs, stopped.cluster = False, simulation.conf({0: "vrack"}, NODES[3], 4)
+    goal = simulation.layout({0: "public"}, NODES[3])
+    plan = planner.plan(goal, sim.observed(), force=["corosync-stopped"])
+    assert [step["act"] for step in plan["steps"]] == ["local"] * 4 + ["publish"] and not plan["complete"]
+    for step in plan["steps"]:
+        sim.take(step)
+    again = planner.plan(goal, sim.observed(), force=["corosync-stopped"])
+    assert again["steps"] == [] and not again["complete"]
+    (item,) = [item for item in again["findings"] if item["code"] == "cluster-file-behind"]
+    assert item["remedy"].startswith("on pve3: systemctl start corosync")
+
+
+def test_who_takes_no_part_is_cut_off_by_force_only():
+    """Without /etc/pve on pve1 every step is local, and none reaches pve3, which does not answer."""
+    sim = simulation.Sim({0: "vrack"}, NODES[3], silent=["pve3"])
+    sim.daemons["pve1"].mounted = False
+    goal = simulation.layout({0: "public"}, NODES[3])
+    force = ["pve-not-mounted"]
+    plan = planner.plan(goal, sim.observed(), skip=["pve3"], force=force)
+    assert codes(plan)["absent-cut"] == "warning" and not plan["complete"]
+    assert [(step["act"], step["remove"]) for step in plan["steps"]] == [("local", []), ("publish", [])]
+    for step in plan["steps"]:
+        sim.take(step)
+    plan = planner.plan(goal, sim.observed(), skip=["pve3"], force=force)
+    assert codes(plan)["absent-cut"] == "error" and plan["steps"] == []
+    plan = planner.plan(goal, sim.observed(), skip=["pve3"], force=[*force, "absent-cut"])
+    assert "absent-cut" not in codes(plan) and plan["complete"]
+    assert plan["steps"][-1]["act"] == "publish" and list(plan["steps"][-1]["links"]) == [0]

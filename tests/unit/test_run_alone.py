@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from _sequence_world import SETTINGS, World
 from pve_corosync.plan import planner
-from pve_corosync.run import alone, alone_change
+from pve_corosync.run import alone, alone_change, revive
 from simulation import Sim, address, read
 
 NODES = ("pve1", "pve2", "pve3")
@@ -70,6 +70,7 @@ def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_tak
     own = alone.own_part(request("pve3"), observed(sim))
     assert "part-adopted" in [item["code"] for item in own["findings"]]
     assert own["step"]["conf"] == step["conf"]
+    assert observed(sim)["nodes"]["pve3"]["local"]["sha256"] in own["step"]["starts_from"]
     sim.take(own["step"] | {"nodes": ["pve3"]})
     assert sim.partitions() == [list(NODES)] and sim.lost == []
 
@@ -83,6 +84,15 @@ def test_the_quorate_nodes_add_a_link_through_the_cluster_file_and_the_third_tak
         0: address("public", 3),
         1: address("vrack", 3),
     }
+
+
+def test_a_daemon_that_is_started_again_replaces_only_the_file_that_was_seen(sim):
+    seen = observed(sim)
+    seen["nodes"]["pve3"] |= {"runtime": None, "quorum": None, "corosync": {"state": "failed"}}
+    theirs = seen["nodes"]["pve1"]["local"]
+    seen["nodes"]["pve3"]["local"] = dict(theirs, version=4, text="", sha256="f")
+    step, why = revive.revival(request("pve3"), seen)
+    assert why == [] and set(step["starts_from"]) == {"f", theirs["sha256"]}
 
 
 def test_the_cut_off_node_has_no_share_of_the_quorate_ones(sim):

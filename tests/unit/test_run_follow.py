@@ -125,6 +125,16 @@ def test_a_phase_that_fails_tells_that_a_dead_run_left_ha_released(do):
     assert item["remedy"] == "the next run does it: salt-run corosync.apply degraded"
 
 
+def test_a_hung_etc_pve_is_no_lost_quorum(monkeypatch):
+    ports = Nodes()
+    seen, findings = ports.gather()
+    seen["nodes"]["pve2"]["pmxcfs"] = {"state": "hung", "mounted": False, "writable": False}
+    monkeypatch.setattr(ports, "gather", lambda: (seen, findings))
+    (item,) = follow.update_certs(ports.request, ports, SETTINGS)["findings"]
+    assert "pve2: /etc/pve did not answer: pmxcfs hangs" in item["text"] and "quor" not in item["text"]
+    assert item["remedy"] == "on pve2: journalctl -u pve-cluster -n 20"
+
+
 def test_a_phase_that_is_done_says_nothing_of_ha():
     ports = Nodes()
     ports.left = LEFT

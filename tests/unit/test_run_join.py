@@ -127,6 +127,23 @@ def test_without_quorum_the_others_drop_the_node_locally_and_publish_the_same_by
     assert sorted(doc.nodes()) == ["pve1", "pve2"] and doc.version == 8 and sorted(doc.links()) == [0, 2]
 
 
+def test_a_quorum_device_is_told_before_a_node_joins():
+    seen = observed()
+    seen["nodes"]["pve2"]["quorum"]["qdevice_votes"] = 1
+    (item,) = join.check(LAYOUT, "pve3", seen, EMPTY)
+    assert (item["code"], item["severity"]) == ("rebuild-qdevice", "warning")
+    assert item["data"] == {"nodes": ["pve2"]} and "pvecm qdevice setup" in item["remedy"]
+
+
+@pytest.mark.parametrize("only_publish", [False, True])
+def test_the_steps_that_drop_a_node_replace_only_what_was_seen(only_publish):
+    seen = observed(quorate=False)
+    hand = seen["nodes"]["pve2"]["cluster_file"]["sha256"] = "f" * 64
+    made = join.removal(LAYOUT, "pve3", seen, only_publish)
+    known = sorted([seen["nodes"]["pve1"]["local"]["sha256"], hand])
+    assert [step["starts_from"] for step in made] == [known] * len(made)
+
+
 def test_guests_that_come_go_or_change_are_named():
     before = {"pve1/lxc/1.conf": "a", "pve1/lxc/2.conf": "b"}
     assert join.guests_changed(before, dict(before), "pve3") == []

@@ -218,3 +218,13 @@ def test_a_living_run_goes_first_and_the_lock_of_a_dead_one_is_taken_over():
     report = remove(world)
     assert report["result"] == "removed" and world.locks == {}
     assert "run-dead" in codes(report, "warning") + codes(report, "info")
+
+
+def test_a_quorum_device_goes_before_a_node_does():
+    world = World()
+    text = world.texts["pve1"].replace("quorum {\n", "quorum {\n  device {\n    model: net\n  }\n", 1)
+    world.texts = dict.fromkeys(IDS, text)
+    report = remove(world)
+    assert codes(report) == ["remove-qdevice"] and world.calls == []
+    (item,) = [item for item in report["findings"] if item["code"] == "remove-qdevice"]
+    assert item["data"] == {"nodes": ["pve1", "pve2"]} and "pvecm qdevice remove" in item["remedy"]

@@ -205,6 +205,15 @@ def version_of(copy: dict) -> int:
     return max(int(copy.get("version") or 0), min(int(found.group(1)), MAX_VERSION) if found else 0)
 
 
+def digests(answers) -> list[str]:
+    """Return the digests of all copies that facts show: what is made from them replaces no other bytes.
+
+    :param answers: facts of nodes.
+    """
+    copies = (facts.get(kind) or {} for facts in answers for kind in ("local", "cluster_file"))
+    return sorted({copy["sha256"] for copy in copies if copy.get("sha256")})
+
+
 def highest_version(answers) -> int:
     """Return the highest version of any file or daemon, of skipped nodes too.
 

@@ -12,6 +12,7 @@ from pve_corosync import arguments
 from pve_corosync.cluster import topology
 from pve_corosync.findings import errors
 from pve_corosync.judge import same_code, situation, ways
+from pve_corosync.tools import pve
 
 #: what a minion says that has no ``corosync.facts``.
 LACKS_CODE = "is not available"
@@ -279,9 +280,12 @@ class _Case:
         ]
         if not bad:
             return None
-        hint = "it may take 7 s after a loss"
-        text = f"{self.name} has quorum, but /etc/pve is not writable on {_and(bad)} ({hint})."
-        return "read-only", False, text, self._on(bad[:1], "pve_node.units")
+        stuck = [node for node in bad if pve.hangs(self.facts[node].get("pmxcfs") or {})]
+        said = [f"does not answer on {_and(stuck)} (pmxcfs hangs)"] if stuck else []
+        left = [node for node in bad if node not in stuck]
+        said += [f"is not writable on {_and(left)} (it may take 7 s after a loss)"] if left else []
+        text = f"{self.name} has quorum, but /etc/pve {' and '.join(said)}."
+        return "read-only", False, text, self._on((stuck or bad)[:1], "pve_node.units")
 
     # -- what weakens it -----------------------------------------------------------------------------------
 

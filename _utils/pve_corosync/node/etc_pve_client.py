@@ -56,7 +56,7 @@ def answered(result, timeout):
     :raises NoAnswer: it is late, broken, or says no.
     """
     if result["late"]:
-        raise NoAnswer(hung(timeout), late=True)
+        raise NoAnswer(pve.hung(timeout), late=True)
     try:
         answer = json.loads(result["out"])
     except ValueError:
@@ -127,19 +127,6 @@ def look(base, timeout=LOOK_TIMEOUT):
     return looked(children.run(look_command(base), timeout=timeout))
 
 
-def why_not(state):
-    """
-    Return why the mode bits say that ``/etc/pve`` cannot be written, "" if they do not.
-
-    :param state: what :func:`looked` returned.
-    """
-    if state["hung"]:
-        return hung()
-    if not state["mounted"]:
-        return "/etc/pve is not mounted: systemctl start pve-cluster"
-    return "" if state["writable"] else "/etc/pve is read-only: this partition is not quorate"
-
-
 def why_no_write(base, timeout=LOOK_TIMEOUT):
     """
     Have a write of our own go through, and return why it did not, "" if it did.
@@ -152,15 +139,3 @@ def why_no_write(base, timeout=LOOK_TIMEOUT):
     except NoAnswer as exc:
         return str(exc)
     return "" if answer["writable"] else answer["why"]
-
-
-def hung(timeout=None):
-    """
-    Return the words for a pmxcfs that gives no answer.
-
-    :param timeout: seconds that it had; None if that does not matter.
-    """
-    after = "" if timeout is None else f" within {timeout:g} s"
-    return (
-        f"/etc/pve did not answer{after}: pmxcfs hangs, see journalctl -u pve-cluster (a resync may be slow)"
-    )

@@ -283,8 +283,8 @@ def _links(out: Problems, place: str, links: dict, nodes: dict) -> dict:
     good: dict[int, dict] = {}
     for key, link in links.items():
         here = f"{place}:{key}"
-        number = link_options.whole(key)
-        if number is None or number > link_options.MAX_LINK:
+        number = link_options.link_number(key)
+        if number is None:
             out.add("link-number-bad", here, f"{key!r} is no link number", "0 to 7", value=str(key))
             continue
         if number in good:

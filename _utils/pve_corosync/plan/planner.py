@@ -22,7 +22,7 @@ The acts of a plan:
 from pve_corosync import conf
 from pve_corosync import findings as finding_codes
 from pve_corosync.cluster import restart, topology
-from pve_corosync.cluster.cluster import MAX_VERSION, Cluster, version_of
+from pve_corosync.cluster.cluster import MAX_VERSION, Cluster, digests, version_of
 from pve_corosync.conf.links import is_goal
 from pve_corosync.plan import align, invariants, optional, search, steps
 from pve_corosync.plan.words import describe, diffs
@@ -106,18 +106,10 @@ def plan(layout, observed, strategy="live", skip=(), force=(), fast=None, again=
     broken = invariants.check(result, maker.first)
     if broken:
         raise PlanError(broken)
-    seen = _seen(cluster)
+    seen = digests(cluster.answered.values())
     for step in result["steps"]:
         step["starts_from"] = seen
     return result
-
-
-def _seen(cluster):
-    """Return the digests of all copies that the plan was made from: a step replaces no other bytes."""
-    copies = (
-        facts.get(kind) or {} for facts in cluster.answered.values() for kind in ("local", "cluster_file")
-    )
-    return sorted({copy["sha256"] for copy in copies if copy.get("sha256")})
 
 
 def check_invariants(plan, layout, observed):

@@ -34,7 +34,8 @@ def step(act: str, version: int, conf_text: str, text: str, **more) -> dict:
     :param act: ``local``, ``cluster``, ``publish`` or ``restart``. :param version: its ``config_version``.
     :param conf_text: the whole file. :param text: what it does, in words.
     :param more: keys that are other than the default: ``number``, ``links``, ``add``, ``remove``, ``change``,
-        ``wait``, ``deadline_s`` (seconds), ``cost``, ``nodes``, ``writers``.
+        ``wait``, ``deadline_s`` (seconds), ``cost``, ``nodes``, ``writers``,
+        ``starts_from`` (digests of what it may replace).
     """
     return {
         "number": 1,

@@ -14,7 +14,7 @@ def numbers(context):
     links = context.links
     place = f"layout {context.layout['name']}"
     for number in links:
-        if not 0 <= number <= link_options.MAX_LINK:
+        if link_options.link_number(number) is None:
             yield finding(
                 "link-number-bad",
                 f"{place}: link {number} does not exist; allowed: 0 to 7",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pve_corosync import addresses, arguments, conf
 from pve_corosync.cluster import topology
+from pve_corosync.cluster.cluster import digests
 from pve_corosync.cluster.export import member_address
 from pve_corosync.conf.links import signatures
 from pve_corosync.findings import errors, finding, ordered
@@ -214,6 +215,7 @@ def own_part(request: Request, observed: dict) -> dict:
                 )
             )
             step = _adopted(text, top, source, request, own)
+            step["starts_from"] = digests(observed["nodes"].values())
         elif step:
             doc = conf.parse(step["conf"])
             doc.set_version(top + 1)

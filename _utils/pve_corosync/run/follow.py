@@ -9,6 +9,7 @@ from __future__ import annotations
 from pve_corosync.findings import errors, finding
 from pve_corosync.judge import checklist, phases, ways
 from pve_corosync.run import preflight, probe_links, task
+from pve_corosync.tools import pve
 
 
 class Phase(task.Task):
@@ -276,12 +277,17 @@ def update_certs(request, ports, settings, force=None) -> dict:
         findings += [
             finding(
                 "phase-failed",
-                f"{name}: no quorum: pvecm updatecerts would block there for 80 s",
+                f"{name}: {why}; pvecm updatecerts would block there for 80 s",
                 data={"node": name},
-                remedy=f"first: {request.command_again('apply')}",
+                remedy=f"on {name}: journalctl -u pve-cluster -n 20"
+                if pve.hangs(state)
+                else f"first: {request.command_again('apply')}",
             )
             for name in request.nodes
-            if name in observed["nodes"] and not (observed["nodes"][name].get("pmxcfs") or {}).get("writable")
+            if name in observed["nodes"]
+            for state in [observed["nodes"][name].get("pmxcfs") or {}]
+            for why in [pve.why_not(state)]
+            if why
         ]
         if phase.refused(findings):
             return "refused", "refused, nothing was changed"

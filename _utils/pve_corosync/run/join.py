@@ -357,6 +357,7 @@ def removal(layout: dict, node: str, observed: dict, only_publish: bool = False)
         deadline_s=30,
         links=numbers,
         wait={"connected": {}, "quorate": True, "writable": True},
+        starts_from=cluster.digests(observed["nodes"].values()),
     )
     publish = step | {"number": 2, "act": "publish", "text": "put the same bytes into the cluster file"}
     return [publish | {"number": 1}] if only_publish else [step, publish]

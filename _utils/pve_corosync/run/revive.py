@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from pve_corosync import conf
+from pve_corosync.cluster.cluster import digests
 from pve_corosync.findings import finding
 from pve_corosync.judge import ways
 from pve_corosync.plan import planner, steps
@@ -71,7 +72,9 @@ def revival(request, observed: dict) -> tuple[dict | None, list[str]]:
         for name, facts in others.items()
         if not facts.get("runtime") and ((facts.get("local") or {}).get("version") or 0) > copy["version"]
     ]
-    return (None, why) if why else (_step(copy, doc, running), [])
+    if why:
+        return None, why
+    return _step(copy, doc, running) | {"starts_from": digests(observed["nodes"].values())}, []
 
 
 def _file(running, others, name, own):

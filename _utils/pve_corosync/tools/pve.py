@@ -98,6 +98,37 @@ def local_link(text: str) -> dict:
     return {"mounted": link, "writable": link and bool(mode & stat.S_IWUSR)}
 
 
+def hangs(state: dict) -> bool:
+    """Tell whether ``/etc/pve`` gives no answer.
+
+    :param state: what ``pmxcfs.state`` tells, or ``pmxcfs`` of the facts.
+    """
+    return bool(state.get("hung")) or state.get("state") == "hung"
+
+
+def why_not(state: dict) -> str:
+    """Return why ``/etc/pve`` cannot be written, "" if nothing is known that says so.
+
+    :param state: as for :func:`hangs`.
+    """
+    if hangs(state):
+        return hung()
+    if not state.get("mounted"):
+        return "/etc/pve is not mounted: systemctl start pve-cluster"
+    return "" if state.get("writable") else "/etc/pve is read-only: this partition is not quorate"
+
+
+def hung(timeout: float | None = None) -> str:
+    """Return the words for a pmxcfs that gives no answer.
+
+    :param timeout: seconds that it had; None if that does not matter.
+    """
+    after = "" if timeout is None else f" within {timeout:g} s"
+    return (
+        f"/etc/pve did not answer{after}: pmxcfs hangs, see journalctl -u pve-cluster (a resync may be slow)"
+    )
+
+
 def pmxcfs_members(text: str) -> dict:
     """Return the content of ``/etc/pve/.members``.
 
