@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import re
 
+from pve_corosync.texts import clean
+
 #: more than any configuration that pmxcfs takes (1 MiB).
 MAX_TEXT = 2 << 20
 #: of anything that no shape is known of.
@@ -19,8 +21,6 @@ MAX_DEPTH = 12
 MAX_ITEMS = 10000
 #: codes that a node may give for what it refused.
 NODE_CODES = ("file-edited",)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b\[[0-9;?]*[ -/]*[@-~]")
-_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 
 
 class BadAnswer(ValueError):
@@ -76,15 +76,6 @@ def is_outcome(value: object) -> bool:
     except BadAnswer:
         return False
     return True
-
-
-def clean(text: str) -> str:
-    """
-    Return a text without escape sequences and other control characters; line ends and tabs stay.
-
-    :param text: of another machine.
-    """
-    return _CONTROL.sub("", _ESCAPE.sub("", text))
 
 
 def plain(value: object, place: str = "", depth: int = 0) -> object:
