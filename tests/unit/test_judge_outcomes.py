@@ -92,8 +92,23 @@ def test_judge_names_nodes_without_outcome_and_with_an_error():
         ({"number": 2}, False),
     ],
 )
-def test_is_outcome(value, expected):
-    assert outcomes.is_outcome(value, 2) is expected
+def test_what_is_an_outcome_is_returned(value, expected):
+    assert outcomes.outcome(value, 2) == (value if expected else None)
+
+
+EVIL = "bad\x1b[2J\x1b]0;title\x07 word\x9b"
+
+
+def test_the_texts_of_an_outcome_are_cleaned():
+    told = outcomes.outcome(outcome(ok=False, error=EVIL, missing=[EVIL], notes=[EVIL], log=[EVIL]), 2)
+    assert [told["error"], told["missing"], told["notes"], told["log"]] == ["bad word", *[["bad word"]] * 3]
+
+
+@pytest.mark.parametrize("told", [outcome(ok=False, error=EVIL), f"Traceback\n{EVIL}"])
+def test_what_failed_in_a_step_is_told_without_control_characters(told):
+    (item,) = outcomes.judge(STEP, {"pve1": told}, ["pve1"])
+    assert "bad word" in item["text"] and not set("\x1b\x07\x9b") & set(item["text"] + str(item["data"]))
+    assert "x1b" not in repr(item)
 
 
 def test_a_round_says_what_it_does():

@@ -65,17 +65,16 @@ def code(told: dict, otherwise: str) -> str:
     return told["code"] if told.get("code") in NODE_CODES else otherwise
 
 
-def is_outcome(value: object) -> bool:
+def outcome(value: object) -> dict | None:
     """
-    Tell whether an answer has the shape of the outcome of a step, as ``corosync.step`` returns it.
+    Return the outcome of a step, as ``corosync.step`` returns it, as it may be used; None for anything else.
 
     :param value: what a node returned.
     """
     try:
-        OUTCOME(value, "")
+        return OUTCOME(value, "")
     except BadAnswer:
-        return False
-    return True
+        return None
 
 
 def plain(value: object, place: str = "", depth: int = 0) -> object:
@@ -93,11 +92,23 @@ def plain(value: object, place: str = "", depth: int = 0) -> object:
         return [plain(item, place, depth + 1) for item in value]
     if depth < MAX_DEPTH and isinstance(value, dict) and len(value) <= MAX_ITEMS:
         return {
-            clean(key) if isinstance(key, str) else key: plain(item, f"{place}.{key}", depth + 1)
+            clean(key) if isinstance(key, str) else key: plain(item, f"{place}.{key}".lstrip("."), depth + 1)
             for key, item in value.items()
             if key is None or isinstance(key, (str, int, float))
         }
     raise BadAnswer(place, type(value).__name__, "plain data")
+
+
+def plain_or_error(value: object) -> tuple[object, str]:
+    """
+    Return what :func:`plain` does and ``""``, or None and what is wrong.
+
+    :param value: what a node returned.
+    """
+    try:
+        return plain(value), ""
+    except BadAnswer as exc:
+        return None, f"its answer cannot be used: {exc}"
 
 
 # ---- shapes: a function of value and place that returns the value, or raises BadAnswer
