@@ -99,14 +99,14 @@ def plain(value: object, place: str = "", depth: int = 0) -> object:
     raise BadAnswer(place, type(value).__name__, "plain data")
 
 
-def plain_or_error(value: object) -> tuple[object, str]:
+def checked(value: object, shape=plain) -> tuple[object, str]:
     """
-    Return what :func:`plain` does and ``""``, or None and what is wrong.
+    Return the value as it may be used and ``""``, or None and what is wrong.
 
-    :param value: what a node returned.
+    :param value: what a node returned. :param shape: what it promises to be; default any plain data.
     """
     try:
-        return plain(value), ""
+        return shape(value, ""), ""
     except BadAnswer as exc:
         return None, f"its answer cannot be used: {exc}"
 
@@ -361,6 +361,52 @@ FACTS = record(
     database=maybe(DATABASE),
     undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),
     problems=maybe(listing(text)),
+)
+JOB = record(
+    "enabled target state fail_count last_sync",
+    enabled=flag,
+    target=text,
+    state=text,
+    fail_count=whole(),
+    last_sync=maybe(text),
+)
+CERTIFICATES = record(
+    "problems known_hosts",
+    problems=listing(text),
+    host_key=maybe(record("", fingerprint=maybe(text))),
+    known_hosts=mapping(
+        text, record("present ok why", present=flag, ok=flag, why=text, fingerprints=maybe(listing(text)))
+    ),
+)
+#: what ``corosync.exit_facts`` returns; a part that could not be read is None there, and why is in problems.
+EXIT = record(
+    "problems",
+    problems=mapping(text, text),
+    resolved=maybe(mapping(text, listing(text))),
+    certificates=maybe(CERTIFICATES),
+    jobs=maybe(mapping(text, JOB)),
+    ssh=maybe(
+        mapping(
+            text,
+            maybe(record("ok", ok=flag, error=maybe(text), connection=maybe(record("to", to=maybe(text))))),
+        )
+    ),
+    ha=maybe(
+        record(
+            "facts status",
+            facts=record("configured lrm crm state", configured=maybe(flag), lrm=text, crm=text, state=text),
+            status=maybe(record("", fencing=maybe(text))),
+        )
+    ),
+    migration=maybe(
+        record(
+            "networks problems",
+            networks=mapping(text, record("addresses", addresses=listing(text))),
+            problems=listing(record("code text", code=text, text=text)),
+        )
+    ),
+    services=maybe(text),
+    error=maybe(text),
 )
 #: the outcome of a step, as ``corosync.step`` returns it.
 OUTCOME = record(

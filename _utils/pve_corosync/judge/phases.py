@@ -41,7 +41,7 @@ def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
         if answer is None:
             bad[node] = "no answer within the time"
             continue
-        value, unfit = answers_of_nodes.plain_or_error(answer.get("return"))
+        value, unfit = answers_of_nodes.checked(answer.get("return"))
         failed = not answer.get("success", True) or answer.get("retcode") or isinstance(value, str)
         if unfit or failed:
             said = unfit or situation.answer_error(answer) or value

@@ -123,7 +123,7 @@ class Calls(task.Task):
         if event is None:
             error = f"no answer to {function} within {wait} s"
         else:
-            value, unfit = answers.plain_or_error(event.get("return"))
+            value, unfit = answers.checked(event.get("return"))
             good = event.get("success", True) and not event.get("retcode") and isinstance(value, (dict, bool))
             if good:
                 return value
