@@ -19,6 +19,8 @@ MAX_TEXT = 2 << 20
 #: of anything that no shape is known of.
 MAX_DEPTH = 12
 MAX_ITEMS = 10000
+#: no number is larger.
+MOST = 2**63
 #: codes that a node may give for what it refused.
 NODE_CODES = ("file-edited",)
 
@@ -150,7 +152,7 @@ def flag(value, place):
     return value
 
 
-def whole(low=0, high=2**63):
+def whole(low=0, high=MOST):
     """
     Return the shape of a whole number between two.
 
@@ -161,7 +163,9 @@ def whole(low=0, high=2**63):
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
             value = int(value)  # keys of JSON
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise BadAnswer(place, value, f"a whole number, {low} or more")
+            raise BadAnswer(
+                place, value, f"a whole number, {low} " + ("or more" if high == MOST else f"to {high}")
+            )
         return value
 
     return check
@@ -207,6 +211,13 @@ def word(value, place):
     Return a value of cmap as text: it may have been read as a number.
     """
     return text(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, place)
+
+
+def link_word(value, place):
+    """
+    Return the number of a link as text, as the watch has them.
+    """
+    return str(LINK(value, place))
 
 
 def maybe(shape):
@@ -362,6 +373,26 @@ FACTS = record(
     undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),
     problems=maybe(listing(text)),
 )
+SEEN = mapping(text, mapping(link_word, flag))
+COUNTED = mapping(text, mapping(link_word, number))
+#: as ``corosync_look.look`` returns it.
+LOOK = record(
+    "state",
+    state=text,
+    age=maybe(number),
+    node=maybe(text),
+    nodeid=maybe(NODEID),
+    quorate=maybe(flag),
+    members=maybe(listing(text)),
+    nodes=maybe(listing(text)),
+    version=maybe(whole()),
+    local=maybe(whole()),
+    links=maybe(SEEN),
+    downs=maybe(COUNTED),
+    pongs=maybe(COUNTED),
+)
+#: as ``corosync.watch_facts`` returns it.
+WATCHED = record("facts look", facts=FACTS, look=LOOK, dead_for=maybe(COUNTED), ago=maybe(number))
 JOB = record(
     "enabled target state fail_count last_sync",
     enabled=flag,
