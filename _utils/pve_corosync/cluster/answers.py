@@ -439,6 +439,13 @@ EXIT = record(
     services=maybe(text),
     error=maybe(text),
 )
+#: as ``corosync.stage`` returns it.
+STAGED = record(
+    "ok",
+    ok=flag,
+    checks=maybe(listing(record("ok", ok=flag, text=maybe(text), code=maybe(text)))),
+    back=maybe(text),
+)
 #: the outcome of a step, as ``corosync.step`` returns it.
 OUTCOME = record(
     "number ok",

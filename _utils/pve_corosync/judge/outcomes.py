@@ -196,6 +196,16 @@ def _port(step, number):
     return own or 5405 + int(number)
 
 
+def staged(answer) -> tuple[dict | None, str]:
+    """Return what ``corosync.stage`` returned on a node and "", or None and the error.
+
+    :param answer: the node's return event.
+    """
+    if error := situation.answer_error(answer):
+        return None, error
+    return answers_of_nodes.checked(answer.get("return"), answers_of_nodes.STAGED)
+
+
 def stage_problems(answers: dict, minions: dict) -> list[dict]:
     """Return the findings on the answers of ``corosync.stage``.
 
@@ -215,15 +225,13 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
                 )
             )
             continue
-        error = situation.answer_error(answer)
-        value = answer.get("return")
-        if not error and isinstance(value, dict) and value.get("ok") is False:
-            rows = value.get("checks") if isinstance(value.get("checks"), (list, tuple)) else ()
-            refused = [row for row in rows if isinstance(row, dict) and not row.get("ok")]
+        value, error = staged(answer)
+        if value and not value["ok"]:
+            refused = [row for row in value.get("checks") or () if not row["ok"]]
             code = next((answers_of_nodes.code(row, code) for row in refused), code)
             error = "; ".join(dict.fromkeys(str(row.get("text")) for row in refused))
             error = error or "refused without a reason"
-        if error or not isinstance(value, dict):
+        if error:
             why = situation.last_line(error)
             findings.append(
                 finding(
