@@ -35,9 +35,10 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
 
         salt-run corosync.status --out=corosync_table
     """
+    show_ = _shown()
     if not isinstance(data, dict):
-        return str(data)
-    show_, colours = _shown(), salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+        return show_.clean(str(data))
+    colours = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
 
     def render(report):
         return show_.coloured(show_.render(report), colours)
@@ -46,8 +47,8 @@ def output(data, **kwargs):  # pylint: disable=unused-argument
         return "\n".join(render(data))
     parts = []
     for name, report in data.items():
-        lines = render(report) if isinstance(report, dict) and "do" in report else [str(report)]
-        parts += lines if name == "local" else [f"{name}:", *lines]
+        lines = render(report) if isinstance(report, dict) and "do" in report else [show_.clean(str(report))]
+        parts += lines if name == "local" else [show_.clean(f"{name}:"), *lines]
     return "\n".join(parts)
 
 

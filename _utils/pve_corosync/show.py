@@ -22,6 +22,7 @@ from pve_corosync.show_tables import (
     word,
     wrapped,
 )
+from pve_corosync.texts import clean
 
 __all__ = [
     "WIDTH",
@@ -43,7 +44,7 @@ ARGUMENT = re.compile(r"\b(skip|force)=([a-zA-Z0-9][\w.-]*(?:,[\w.-]+)*)")
 
 
 def render(report: dict) -> list[str]:
-    """Return the lines of a report of the runner, whatever it is about.
+    """Return the lines of a report of the runner, whatever it is about, fit for a terminal.
 
     :param report: what a public function of the runner ``corosync`` returns.
     """
@@ -72,9 +73,8 @@ def render(report: dict) -> list[str]:
         "report": "text",
     }
     do = "apply" if report.get("do") == "restart" else report.get("do")
-    if "phase" in report:
-        return _phase(report)
-    return (shown[do] if has.get(do) in report else _other)(report)
+    shows = _phase if "phase" in report else shown[do] if has.get(do) in report else _other
+    return [clean(line) for line in shows(report)]  # the last wall: whatever came past a door
 
 
 def _account(report):
@@ -423,6 +423,7 @@ def progress(text: str, seconds: float, now: float | None = None) -> str:
     :param seconds: since the start of the run.
     :param now: seconds since the epoch; default now.
     """
+    text = clean(text)
     head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {seconds:7.2f}s  "
     inside = text[: len(text) - len(text.lstrip())]
     lines = textwrap.wrap(
@@ -444,7 +445,7 @@ def answer(name: str, outcome, missing: list[str]) -> str:
     :param missing: what the outcome lacks, in words; [] if it is good.
     """
     if not isinstance(outcome, dict):
-        lines = str(outcome).strip().splitlines() or ["an empty answer"]
+        lines = clean(str(outcome)).strip().splitlines() or ["an empty answer"]
         return f"  {name}: {lines[-1]}"
     took = {
         key: value
@@ -454,6 +455,6 @@ def answer(name: str, outcome, missing: list[str]) -> str:
     words = ", ".join(f"{key} {value:.2f} s" for key, value in sorted(took.items(), key=lambda item: item[1]))
     return (
         f"  {name}: "
-        + ("ok" if not missing else "FAILED: " + "; ".join(missing))
+        + ("ok" if not missing else "FAILED: " + clean("; ".join(missing)))
         + (f" ({words})" if words else "")
     )

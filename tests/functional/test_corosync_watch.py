@@ -123,6 +123,19 @@ def test_a_healthy_cluster_costs_one_question_and_is_told_once(world):
     assert world.tags() == ["watch-healthy"] * 2
 
 
+def test_a_node_whose_answer_has_not_the_shape_of_one_counts_as_silent(world, monkeypatch):
+    answer = world.answer
+
+    def bad(facts, quick):
+        told = answer(facts, quick)
+        return told | {"facts": facts | {"runtime": [1]}} if facts["node"] == "pve2" else told
+
+    monkeypatch.setattr(world, "answer", bad)
+    report = runner.watch_look(minion="pve1")
+    assert (report["retcode"], report["result"]) == (0, "watch-silent"), report
+    assert "pve2" in report["summary"] and world.runs == []
+
+
 def test_a_silent_node_is_no_dead_network(world):
     world.sim.dead.add("vrack")
     world.sim.silent.add("pve2")

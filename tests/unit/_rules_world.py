@@ -95,8 +95,8 @@ def facts(name, nodes=2, text=None):
             "members": {
                 "nodename": name,
                 "version": 6,
-                "cluster": {"name": "prod", "version": document.version, "nodes": nodes, "quorate": 1},
-                "nodelist": {n: {"id": r["nodeid"], "online": 1, "ip": VRACK[n]} for n, r in rows.items()},
+                "cluster": {"name": "prod", "version": document.version, "nodes": nodes, "quorate": True},
+                "nodelist": {n: {"id": r["nodeid"], "online": True, "ip": VRACK[n]} for n, r in rows.items()},
             },
         },
         "addresses": {

@@ -28,7 +28,7 @@ def exit_facts(node):
         "certificates": {"problems": [], "host_key": {"fingerprint": f"key of {node}"}, "known_hosts": known},
         "jobs": {"100-0": dict(JOB)} if node == "pve1" else {},
         "ha": {
-            "facts": {"configured": True, "lrm": "active", "crm": "active"},
+            "facts": {"configured": True, "lrm": "active", "crm": "active", "state": "armed"},
             "status": {"fencing": "armed"},
         },
         "migration": {"set": {}, "networks": {}, "problems": []},
@@ -130,7 +130,8 @@ def test_a_job_that_runs_after_failures_is_open():
 def test_ha_without_resources_needs_no_daemons():
     def change(told):
         for row in told.values():
-            row["ha"] = {"facts": {"configured": False, "lrm": "inactive", "crm": "inactive"}, "status": None}
+            row["ha"]["facts"] |= {"configured": False, "lrm": "inactive", "crm": "inactive"}
+            row["ha"]["status"] = None
 
     assert failing(table(change)) == []
 

@@ -1,5 +1,7 @@
 """judge.outcomes: what the outcomes of a step mean."""
 
+import json
+
 import pytest
 from pve_corosync.judge import outcomes
 
@@ -92,8 +94,23 @@ def test_judge_names_nodes_without_outcome_and_with_an_error():
         ({"number": 2}, False),
     ],
 )
-def test_is_outcome(value, expected):
-    assert outcomes.is_outcome(value, 2) is expected
+def test_what_is_an_outcome_is_returned(value, expected):
+    assert outcomes.outcome(value, 2) == (value if expected else None)
+
+
+EVIL = "bad\x1b[2J\x1b]0;title\x07 word\x9b"
+
+
+def test_the_texts_of_an_outcome_are_cleaned():
+    told = outcomes.outcome(outcome(ok=False, error=EVIL, missing=[EVIL], notes=[EVIL], log=[EVIL]), 2)
+    assert [told["error"], told["missing"], told["notes"], told["log"]] == ["bad word", *[["bad word"]] * 3]
+
+
+@pytest.mark.parametrize("told", [outcome(ok=False, error=EVIL), f"Traceback\n{EVIL}"])
+def test_what_failed_in_a_step_is_told_without_control_characters(told):
+    (item,) = outcomes.judge(STEP, {"pve1": told}, ["pve1"])
+    assert "bad word" in item["text"] and not set("\x1b\x07\x9b") & set(item["text"] + str(item["data"]))
+    assert "x1b" not in repr(item)
 
 
 def test_a_round_says_what_it_does():
@@ -131,6 +148,54 @@ def test_stage_problems():
     assert (
         "b: bad token;" in items[0]["text"] and "held" in items[1]["text"] and "no answer" in items[2]["text"]
     )
+
+
+STAGED = {
+    "ok": False,
+    "checks": [{"version": 6, "sha256": "0", "ok": False, "text": "bad", "code": "file-edited"}],
+    "back": "no timer",
+}
+ODD = (None, [], {}, "", "x", -1, 0, True, False, 3.5, b"x", ["x"], {"x": 1}, [None], ["x", {"ok": 1}], ...)
+
+
+@pytest.mark.parametrize(
+    "path", [(), *[(key,) for key in STAGED], *[("checks", 0, k) for k in STAGED["checks"][0]]]
+)
+def test_no_answer_of_stage_is_a_traceback_and_none_costs_another_node(path):
+    for value in ODD:
+        for ok in (True, False):
+            told = json.loads(json.dumps(STAGED | {"ok": ok}))
+            inner = told
+            for key in path[:-1]:
+                inner = inner[key]
+            if path and value is ...:
+                del inner[path[-1]]
+            elif path:
+                inner[path[-1]] = value
+            else:
+                told = value
+            answers = {"m1": answer({"ok": True, "checks": [], "back": ""}), "m2": answer(told)}
+            items = outcomes.stage_problems(answers, {"pve1": "m1", "pve2": "m2"})
+            assert {item["data"]["node"] for item in items} <= {"pve2"}, (path, value)
+            if not items:
+                assert isinstance(outcomes.staged(answers["m2"])[0].get("back") or "", str)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"back": [1]}, {"back": {"x": 1}}, {"checks": 5}, {"checks": [5]}, {"ok": "yes"}]
+)
+def test_an_answer_of_stage_that_has_not_its_shape_is_a_refusal(bad):
+    (item,) = outcomes.stage_problems({"m1": answer({"ok": True, "checks": []} | bad)}, {"pve1": "m1"})
+    assert item["code"] == "stage-failed" and f"its answer cannot be used: {next(iter(bad))}" in item["text"]
+
+
+def test_what_stage_says_has_no_control_characters():
+    told = {"ok": True, "checks": [], "back": "a\x1b[2Jb"}
+    assert outcomes.staged(answer(told))[0]["back"] == "ab"
+    (item,) = outcomes.stage_problems(
+        {"m1": answer(told | {"ok": False, "checks": [{"ok": False, "text": "a\x1b[2Jb"}]})}, {"pve1": "m1"}
+    )
+    assert item["text"].startswith("pve1: ab;") and item["data"]["error"] == "ab"
 
 
 def test_quorum_seconds_take_the_slowest_node_of_the_first_step_that_tells():

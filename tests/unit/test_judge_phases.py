@@ -40,6 +40,22 @@ def test_answers_are_told_from_errors():
     assert phases.values(MINIONS, ["pve1"], {}) == ({}, {"pve1": "no answer within the time"})
 
 
+def test_answers_and_errors_have_no_control_characters():
+    answers = {
+        "m1": {"return": {"log": ["a\x1b[2Jb"]}, "success": True, "retcode": 0},
+        "m2": {"return": "Traceback\nERROR: a\x1b]0;title\x07b\x9b", "success": False, "retcode": 1},
+    }
+    good, bad = phases.values(MINIONS, ["pve1", "pve2"], answers)
+    assert (good, bad) == ({"pve1": {"log": ["ab"]}}, {"pve2": "ab"})
+
+
+def test_an_answer_that_is_no_plain_data_is_an_error_of_that_node_alone():
+    answers = {"m1": {"return": {"log": b"x"}}, "m2": {"return": {"changed": True}}}
+    good, bad = phases.values(MINIONS, ["pve1", "pve2"], answers)
+    assert good == {"pve2": {"changed": True}}
+    assert bad == {"pve1": "its answer cannot be used: log: 'bytes'; allowed: plain data"}
+
+
 def test_a_list_is_an_answer_too():
     answers = {"m1": {"return": [], "success": True, "retcode": 0}}
     assert phases.values(MINIONS, ["pve1"], answers) == ({"pve1": []}, {})

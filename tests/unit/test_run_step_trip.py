@@ -49,6 +49,12 @@ def test_nobody_is_waited_for_once_the_writer_has_failed(act, told):
     assert found["pve2"] == "not waited for, as pve1 did not write the cluster file"
 
 
+@pytest.mark.parametrize("told", [outcome(False, "a\x1b[2Jb"), "a\x1b[2Jb"])
+def test_what_a_node_says_is_kept_and_told_without_control_characters(told):
+    found, _ = trip({(name, "corosync.step"): told for name in ("pve1", "pve2")}, "local")
+    assert [row if isinstance(row, str) else row["error"] for row in found.values()] == ["ab", "ab"]
+
+
 @pytest.mark.parametrize(("act", "ok"), [("cluster", True), ("local", False)])
 def test_a_node_that_works_on_its_own_is_waited_for(act, ok):
     answers = {("pve1", "corosync.step"): outcome(ok), ("pve2", "corosync.outcome"): {"under_way": True}}

@@ -228,6 +228,16 @@ def test_a_run_that_is_to_be_confirmed_needs_a_way_back_on_every_node():
     assert run(ports)["result"] == "reached", "without confirm it is a warning"
 
 
+@pytest.mark.parametrize("said", [[1], {"x": "y"}, 5])
+def test_what_is_no_text_about_the_way_back_stops_the_run_before_anything_is_done(said):
+    ports = world("nominal", dead=(), links={0: "public", 1: "vrack"})
+    ports.back_says["pve2"] = said
+    report = run(ports)
+    assert report["result"] == "failed" and step_calls(ports) == []
+    (item,) = [item for item in report["findings"] if item["severity"] == "error"]
+    assert item["code"] == "stage-failed" and item["text"].startswith("pve2: its answer cannot be used: back")
+
+
 RECORD = {"txn": "r1", "layout": "degraded", "quorate": True, "quiet": 60.0, "confirm": False, "due": None}
 RUN = {"txn": "r1", "until": 1900.0, "ttl": 900.0}  # renewed at 1000
 

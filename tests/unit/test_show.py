@@ -229,3 +229,29 @@ def test_what_the_first_line_says_does_not_stand_below_once_more():
     text = "\n".join(show.render(report | {"verdict": told}))
     assert "no quorum on pve1" not in text and "pve3 is silent" in text
     assert show.render(report | {"cluster": "prod"})[0] == "prod: no quorum on pve1"
+
+
+EVIL = "a\x1b[2J\x1b]0;title\x07\x9b31m\x00\x7fb"
+
+
+def test_no_control_character_reaches_the_terminal():
+    """Whatever came past the doors: lines end, and nothing else happens."""
+    item = finding("stage-failed", EVIL, remedy=EVIL)
+    for report in (
+        {"do": "x", "summary": EVIL, "findings": [item], "next": [f"go on: {EVIL}"]},
+        {"do": "report", "text": f"{EVIL}\n{EVIL}"},
+    ):
+        text = "\n".join(show.render(report))
+        assert "a31mb" in text and set(filter(lambda char: char < " " or "\x7f" <= char <= "\x9f", text)) == {
+            "\n"
+        }
+    assert show.progress(EVIL, 1.0, 0).endswith("  a31mb")
+    assert show.answer("pve1", EVIL, []) == "  pve1: a31mb"
+    lacking = show.answer("pve1", {"ok": False}, [EVIL])
+    assert lacking == "  pve1: FAILED: a31mb"
+
+
+def test_colours_are_added_after_that():
+    colours = {"LIGHT_RED": "\x1b[1;31m", "YELLOW": "", "GREEN": "", "CYAN": "", "ENDC": "\x1b[0m"}
+    report = {"do": "x", "summary": "\x1b[32mNO QUORUM"}
+    assert show.coloured(show.render(report), colours) == ["\x1b[1;31mcorosync.x: NO QUORUM\x1b[0m"]

@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 import re
 
+from pve_corosync.texts import clean
+
 #: more than any configuration that pmxcfs takes (1 MiB).
 MAX_TEXT = 2 << 20
 #: of anything that no shape is known of.
 MAX_DEPTH = 12
 MAX_ITEMS = 10000
+#: no number is larger.
+MOST = 2**63
 #: codes that a node may give for what it refused.
 NODE_CODES = ("file-edited",)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b\[[0-9;?]*[ -/]*[@-~]")
-_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 
 
 class BadAnswer(ValueError):
@@ -65,26 +67,16 @@ def code(told: dict, otherwise: str) -> str:
     return told["code"] if told.get("code") in NODE_CODES else otherwise
 
 
-def is_outcome(value: object) -> bool:
+def outcome(value: object) -> dict | None:
     """
-    Tell whether an answer has the shape of the outcome of a step, as ``corosync.step`` returns it.
+    Return the outcome of a step, as ``corosync.step`` returns it, as it may be used; None for anything else.
 
     :param value: what a node returned.
     """
     try:
-        OUTCOME(value, "")
+        return OUTCOME(value, "")
     except BadAnswer:
-        return False
-    return True
-
-
-def clean(text: str) -> str:
-    """
-    Return a text without escape sequences and other control characters; line ends and tabs stay.
-
-    :param text: of another machine.
-    """
-    return _CONTROL.sub("", _ESCAPE.sub("", text))
+        return None
 
 
 def plain(value: object, place: str = "", depth: int = 0) -> object:
@@ -102,11 +94,23 @@ def plain(value: object, place: str = "", depth: int = 0) -> object:
         return [plain(item, place, depth + 1) for item in value]
     if depth < MAX_DEPTH and isinstance(value, dict) and len(value) <= MAX_ITEMS:
         return {
-            clean(key) if isinstance(key, str) else key: plain(item, f"{place}.{key}", depth + 1)
+            clean(key) if isinstance(key, str) else key: plain(item, f"{place}.{key}".lstrip("."), depth + 1)
             for key, item in value.items()
             if key is None or isinstance(key, (str, int, float))
         }
     raise BadAnswer(place, type(value).__name__, "plain data")
+
+
+def checked(value: object, shape=plain) -> tuple[object, str]:
+    """
+    Return the value as it may be used and ``""``, or None and what is wrong.
+
+    :param value: what a node returned. :param shape: what it promises to be; default any plain data.
+    """
+    try:
+        return shape(value, ""), ""
+    except BadAnswer as exc:
+        return None, f"its answer cannot be used: {exc}"
 
 
 # ---- shapes: a function of value and place that returns the value, or raises BadAnswer
@@ -148,7 +152,7 @@ def flag(value, place):
     return value
 
 
-def whole(low=0, high=2**63):
+def whole(low=0, high=MOST):
     """
     Return the shape of a whole number between two.
 
@@ -159,7 +163,9 @@ def whole(low=0, high=2**63):
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
             value = int(value)  # keys of JSON
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise BadAnswer(place, value, f"a whole number, {low} or more")
+            raise BadAnswer(
+                place, value, f"a whole number, {low} " + ("or more" if high == MOST else f"to {high}")
+            )
         return value
 
     return check
@@ -205,6 +211,13 @@ def word(value, place):
     Return a value of cmap as text: it may have been read as a number.
     """
     return text(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, place)
+
+
+def link_word(value, place):
+    """
+    Return the number of a link as text, as the watch has them.
+    """
+    return str(LINK(value, place))
 
 
 def maybe(shape):
@@ -359,6 +372,79 @@ FACTS = record(
     database=maybe(DATABASE),
     undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),
     problems=maybe(listing(text)),
+)
+SEEN = mapping(text, mapping(link_word, flag))
+COUNTED = mapping(text, mapping(link_word, number))
+#: as ``corosync_look.look`` returns it.
+LOOK = record(
+    "state",
+    state=text,
+    age=maybe(number),
+    node=maybe(text),
+    nodeid=maybe(NODEID),
+    quorate=maybe(flag),
+    members=maybe(listing(text)),
+    nodes=maybe(listing(text)),
+    version=maybe(whole()),
+    local=maybe(whole()),
+    links=maybe(SEEN),
+    downs=maybe(COUNTED),
+    pongs=maybe(COUNTED),
+)
+#: as ``corosync.watch_facts`` returns it.
+WATCHED = record("facts look", facts=FACTS, look=LOOK, dead_for=maybe(COUNTED), ago=maybe(number))
+JOB = record(
+    "enabled target state fail_count last_sync",
+    enabled=flag,
+    target=text,
+    state=text,
+    fail_count=whole(),
+    last_sync=maybe(text),
+)
+CERTIFICATES = record(
+    "problems known_hosts",
+    problems=listing(text),
+    host_key=maybe(record("", fingerprint=maybe(text))),
+    known_hosts=mapping(
+        text, record("present ok why", present=flag, ok=flag, why=text, fingerprints=maybe(listing(text)))
+    ),
+)
+#: what ``corosync.exit_facts`` returns; a part that could not be read is None there, and why is in problems.
+EXIT = record(
+    "problems",
+    problems=mapping(text, text),
+    resolved=maybe(mapping(text, listing(text))),
+    certificates=maybe(CERTIFICATES),
+    jobs=maybe(mapping(text, JOB)),
+    ssh=maybe(
+        mapping(
+            text,
+            maybe(record("ok", ok=flag, error=maybe(text), connection=maybe(record("to", to=maybe(text))))),
+        )
+    ),
+    ha=maybe(
+        record(
+            "facts status",
+            facts=record("configured lrm crm state", configured=maybe(flag), lrm=text, crm=text, state=text),
+            status=maybe(record("", fencing=maybe(text))),
+        )
+    ),
+    migration=maybe(
+        record(
+            "networks problems",
+            networks=mapping(text, record("addresses", addresses=listing(text))),
+            problems=listing(record("code text", code=text, text=text)),
+        )
+    ),
+    services=maybe(text),
+    error=maybe(text),
+)
+#: as ``corosync.stage`` returns it.
+STAGED = record(
+    "ok",
+    ok=flag,
+    checks=maybe(listing(record("ok", ok=flag, text=maybe(text), code=maybe(text)))),
+    back=maybe(text),
 )
 #: the outcome of a step, as ``corosync.step`` returns it.
 OUTCOME = record(

@@ -8,16 +8,19 @@ Each is a function as in ``judge.checklist``; their facts are what ``corosync.ex
 from __future__ import annotations
 
 from pve_corosync import addresses
-from pve_corosync.judge import phases
+from pve_corosync.cluster import answers
+from pve_corosync.judge import phases, situation
 
 
 def attach(observed: dict, told: dict, errors: dict) -> None:
-    """Put what ``corosync.exit_facts`` returned into the observed facts.
+    """Put what ``corosync.exit_facts`` returned into the observed facts; what does not have its shape is
+    that node's error.
 
     :param told: ``{node: facts}``. :param errors: ``{node: text}`` of nodes that returned none.
     """
     for name, facts in observed["nodes"].items():
-        facts["exit"] = told.get(name) or {"problems": {}, "error": errors.get(name, "not asked")}
+        value, error = answers.checked(told[name], answers.EXIT) if told.get(name) else (None, "")
+        facts["exit"] = value or {"problems": {}, "error": error or errors.get(name, "not asked")}
 
 
 def _each(world, part, want, judge):
@@ -66,8 +69,8 @@ def ssh(world):
             row = told.get(peer)
             if not row or not row["ok"]:
                 wrong.append(f"to {peer}: {(row or {}).get('error') or 'not told'}")
-            elif row["connection"]["to"] != wanted[peer]:
-                wrong.append(f"to {peer} arrives at {row['connection']['to']}, not at {wanted[peer]}")
+            elif (arrived := (row.get("connection") or {}).get("to")) != wanted[peer]:
+                wrong.append(f"to {peer} arrives at {arrived}, not at {wanted[peer]}")
         return "; ".join(wrong)
 
     return _each(world, "ssh", f"PVE's ssh arrives on {world.layout['primary']['network']}", judge)
@@ -87,7 +90,7 @@ def replication(world):
                     " again when it has ended"
                 )
             elif row["state"] not in ("OK", "SYNCING"):
-                wrong.append(f"job {job} to {row['target']}: {row['state'].strip().splitlines()[-1][:200]}")
+                wrong.append(f"job {job} to {row['target']}: {situation.last_line(row['state'])[:200]}")
             elif row["fail_count"]:
                 wrong.append(f"job {job} to {row['target']} failed {row['fail_count']} times")
             elif row["last_sync"] is None and row["state"] == "OK":

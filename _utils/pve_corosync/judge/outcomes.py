@@ -9,6 +9,7 @@ from pve_corosync import conf
 from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.findings import finding
 from pve_corosync.judge import situation, ways
+from pve_corosync.texts import clean
 
 
 def latest_of_outcomes(outcomes: dict) -> dict:
@@ -19,15 +20,17 @@ def latest_of_outcomes(outcomes: dict) -> dict:
     }
 
 
-def is_outcome(value, number: int, phase: str = "") -> bool:
-    """Tell whether a node's answer is the finished outcome of a step, and of that phase of it."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("ok"), bool)
-        and value.get("number") == number
-        and (value.get("phase") or "") == phase
-        and answers_of_nodes.is_outcome(value)
-    )
+def outcome(value, number: int, phase: str = "") -> dict | None:
+    """Return a node's answer as it may be used if it is the finished outcome of a step, and of that phase of
+    it; else None."""
+    told = answers_of_nodes.outcome(value)
+    mine = told and told["number"] == number and (told.get("phase") or "") == phase
+    return told if mine else None
+
+
+def told(value, number: int, phase: str = "") -> dict | str:
+    """Return what :func:`outcome` does, or what else the node said, as the text of an error."""
+    return outcome(value, number, phase) or clean(str(value))
 
 
 def rounds(step: dict, nodes: list[str]) -> list[tuple[str, list[str]]]:
@@ -140,8 +143,8 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "
     findings = []
     title = f"step {step['number']} ({step['text']})"
     for name in expected:
-        outcome = outcomes.get(name)
-        if outcome is None:
+        said = outcomes.get(name)
+        if said is None:
             findings.append(
                 finding(
                     "step-unanswered",
@@ -150,20 +153,22 @@ def judge(step: dict, outcomes: dict, expected, phase: str = "", layout: str = "
                     remedy=f"look whether {name} runs and reaches the master",
                 )
             )
-        elif not is_outcome(outcome, step["number"], phase):
+            continue
+        said = told(said, step["number"], phase)
+        if isinstance(said, str):
             findings.append(
                 finding(
                     "step-failed",
-                    f"{title}: {name}: {situation.last_line(outcome)}",
-                    data={"node": name, "number": step["number"], "error": str(outcome)},
+                    f"{title}: {name}: {situation.last_line(said)}",
+                    data={"node": name, "number": step["number"], "error": said},
                 )
             )
         else:
-            lacking = unmet(name, step, outcome, phase)
+            lacking = unmet(name, step, said, phase)
             if lacking:
                 findings.append(
                     finding(
-                        answers_of_nodes.code(outcome, "step-failed"),
+                        answers_of_nodes.code(said, "step-failed"),
                         f"{title}: {name}: {'; '.join(lacking)}",
                         data={"node": name, "number": step["number"], "missing": lacking},
                         remedy=_probe_remedy(step, lacking, layout),
@@ -191,6 +196,16 @@ def _port(step, number):
     return own or 5405 + int(number)
 
 
+def staged(answer) -> tuple[dict | None, str]:
+    """Return what ``corosync.stage`` returned on a node and "", or None and the error.
+
+    :param answer: the node's return event.
+    """
+    if error := situation.answer_error(answer):
+        return None, error
+    return answers_of_nodes.checked(answer.get("return"), answers_of_nodes.STAGED)
+
+
 def stage_problems(answers: dict, minions: dict) -> list[dict]:
     """Return the findings on the answers of ``corosync.stage``.
 
@@ -210,16 +225,14 @@ def stage_problems(answers: dict, minions: dict) -> list[dict]:
                 )
             )
             continue
-        error = situation.answer_error(answer)
-        value = answer.get("return")
-        if not error and isinstance(value, dict) and value.get("ok") is False:
-            rows = value.get("checks") if isinstance(value.get("checks"), (list, tuple)) else ()
-            refused = [row for row in rows if isinstance(row, dict) and not row.get("ok")]
+        value, error = staged(answer)
+        if value and not value["ok"]:
+            refused = [row for row in value.get("checks") or () if not row["ok"]]
             code = next((answers_of_nodes.code(row, code) for row in refused), code)
             error = "; ".join(dict.fromkeys(str(row.get("text")) for row in refused))
             error = error or "refused without a reason"
-        if error or not isinstance(value, dict):
-            why = situation.last_line(answers_of_nodes.clean(error))
+        if error:
+            why = situation.last_line(error)
             findings.append(
                 finding(
                     code,

@@ -9,6 +9,7 @@ pve-firewall keeps the local network that it found at its start (PVE/Firewall.pm
 from __future__ import annotations
 
 from pve_corosync import addresses
+from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.cluster.export import member_address
 from pve_corosync.findings import finding
 from pve_corosync.judge import situation
@@ -28,8 +29,8 @@ RESTART_LIMIT_S = 40
 
 
 def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
-    """Return what nodes returned, and the errors of those that returned none: ``({node: value}, {node:
-    text})``.
+    """Return what nodes returned, as plain data, and the errors of those that returned none: ``({node:
+    value}, {node: text})``.
 
     :param minions: ``{node: minion id}``. :param nodes: those that were asked.
     :param answers: ``{minion id: return event}``.
@@ -40,10 +41,11 @@ def values(minions: dict, nodes: list[str], answers: dict) -> tuple[dict, dict]:
         if answer is None:
             bad[node] = "no answer within the time"
             continue
-        value = answer.get("return")
+        value, unfit = answers_of_nodes.checked(answer.get("return"))
         failed = not answer.get("success", True) or answer.get("retcode") or isinstance(value, str)
-        if failed:
-            bad[node] = situation.last_line(situation.answer_error(answer) or value).removeprefix("ERROR: ")
+        if unfit or failed:
+            said = unfit or situation.answer_error(answer) or value
+            bad[node] = situation.last_line(said).removeprefix("ERROR: ")
         else:
             good[node] = value
     return good, bad

@@ -9,10 +9,11 @@ from pve_corosync.addresses import canonical
 from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.findings import finding
 from pve_corosync.judge import same_code
+from pve_corosync.texts import clean
 
 
 def answer_error(answer) -> str:
-    """Return the error that a minion's answer carries, "" if it is a good one.
+    """Return the error that a minion's answer carries, without control characters; "" if it is a good one.
 
     :param answer: ``{"return", "retcode", "success"}`` of a job's return event.
     """
@@ -20,8 +21,8 @@ def answer_error(answer) -> str:
     if isinstance(value, dict) and answer.get("success", True) and not answer.get("retcode"):
         return ""
     if isinstance(value, dict):
-        return str(value.get("error") or "")
-    text = str(value).strip() or "an empty answer"
+        return clean(str(value.get("error") or ""))
+    text = clean(str(value)).strip() or "an empty answer"
     if "is not available" in text or "not found" in text.splitlines()[0]:
         text += " (is this project's code synced to the minion?)"
     return text
@@ -54,7 +55,7 @@ def observe(minions: dict, answers: dict, accepted=None, code=None, skip=()) -> 
         if answer is None:
             silent.append(name)
             continue
-        error = answers_of_nodes.clean(answer_error(answer))
+        error = answer_error(answer)
         facts = answer.get("return")
         if not error and isinstance(facts, dict):
             facts, error = answers_of_nodes.facts_or_error(facts)
@@ -245,8 +246,9 @@ def under_way(text: str) -> dict:
 
 
 def last_line(text) -> str:
-    """Return the last line of an error that says something; of a traceback that is its message."""
-    lines = [line.strip() for line in str(text).strip().splitlines() if line.strip()]
+    """Return the last line of an error that says something, without control characters; of a traceback that
+    is its message."""
+    lines = [line.strip() for line in clean(str(text)).splitlines() if line.strip()]
     return lines[-1] if lines else "no text"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pve_corosync import addresses as ip
+from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.judge import situation
 
 
@@ -31,10 +32,11 @@ def facts(answers: dict) -> dict:
 
     :param answers: ``{minion id: return event}``.
     """
-    return {
-        minion: event | {"return": event["return"]["facts"]} if _value(event) else event
-        for minion, event in answers.items()
-    }
+    made = {}
+    for minion, event in answers.items():
+        value, error = _checked(event, answers_of_nodes.WATCHED)
+        made[minion] = event | {"return": value["facts"] if value else error or event.get("return")}
+    return made
 
 
 def again(before: dict, looks: dict) -> dict | None:
@@ -52,10 +54,10 @@ def again(before: dict, looks: dict) -> dict | None:
         old, event = _value(event), looks.get(key)
         if not old:
             return None
-        look = (event or {}).get("return")
-        if not event or situation.answer_error(event) or not isinstance(look, dict):
+        look = _checked(event, answers_of_nodes.LOOK)[0]
+        if not look:
             continue
-        if look.get("state") != "busy" and not _same(old, look):
+        if look["state"] != "busy" and not _same(old, look):
             return None
         made[key] = event | {"return": old | {"look": look, "ago": 0, "dead_for": {}}}
     return made
@@ -64,25 +66,23 @@ def again(before: dict, looks: dict) -> dict | None:
 def _same(old, look):
     facts = old["facts"]
     return (
-        look.get("state") == "running"
-        and look["version"] == (facts.get("runtime") or {}).get("version")
-        and look["local"] == (facts.get("local") or {}).get("version")
-        and look["links"] == (old["look"].get("links") or look["links"])
+        look["state"] == "running"
+        and look.get("version") == (facts.get("runtime") or {}).get("version")
+        and look.get("local") == (facts.get("local") or {}).get("version")
+        and look.get("links") == (old["look"].get("links") or look.get("links"))
     )
 
 
 def _value(answer):
     """Return what a node returned, None where that is no answer of the function."""
+    return _checked(answer, answers_of_nodes.WATCHED)[0]
+
+
+def _checked(answer, shape):
+    """Return what a node returned and "", or None and what is wrong with its shape."""
     if not answer or situation.answer_error(answer):
-        return None
-    value = answer.get("return")
-    if (
-        isinstance(value, dict)
-        and isinstance(value.get("facts"), dict)
-        and isinstance(value.get("look"), dict)
-    ):
-        return value
-    return None
+        return None, ""
+    return answers_of_nodes.checked(answer.get("return"), shape)
 
 
 def _networks(layout, facts):
@@ -106,7 +106,7 @@ def _node(row, over):
     look, facts = row["look"], row["facts"]
     txn = str((facts.get("busy") or {}).get("txn") or "")
     return {
-        "state": look.get("state", "hung"),
+        "state": look["state"],
         "age": look.get("age"),
         "quorate": bool(look.get("quorate")),
         "links": look.get("links") or {},

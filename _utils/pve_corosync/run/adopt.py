@@ -7,6 +7,7 @@ from __future__ import annotations
 import textwrap
 
 from pve_corosync import arguments
+from pve_corosync.cluster import answers as answers_of_nodes
 from pve_corosync.cluster import export
 from pve_corosync.findings import errors, finding
 from pve_corosync.judge import situation
@@ -23,9 +24,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
     :raises arguments.RunError: what is in the way, all at once.
     :raises pillar.layouts.LayoutError: what is in force breaks the schema.
     """
-    told = {
-        minion: facts for minion, facts in answers.items() if isinstance(facts, dict) and facts.get("node")
-    }
+    told, refused = _told(answers)
     wrong = [
         finding(
             "adopt-error",
@@ -33,8 +32,7 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
             data={"minion": minion},
             remedy=f"name the nodes' minions only, or salt {minion} saltutil.sync_all",
         )
-        for minion, text in sorted(answers.items())
-        if minion not in told
+        for minion, text in sorted(refused.items())
     ]
     if not told:
         wrong.append(
@@ -66,6 +64,20 @@ def adopt(answers: dict, target: str) -> tuple[dict, list[str]]:
             arguments.FAILED,
         )
     return exported, _head(exported, notes, observed)
+
+
+def _told(answers):
+    """Return the facts of the minions that told such, and what is wrong with the others."""
+    told, refused = {}, {}
+    for minion, answer in answers.items():
+        facts, error = (None, answer) if isinstance(answer, str) else answers_of_nodes.facts_or_error(answer)
+        if facts is None:
+            refused[minion] = error
+        elif not facts.get("node"):
+            refused[minion] = "it did not tell the name of its node"
+        else:
+            told[minion] = facts
+    return told, refused
 
 
 def _head(exported, notes, observed):

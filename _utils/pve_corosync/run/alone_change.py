@@ -156,7 +156,11 @@ class AloneChange(change.Change):
         wait = step_outcomes.step_wait(step, self.settings)
         answers = self.ports.ask(nodes, "corosync.step", call, wait)
         told = {name: answers.get(self.request.minions[name]) for name in nodes}
-        outcomes = {name: answer["return"] for name, answer in told.items() if answer}
+        outcomes = {
+            name: step_outcomes.told(answer["return"], step["number"], phase)
+            for name, answer in told.items()
+            if answer and answer["return"] is not None
+        }
         return outcomes, step_outcomes.judge(step, outcomes, nodes, phase)
 
     def _step_row(self, step, phase, nodes, failed, start):

@@ -5,6 +5,7 @@ Pure but for the ports of ``run.change``.
 
 from __future__ import annotations
 
+from pve_corosync.cluster import answers
 from pve_corosync.findings import finding, ordered
 from pve_corosync.judge import situation
 from pve_corosync.run import join, takeover, task
@@ -114,7 +115,7 @@ class Calls(task.Task):
         return told
 
     def ask(self, name: str, function: str, kwarg=None, wait: float = WAIT, quiet: bool = False):  # pylint: disable=too-many-arguments
-        """Call a function and return its value.
+        """Call a function and return its value, as plain data.
 
         :param name, function, kwarg, wait: as in :meth:`do`.
         :param quiet: return the text of an error in place of the value.
@@ -124,11 +125,11 @@ class Calls(task.Task):
         if event is None:
             error = f"no answer to {function} within {wait} s"
         else:
-            value = event.get("return")
+            value, unfit = answers.checked(event.get("return"))
             good = event.get("success", True) and not event.get("retcode") and isinstance(value, (dict, bool))
             if good:
                 return value
-            error = situation.last_line(value)
+            error = unfit or situation.last_line(value)
         if quiet:
             return error
         raise Failed(f"{name}: {error}")

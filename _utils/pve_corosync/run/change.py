@@ -347,7 +347,10 @@ class Change(task.Task):
 
     def _not_ready(self, answers, nodes):
         """Return the findings on nodes that keep no way back ready; they stop a run to be confirmed."""
-        told = {name: (answers[minion].get("return") or {}).get("back") for name, minion in nodes.items()}
+        told = {
+            name: (step_outcomes.staged(answers[minion])[0] or {}).get("back")
+            for name, minion in nodes.items()
+        }
         found = [
             finding(
                 "back-not-ready",

@@ -75,11 +75,12 @@ class StepTrip:
 
     def _heard(self, name, event):
         value = event.get("return")
-        if outcomes.is_outcome(value, self.step["number"], self.phase):
-            self.found[name] = value
-            self.ports.say(show.answer(name, value, outcomes.unmet(name, self.step, value, self.phase)))
-        elif value is None:
+        if value is None:
             self.idle.add(name)
-        elif not (isinstance(value, dict) and value.get("under_way")):
-            self.found[name] = str(value)
-            self.ports.say(show.answer(name, str(value), []))
+            return
+        told = outcomes.told(value, self.step["number"], self.phase)
+        if isinstance(told, str) and isinstance(value, dict) and value.get("under_way"):
+            return
+        self.found[name] = told
+        lacking = outcomes.unmet(name, self.step, told, self.phase) if isinstance(told, dict) else []
+        self.ports.say(show.answer(name, told, lacking))
