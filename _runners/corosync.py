@@ -31,7 +31,7 @@ from pve_corosync.findings import errors, finding, ordered
 from pve_corosync.judge import checklist, checklist_exit, phases, verdict, watch
 from pve_corosync.judge import past as past_runs
 from pve_corosync.judge import status as status_of
-from pve_corosync.ports import journals, master, salt_master
+from pve_corosync.ports import journals, lock, master, salt_master
 from pve_corosync.ports import watch as kept_watch
 from pve_corosync.run import change
 
@@ -371,7 +371,7 @@ def _journal(jid, last):
         if len(runs) >= last:
             break
         if rows := journals.read(path):
-            idle = master.idle(os.path.dirname(path))
+            idle = lock.idle(os.path.dirname(path))
             runs.append(past_runs.row(rows, idle) | ({"notes": rows} if jid is not None else {}))
     if jid is not None and not runs:
         raise arguments.RunError(
@@ -388,7 +388,7 @@ def _past(site):
     """
     Return the lines of the cluster's last runs, the newest first, and whether no run is at work.
     """
-    idle = master.idle(site.folder())
+    idle = lock.idle(site.folder())
     return [(lines, idle) for path in journals.paths(site.folder())[:PAST] if (lines := journals.read(path))]
 
 

@@ -137,7 +137,7 @@ def totem_value(goal, world):
     all_files(world, edit(conf(), "link_mode: passive", "link_mode: foo"))
 
 
-@breaks("warning conf-value", said="port 22; allowed: a whole number from 1024")
+@breaks("warning conf-value", "info link-fixed-option", said="port 22; allowed: a whole number from 1024")
 def interface_port_of_another_service(goal, world):
     """What runs with it is planned on, and gets the port of the layout."""
     all_files(world, edit(conf(), "    linknumber: 0\n", "    linknumber: 0\n    mcastport: 22\n"))
@@ -317,7 +317,7 @@ def a_network_delay_that_is_too_short(goal, world):
     all_files(world, edit(conf(), "  version: 2", "  max_network_delay: 29\n  version: 2"))
 
 
-@breaks("error conf-grammar", said="knet_compression_model")
+@breaks("error conf-none", "warning conf-unparsable", said="knet_compression_model")
 def compression_model_none(goal, world):
     """What knet itself calls no compression is no word of the file: corosync refuses it."""
     all_files(world, edit(conf(), "  version: 2", "  knet_compression_model: none\n  version: 2"))
