@@ -436,7 +436,7 @@ def test_random_clusters_interrupted_anywhere(part):
 
 #: a skipped node that runs between two others (answering, silent), or with a number of its own that the goal
 #: uses; a step that two silent nodes lose each other by; links that look begun where nothing was.
-ONCE = (5654, 6040, 10165, 10431, 11434, 13504, 13903, 7373, 13703, 16432, 72563, 92166, 90991)
+ONCE = (5654, 6040, 10165, 10431, 11434, 13504, 13903, 7373, 13703, 16432, 72563, 92166, 90991, 94164)
 
 
 @pytest.mark.parametrize("number", ONCE)

@@ -476,8 +476,10 @@ class _Maker:
         }
         moves = any(view.current[node] != view.goal for node in view.running)
         dead = [p for p in view.pairs if wanted and not view.carries[p] & wanted]
-        begun = view.joined and self.strategy == "live" and self._begun(view.current.values())
-        if not moves or not dead or begun:
+        if not moves or not dead:
+            return None
+        begun = self._begun(view.current.values()) or self._written()
+        if begun and view.joined and self.strategy == "live":
             return None
         if view.joined:
             self._say_dead_primary(primary, dead)
@@ -488,6 +490,17 @@ class _Maker:
         goal = self.view.goal
         networks = {sig[0] for sig in goal.values()}
         return any(n not in goal and sig[0] in networks for links in maps for n, sig in links.items())
+
+    def _written(self):
+        """Whether a newest file is the layout already: a run was cut off in its last step."""
+        texts = {
+            node.text(kind)
+            for node in self.view.members.values()
+            for kind in ("local", "cluster_file")
+            if version_of(node.facts.get(kind) or {}) == self.cluster.highest
+        }
+        docs = [_parsed(text) for text in texts if text is not None]
+        return any(doc is not None and is_goal(doc, self.layout) for doc in docs)
 
     def _say_dead_primary(self, primary, dead, severity=None):
         told = ", ".join(f"{one}-{two}" for one, two in dead)
