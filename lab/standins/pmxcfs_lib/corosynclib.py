@@ -166,8 +166,7 @@ class Connection:
 class Group(Connection):
     """A closed process group: `on_deliver(nodeid, pid, data)`, `on_change([(nodeid, pid)])`.
 
-    A connection's requests go through one ring buffer, which takes one writer at a time (libqb): of two
-    threads that send at once one message may be lost, and whoever waits for it waits for ever. So each call
+    A connection's requests go through one ring buffer, which takes one writer at a time (libqb): each call
     has the lock, as in pmxcfs (dfsm.c, cpg_mutex).
     """
 

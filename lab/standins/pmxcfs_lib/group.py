@@ -68,15 +68,18 @@ class Member:
             self.leaving = False
             self._mode("start")
             raise CorosyncError("cpg_join", CS_ERR_EXIST)
-        self.connection = Group(self.name, self._deliver, self._changed)
-        self.nodeid = self.connection.nodeid
+        connection = Group(self.name, self._deliver, self._changed)
+        self.nodeid = connection.nodeid
         self._inbox = []
         self._mode("start")
         try:
-            self.connection.join()
+            connection.join()
         except CorosyncError:
-            self.close()
+            connection.close()
             raise
+        # Not before: corosync drops what a connection sends that has not joined, and says nothing of it
+        # (exec/cpg.c, message_handler_req_lib_cpg_mcast has no reply), so whoever asked would wait for ever.
+        self.connection = connection
 
     def fileno(self):
         """Return the descriptor to wait for."""
