@@ -185,8 +185,13 @@ def test_pve_firewall_is_given_rules_and_keeps_those_of_others(cluster):
 
 
 def probe(lab):
-    done = lab.salt_run("--out=json", "corosync.probe", "degraded")
-    return done.returncode, json.loads(done.stdout)
+    """Return exit code and report; where a minion began late on a busy machine, of the same command again."""
+    for _ in range(3):
+        done = lab.salt_run("--out=json", "corosync.probe", "degraded")
+        report = json.loads(done.stdout)
+        if "probe-silent" not in [item["code"] for item in report["findings"]]:
+            break
+    return done.returncode, report
 
 
 def test_a_filtered_port_is_found_and_its_rule_opens_it(cluster):
