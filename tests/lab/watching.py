@@ -112,11 +112,3 @@ def in_force(lab, links, seconds, nodes=None):
             return False
 
     wait_for(there, seconds, every=0.5, what=f"the links {links}")
-
-
-def runs(lab, layout):
-    """The runs to a layout that brought its links, oldest first."""
-    code, report = run(lab, "corosync.journal", "last=50")
-    assert code == 0, report
-    rows = [row for row in report["runs"] if row["layout"] == layout and row["result"] == "reached"]
-    return rows[::-1]
