@@ -72,7 +72,9 @@ def cluster(lab):
 
 def apply_sls(lab):
     """Apply firewall.sls on both nodes; return ``{node: result of its one state}``."""
-    done = lab.salt("--out=json", "--static", "pve*", "state.apply", "corosync.firewall", check=True)
+    done = lab.salt(
+        "--out=json", "--static", "-t", "60", "pve*", "state.apply", "corosync.firewall", check=True
+    )
     found = {node: list(states.values()) for node, states in json.loads(done.stdout).items()}
     assert sorted(found) == ["pve1", "pve2"] and all(len(states) == 1 for states in found.values()), done
     return {node: states[0] for node, states in found.items()}
