@@ -9,7 +9,6 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 .. versionadded:: 0.1.0
 """
 
-import hmac
 import logging
 import os
 import secrets
@@ -64,8 +63,8 @@ def rebuild_wanted(nonce):
     Tell whether this node asked for its rebuild, and has nothing of a cluster.
 
     nonce
-        What the event had. Another one than this node's is an event that somebody else sent: a hint like any
-        other, so that who sends many of them keeps no node from its rebuild.
+        What the event had. Another one than this node's last is of an earlier event, or of one that somebody
+        else sent: a hint like any other, so that who sends many of them keeps no node from its rebuild.
 
     Returns ``{"wanted": bool, "text": why not, "node": its name}``. The master asks this before it does
     anything. A yes is given once.
@@ -80,8 +79,8 @@ def rebuild_wanted(nonce):
     asked = files.read_json(files.under(_root(), ASKED))
     if not asked:
         return {"wanted": False, "text": "this node did not ask"}
-    if not hmac.compare_digest(str(asked.get("nonce")), str(nonce)):
-        log.warning("an event in the name of this node was sent by somebody else")
+    if asked.get("nonce") != nonce:
+        log.warning("asked because of an earlier event of this node, or of one that somebody else sent")
     os.unlink(files.under(_root(), ASKED))
     if not 0 <= time.time() - float(asked["time"]) <= ASKED_FOR_S:
         return {"wanted": False, "text": f"this node asked more than {ASKED_FOR_S} s ago"}

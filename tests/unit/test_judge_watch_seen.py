@@ -3,21 +3,13 @@
 import copy
 
 import pytest
-from _watch_world import layouts
+from _watch_world import POLICY, layouts
 from pve_corosync.cluster import answers
 from pve_corosync.judge import situation, watch, watch_seen
 from test_cluster_answers import VALUES, changed, places, world
 
 NODES = ("pve1", "pve2")
 LAYOUTS = layouts(NODES)
-POLICY = {
-    "failover": "degraded",
-    "home": "auto",
-    "hold": 5,
-    "primary_hold": 30,
-    "healthy_for": 600,
-    "at_most": 3,
-}
 
 
 def told(dead=()):
