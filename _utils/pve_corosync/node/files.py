@@ -7,6 +7,7 @@ directory, so that a reader, or a power cut, finds the old bytes or the new ones
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -44,6 +45,20 @@ def read(path):
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def is_locked(path):
+    """
+    Tell whether a process holds a ``flock`` on a file now; a file that is not there is held by none.
+    """
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def replace(path, data, mode=0o644):

@@ -167,14 +167,7 @@ def is_locked(root, name):
     """
     Tell whether another call holds a lock file of the run directory now.
     """
-    try:
-        with open(os.path.join(files.under(root, files.RUN_DIR), f"{name}.lock"), "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return files.is_locked(os.path.join(files.under(root, files.RUN_DIR), f"{name}.lock"))
 
 
 def holder(root):

@@ -12,6 +12,8 @@ import os
 import signal
 import time
 
+from pve_corosync.node import files
+
 FILE = "lock"
 #: is there, and young, while an operator's command waits for work that gives way.
 WANTED = "lock.wanted"
@@ -26,14 +28,7 @@ def idle(folder) -> bool:
 
     :param folder: of the cluster, see ``ports.master.Site.folder``.
     """
-    try:
-        with open(os.path.join(folder, FILE), encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    return True
+    return not files.is_locked(os.path.join(folder, FILE))
 
 
 def taken(file):
