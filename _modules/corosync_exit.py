@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import salt.utils.path
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def refresh_services(always=False):
     due = __salt__["pve_node.services_due"]()
     if not due and not always:
         return {"due": "", "done": None}
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"{why}; a reload of pveproxy would block")
     done = __salt__["pve_node.reload_services"]()

@@ -282,7 +282,7 @@ def _disarm_supported():
 
 
 def _crm_command(*arguments):
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"crm-command {arguments[0]} is not sent: {why}")
     result = children.run(["ha-manager", "crm-command", *arguments], timeout=COMMAND_TIMEOUT)

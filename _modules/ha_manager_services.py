@@ -16,7 +16,7 @@ import time
 import salt.utils.path
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import pve, systemd
+from pve_corosync.tools import systemd
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "ha_manager"
@@ -56,7 +56,7 @@ def stop_lrm(timeout=180):
     """
     shell.check("ha_manager.stop_lrm", locals())
     if _running(LRM) and _watchdog():
-        why = pve.why_not(__salt__["pmxcfs.state"]())
+        why = __salt__["pmxcfs.why_not"]()
         if why:
             raise CommandExecutionError(
                 f"{why}, and the watchdog is open: the LRM would not let go of it before that is mended"

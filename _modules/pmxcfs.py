@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "pmxcfs"
 
-#: seconds for a read: it is answered from memory, without the network.
-READ_TIMEOUT = 3.0
+#: seconds for a read: it is answered from memory, without the network, but after a restart of pve-cluster
+#: on a busy node only when the resync is over (more than 3 s were seen).
+READ_TIMEOUT = 8.0
 #: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the
 #: partition.
 WRITE_TIMEOUT = 60.0
@@ -43,12 +44,15 @@ def __virtual__():
     return (False, "pmxcfs is not installed: this is not a Proxmox VE node (package pve-cluster)")
 
 
-def state():
+def state(timeout=etc_pve_client.LOOK_TIMEOUT):
     """
     Tell whether ``/etc/pve`` is mounted and whether this node's partition may write to it.
 
+    timeout
+        Seconds to wait for its answer, at most 60.
+
     Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer
-    within 3 s. The write test is PVE's own: the owner write bit of the link ``/etc/pve/local``
+    within the time. The write test is PVE's own: the owner write bit of the link ``/etc/pve/local``
     (PVE/Cluster.pm). It follows quorum alone; :func:`wait_writable` proves it by a write.
 
     CLI Example:
@@ -57,7 +61,23 @@ def state():
 
         salt 'pve*' pmxcfs.state
     """
-    return etc_pve_client.look(_path(etc_pve.BASE))
+    shell.check("pmxcfs.state", locals())
+    return etc_pve_client.look(_path(etc_pve.BASE), min(shell.seconds(timeout, "timeout"), 60.0))
+
+
+def why_not():
+    """
+    Return why ``/etc/pve`` cannot be written, "" if it can be: for a function that is about to do something.
+
+    It waits 8 s for an answer, where :func:`state` waits 3 s: pmxcfs may be in the middle of a resync.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'pve*' pmxcfs.why_not
+    """
+    return pve.why_not(state(READ_TIMEOUT))
 
 
 def files(*names):

@@ -29,7 +29,7 @@ except ImportError:
 
 from pve_corosync import addresses
 from pve_corosync.node import files as node_files
-from pve_corosync.tools import known_hosts, pve
+from pve_corosync.tools import known_hosts
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def update(force=None):
         salt 'pve*' pve_certs.update
     """
     shell.check("pve_certs.update", locals())
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"pvecm updatecerts would block for 80 s: {why}")
     before = facts()

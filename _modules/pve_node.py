@@ -25,7 +25,7 @@ import salt.utils.path
 from pve_corosync import addresses as ip
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import hosts, pve
+from pve_corosync.tools import hosts
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -368,7 +368,7 @@ def _refuse_restart():
             "corosync does not run, and a restart of pve-cluster would start it with whatever file it has:"
             " put the current corosync.conf in place and start corosync first"
         )
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"{why}: that comes before a restart of pve-cluster")
 

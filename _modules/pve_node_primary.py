@@ -22,7 +22,6 @@ from pve_corosync.node import files, locks
 from pve_corosync.pillar import layouts
 from pve_corosync.ports import salt_module as shell
 from pve_corosync.run import alone
-from pve_corosync.tools import pve
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "pve_node"
@@ -83,7 +82,7 @@ def hold_primary(layout=None, test=False, wait=WAIT):
     answer = {"changes": changes, "notes": list(told["notes"]), "failed": ""}
     if not changes or test:
         return answer
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"{why}, so the names stay as they are; first: {request.on_master()}")
     done = {}

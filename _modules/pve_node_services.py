@@ -15,7 +15,7 @@ from pve_corosync import addresses as ip
 from pve_corosync.judge import phases
 from pve_corosync.node import children, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import corosync, datacenter, pve, systemd
+from pve_corosync.tools import corosync, datacenter, systemd
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pve_node"
@@ -58,7 +58,7 @@ def reload_services():
     """
     names = (FIREWALL, *RELOADED)
     was = units(("pve-cluster", *names))
-    why_not = pve.why_not(__salt__["pmxcfs.state"]())
+    why_not = __salt__["pmxcfs.why_not"]()
     before = tasks()
     report = {}
     for name in names:

@@ -94,7 +94,7 @@ def updatecerts(force=False):
         salt 'pve*' pvecm.updatecerts force=true
     """
     shell.check("pvecm.updatecerts", locals())
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"{why}; pvecm updatecerts would wait for it for 80 s")
     names = _files_of(socket.gethostname().split(".")[0])

@@ -229,7 +229,7 @@ def delnode(name):
     nodes = _nodes(__salt__["pmxcfs.conf"]())
     if name not in nodes:
         return {"changed": False, "version": (told["cluster_file"] or {}).get("version"), "text": ""}
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(f"pvecm delnode needs quorum, and here {why}")
     if nodes[name]["nodeid"] in ((told["quorum"] or {}).get("members") or []):

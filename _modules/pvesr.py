@@ -78,7 +78,7 @@ def status():
 
         salt 'pve*' pvesr.status
     """
-    why = pve.why_not(__salt__["pmxcfs.state"]())
+    why = __salt__["pmxcfs.why_not"]()
     if why:
         raise CommandExecutionError(
             f"pvesr status needs quorum (it takes the cluster-wide lock of replication.cfg), and {why};"

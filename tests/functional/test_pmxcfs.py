@@ -128,9 +128,9 @@ def test_a_hanging_etc_pve_is_left_behind(node):
     node.cluster.unlink()
     os.mkfifo(node.cluster)  # a reader of it blocks as one of a hung pmxcfs does
     start = time.monotonic()
-    with pytest.raises(CommandExecutionError, match="/etc/pve did not answer within 3 s"):
+    with pytest.raises(CommandExecutionError, match="/etc/pve did not answer within 8 s"):
         node.salt["pmxcfs.write_conf"](conf(6))
-    assert time.monotonic() - start < 9
+    assert time.monotonic() - start < 20
 
 
 def test_a_pmxcfs_that_joins_its_group_again_is_waited_for(node, monkeypatch):

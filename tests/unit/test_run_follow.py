@@ -135,6 +135,24 @@ def test_a_hung_etc_pve_is_no_lost_quorum(monkeypatch):
     assert item["remedy"] == "on pve2: journalctl -u pve-cluster -n 20"
 
 
+def test_certificates_wait_for_an_etc_pve_that_answers_again(monkeypatch):
+    ports = Nodes()
+    ports.pve_certs_update = lambda name, force: {"changed": False}
+    ports.pve_certs_facts = lambda name: {"problems": [], "address": "x", "certificate": {}, "host_keys": {}}
+    healthy, looks = ports.gather, []
+
+    def gather():
+        looks.append(1)
+        seen, findings = healthy()
+        if len(looks) < 3:
+            seen["nodes"]["pve2"]["pmxcfs"] = {"state": "hung", "mounted": False, "writable": False}
+        return seen, findings
+
+    monkeypatch.setattr(ports, "gather", gather)
+    report = follow.update_certs(ports.request, ports, SETTINGS)
+    assert len(looks) >= 3 and not [row for row in report["findings"] if "hangs" in row["text"]]
+
+
 def test_a_phase_that_is_done_says_nothing_of_ha():
     ports = Nodes()
     ports.left = LEFT

@@ -266,6 +266,15 @@ def reload_services(request, ports, settings, always=False) -> dict:
     return phase.carry_out(work)
 
 
+def _answering(ports, settings):
+    """Ask until ``/etc/pve`` answers on each node: after a restart of pve-cluster a resync comes first."""
+
+    def answers(told):
+        return not any(pve.hangs(node.get("pmxcfs") or {}) for node in told[0]["nodes"].values())
+
+    return task.until(ports, settings["verify_timeout"], ports.gather, answers)
+
+
 def update_certs(request, ports, settings, force=None) -> dict:
     """Have every node's certificate and host key file be right, all at once, and read them back
     everywhere."""
@@ -273,7 +282,7 @@ def update_certs(request, ports, settings, force=None) -> dict:
     wanted = phases.wanted_primary(request.layout)
 
     def work():
-        observed, findings = ports.gather()
+        observed, findings = _answering(ports, settings)
         findings += [
             finding(
                 "phase-failed",
