@@ -50,7 +50,9 @@ def brought(lab):
 
 def forgotten(lab):
     """Let the watch have seen nothing yet, and wait until the daemons prove something."""
-    lab.exec(MASTER, ["sh", "-c", f"rm -rf {KEPT}/*/watch.json {KEPT}/*/watch-pause.json {KEPT}/watch"])
+    # under its lock: a look that is under way would keep again what it had read
+    each = f'for d in {KEPT}/*/; do flock -w 60 "$d/watch.lock" rm -f "$d/watch.json" "$d/watch-pause.json"; done'
+    lab.exec(MASTER, ["sh", "-c", f"{each}; rm -rf {KEPT}/watch"], check=True)
     policy(lab)
     assert watch(lab)["armed"]
     wait_for(lambda: _youngest(lab) > 16, 60, every=1, what="the daemons to be no longer fresh")
@@ -112,3 +114,11 @@ def in_force(lab, links, seconds, nodes=None):
             return False
 
     wait_for(there, seconds, every=0.5, what=f"the links {links}")
+
+
+def runs(lab, layout):
+    """The runs to a layout that brought its links, oldest first."""
+    code, report = run(lab, "corosync.journal", "last=50")
+    assert code == 0, report
+    rows = [row for row in report["runs"] if row["layout"] == layout and row["result"] == "reached"]
+    return rows[::-1]

@@ -248,6 +248,29 @@ def test_a_refused_failover_is_forgotten_when_the_network_is_back():
     assert made.code(seen()) == "watch-healthy" and made.state["goal"] is None
 
 
+def test_a_failover_of_which_nothing_came_is_not_counted():
+    """Three that HA refused, each healed by itself, must not take the night's last one."""
+    made = Watch(at_most=1)
+    for _ in range(3):
+        made.look(seen(**CUT), 60)
+        decision = made.look(seen(**CUT), 5)
+        assert decision["do"] == "failover"
+        made.after(decision, ok=False)
+        assert made.code(seen()) == "watch-healthy" and made.state["failovers"] == []
+    failed_over(made)
+    assert len(made.state["failovers"]) == 1
+    made.look(seen(**CUT), 60)
+    assert made.code(seen(**CUT), 5) == "watch-too-many"
+
+
+def test_what_it_brought_and_something_half_undid_is_brought_again():
+    """A node that was fenced comes back with its old file: no layout is in force, and no number is used."""
+    made = failed_over(Watch(at_most=1))
+    between = seen(layout=None, links={0: "vrack"}, dead=["vrack"])
+    assert made.code(between, 60) == "watch-second-look"
+    assert made.look(between, 5)["do"] == "failover" and len(made.state["failovers"]) == 1
+
+
 def test_the_network_dies_again_on_the_way_home():
     made = failed_over(Watch(at_most=1))
     made.look(seen(layout="degraded"))

@@ -158,7 +158,8 @@ class _Look:
         self.state["lost"] = (self.state["lost"] or self.now) if rows else None
         if self.layout is not None and self.layout == self.failover and self.layout != self.home:
             return self._away()
-        self.state |= {"away": None, "healthy": None, "told": None}
+        if self.layout is not None:  # between two layouts it is as much away as before
+            self.state |= {"away": None, "healthy": None, "told": None}
         kind, links = self._trouble()
         if kind in ("quorum", "primary"):
             return self._dead(kind, links)
@@ -311,9 +312,8 @@ class _Look:
         goal = self.state["goal"]
         if goal and goal["layout"] == self.failover:
             return self._go_on(text)
-        if (
-            goal and goal["kind"] == "home" and self.layout is None
-        ):  # its own way home, on which it dies again
+        if self.layout is None and (self.state["away"] or (goal and goal["kind"] == "home")):
+            # what it brought before is half undone, as by its own way home on which the network dies again
             return self._act("failover", "watch-failover", self.failover, text)
         used, most = len(self.state["failovers"]), self.policy["at_most"]
         if used >= most:
@@ -340,6 +340,8 @@ class _Look:
             return self._go_on(f"the move to {goal['layout']} ended half-way")
         if self.layout is None:
             return self._no("watch-between", "no layout of the pillar is in force", "salt-run corosync.plan")
+        if goal and goal["kind"] == "failover":  # refused, or undone: nothing came of it
+            self.state["failovers"] = self.state["failovers"][:-1]
         self.state["goal"] = None
         if kind == "backup":
             return self._no("watch-backup-dead", f"{self._words(links)}; the cluster does not depend on it")
