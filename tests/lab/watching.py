@@ -51,8 +51,8 @@ def brought(lab):
 def forgotten(lab):
     """Let the watch have seen nothing yet, and wait until the daemons prove something."""
     # under its lock: a look that is under way would keep again what it had read
-    each = f'for d in {KEPT}/*/; do flock -w 60 "$d/watch.lock" rm -f "$d/watch.json" "$d/watch-pause.json"; done'
-    lab.exec(MASTER, ["sh", "-c", f"{each}; rm -rf {KEPT}/watch"], check=True)
+    gone = 'flock -w 60 "$d/watch.lock" rm -f "$d/watch.json" "$d/watch-pause.json"'
+    lab.exec(MASTER, ["sh", "-c", f"for d in {KEPT}/*/; do {gone}; done; rm -rf {KEPT}/watch"], check=True)
     policy(lab)
     assert watch(lab)["armed"]
     wait_for(lambda: _youngest(lab) > 16, 60, every=1, what="the daemons to be no longer fresh")

@@ -5,6 +5,7 @@ A document is its lines; the tree is read again from them after each change, so 
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pve_corosync.conf.grammar import MAX_LINK, U32, U64, ConfError, Section, Tree, integer, problem, tree
@@ -35,6 +36,13 @@ def link_number(link) -> int:
     if number is None or isinstance(link, bool):
         raise ConfError(problem(None, f"link {link!r}: must be a number from 0 to {MAX_LINK}"))
     return number
+
+
+@functools.lru_cache(maxsize=4096)  # the nodes of a file share their keys
+def _link_of(key):
+    """Return the link number of a key ``ringN_addr``, None of another key."""
+    match = RING.match(key)
+    return int(match[1]) if match else None
 
 
 def pve_number(block: Section) -> str | None:
@@ -208,7 +216,9 @@ class Document:
                 "name": keys.get("name"),
                 "nodeid": integer(keys.get("nodeid", "0"), U32),
                 "votes": integer(keys.get("quorum_votes", "1"), U32),
-                "addresses": {int(RING.match(key)[1]): keys[key] for key in sorted(keys) if RING.match(key)},
+                "addresses": {
+                    link: keys[key] for key in sorted(keys) for link in [_link_of(key)] if link is not None
+                },
             }
             for keys in (self._merged(sections) for _, sections in sorted(self._nodes().items()))
         ]

@@ -184,6 +184,29 @@ def content_of(piece: str) -> str:
     return text.rstrip(" \t")
 
 
+@functools.lru_cache(maxsize=8192)
+def _limits(state, path, key):
+    """Return the bounds of a value and the words that are allowed for it, None for what has none."""
+    bounds = TYPED_PATHS.get(state, {}).get(path) or TYPED_KEYS.get(state, {}).get(key)
+    return bounds, CHOICES.get(state, {}).get(path)
+
+
+@functools.lru_cache(maxsize=8192)
+def _can_be_stored(path):
+    """Tell whether corosync stores a key under this name."""
+    return len(path) >= 3 and bool(_NAME.match(path))
+
+
+@functools.lru_cache(maxsize=8192)
+def _seen(piece):
+    """Return whether corosync sees the end of a line, its content, and what it is: one of ``{:}?``, "" of a
+    line that says nothing."""
+    visible, text = piece.split("\0", 1)[0], content_of(piece)
+    bare = text.strip(" \t")
+    mark = next((mark for mark in "{:}" if mark in text), "?") if bare and not bare.startswith("#") else ""
+    return not visible or visible.endswith("\n"), text, mark
+
+
 def _name_of(text):
     """Strip a name the way corosync does: blanks, then closing colons and braces, but never the first one."""
     text = text.lstrip(" \t")
@@ -230,26 +253,23 @@ class Tree:
         self.problems.append(problem(self._number, text))
 
     def _line(self, index, piece):
-        visible = piece.split("\0", 1)[0]
-        at_end = index == len(self.lines) - 1 and not piece.endswith("\n") and len(piece) < MAX_LINE
-        rest, self._overlong = self._overlong, False
-        if rest:  # corosync stopped at the overlong line; what is left of it is no line
+        ended, text, mark = _seen(piece)
+        if self._overlong:  # corosync stopped at the overlong line; what is left of it is no line
             self._overlong = not piece.endswith("\n")
             return
-        if visible and not visible.endswith("\n") and not at_end:
+        if not ended and not (
+            index == len(self.lines) - 1 and not piece.endswith("\n") and len(piece) < MAX_LINE
+        ):
             self._overlong = not piece.endswith("\n")
             self._bad("line longer than 510 bytes" if "\0" not in piece else "NUL byte in the line")
             return
-        text = content_of(piece)
-        if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
-            return
-        if "{" in text:
-            self._open(index, text)
-        elif ":" in text:
+        if mark == ":":
             self._item(index, text)
-        elif "}" in text:
+        elif mark == "{":
+            self._open(index, text)
+        elif mark == "}":
             self._close(index, text)
-        else:
+        elif mark:
             self._bad(f"'{text.strip()}' is neither a section, a 'key: value' nor a closing brace")
 
     def _open(self, index, text):
@@ -315,8 +335,7 @@ class Tree:
 
     def _value(self, item):
         state, path, key, value = item.parent.state, item.path, item.key, item.value
-        bounds = TYPED_PATHS.get(state, {}).get(path) or TYPED_KEYS.get(state, {}).get(key)
-        allowed = CHOICES.get(state, {}).get(path)
+        bounds, allowed = _limits(state, path, key)
         if bounds and integer(value, bounds) is None:
             self._bad(
                 f"'{path}' is '{value}', must be a whole number from {bounds[0]} to {bounds[1]}"
@@ -340,7 +359,7 @@ class Tree:
 
     def _name(self, path):
         """Check what corosync stores under: at least three characters, all of them from its set."""
-        if len(path) < 3 or not _NAME.match(path):
+        if not _can_be_stored(path):
             self._bad(
                 f"corosync cannot store a key under the name '{path}': "
                 "3 to 255 characters of A-Z a-z 0-9 . _ / : -"

@@ -257,12 +257,12 @@ def names(context):
         for node in context.layout["nodes"]:
             if node not in view:
                 continue  # a node without corosync.conf knows no names, and was not asked for them
-            found = [addresses.canonical(a) for a in view.get(node) or []]
-            here = f"{viewer}: {node}"
+            found = [addresses.canonical(a) for a in view[node] or []]
             if not found:
                 yield finding(
                     "name-unknown",
-                    f"{here} is not in /etc/hosts; without an address of its own name pmxcfs does not start",
+                    f"{viewer}: {node} is not in /etc/hosts; without an address of its own name pmxcfs does "
+                    "not start",
                     severity="warning" if viewer == node else "info",
                     data={"node": node, "viewer": viewer},
                     remedy=f"on {viewer}: add {_primary(context, node)} {node} to /etc/hosts",
@@ -272,14 +272,14 @@ def names(context):
             if loop:
                 yield finding(
                     "name-loopback",
-                    f"{here} resolves to {', '.join(loop)}; pmxcfs passes over it and does not "
+                    f"{viewer}: {node} resolves to {', '.join(loop)}; pmxcfs passes over it and does not "
                     "start if there is nothing else",
                     data={"node": node, "viewer": viewer, "value": loop},
                     remedy=f"on {viewer}: replace it by {_primary(context, node)} in /etc/hosts",
                 )
-            first = next((a for a in found if not _loopback(a)), None)
-            if first:
-                seen.setdefault(node, {}).setdefault(first, []).append(viewer)
+            useful = [a for a in found if a not in loop]
+            if useful:
+                seen.setdefault(node, {}).setdefault(useful[0], []).append(viewer)
     for node, answers in seen.items():
         if len(answers) > 1:
             told = "; ".join(f"{address} on {', '.join(viewers)}" for address, viewers in answers.items())
