@@ -55,7 +55,15 @@ def test_cut_flap_crash_and_the_way_home(watched):
     assert told["failovers"] == 1 and told["goal"] is None
     assert members(lab, "pve1") == {node: VRACK[node] for node in lab.nodes}
 
+    policy(lab, at_most=1)
     before = version(lab, "pve1")
+    lab.cut("vrack")
+    assert said(lab, "watch-too-many")["remedy"] == "salt-run state.orchestrate orch.failover"
+    assert version(lab, "pve1") == before
+    lab.heal()
+    said(lab, "watch-healthy")
+
+    policy(lab)
     lab.crash("pve2")
     said(lab, "watch-silent")
     time.sleep(15)
