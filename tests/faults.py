@@ -259,8 +259,11 @@ class Campaign:
             wrong = self._wrong_after(command)
             while (codes[-1] != 0 or wrong) and len(codes) <= ATTEMPTS:
                 self._answering()
-                codes.append(Running(lab, words).end())
+                again = Running(lab, words)
+                codes.append(again.end())
                 wrong = self._wrong_after(command)
+                if codes[-1] != 0 or wrong:  # that the same command is enough is what is promised
+                    self.say("\n".join(f"  | {text}" for text in [*again.said[-40:], f"wrong: {wrong}"]))
             return {
                 "event": event,
                 "codes": codes,
@@ -331,15 +334,14 @@ class Running:
     """A command on the master, in a thread."""
 
     def __init__(self, lab, words):
-        self.code = None
+        self.code, self.said = None, []
         self.thread = threading.Thread(target=self._run, args=(lab, words), daemon=True)
         self.thread.start()
 
     def _run(self, lab, words):
         try:
-            self.code = lab.exec(
-                MASTER, ["/opt/salt/bin/salt-run", *words], timeout=COMMAND_SECONDS
-            ).returncode
+            done = lab.exec(MASTER, ["/opt/salt/bin/salt-run", *words], timeout=COMMAND_SECONDS)
+            self.code, self.said = done.returncode, (done.stdout + done.stderr).splitlines()
         except LabError:
             self.code = "hung"
 
