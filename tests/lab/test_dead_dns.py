@@ -1,4 +1,4 @@
-"""A name server that answers nobody: Salt waits 10 s for it, unless the master's hosts file is as installed."""
+"""A name server that answers nobody: Salt waits 10 s for it, unless the master knows its own IPv6 address."""
 
 import contextlib
 
