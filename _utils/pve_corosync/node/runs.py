@@ -14,13 +14,13 @@ import re
 import time
 
 from pve_corosync import conf
+from pve_corosync.codes.words import ACTS
 from pve_corosync.node import files
 
 RUN_FILE = f"{files.RUN_DIR}/run.json"
 OUTCOMES_KEPT = 50
 MAX_TTL = 24 * 3600.0
 
-ACTS = ("local", "publish", "cluster", "restart")
 PHASES = ("", "files", "restart")
 
 

@@ -9,9 +9,8 @@ stays; planning again from any point reaches the goal. The last one is a matter 
 
 from pve_corosync import conf
 from pve_corosync.cluster.cluster import MAX_VERSION
+from pve_corosync.codes.words import ACTS
 from pve_corosync.conf.links import signatures
-
-ACTS = ("local", "publish", "cluster", "restart")
 
 
 def check(plan, view):
