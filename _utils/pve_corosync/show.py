@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: findings that a verdict says in its own words, with the way out instead of a remark.
-TOLD = ("no-quorum", "cluster-split", "redundancy-lost")
+TOLD = ("no-quorum", "cluster-split", "redundancy-lost", "quorate-halves")
 #: a command at the end of a text: it is copied, so it stays in one piece.
 COMMAND = re.compile(r"salt(?:-run|-call)? [^;]*$")
 #: an argument as ``salt-run`` takes it.
@@ -149,6 +149,7 @@ def fleet_words(kind: str) -> str:
     return {
         "no-quorum": "NO QUORUM",
         "cut-off": "CUT OFF",
+        "halves": "TWO QUORA",
         "unreachable": "NO ANSWER",
         "no-code": "NO CODE",
         "no-pillar": "NO PILLAR",

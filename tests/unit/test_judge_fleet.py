@@ -72,6 +72,11 @@ def test_one_line_each_the_worst_first():
     )
 
 
+def test_what_has_to_be_forced_is_not_done_for_a_list_of_clusters():
+    typed = """salt-run state.orchestrate orch.failover pillar='{"force": ["quorate-halves"]}'"""
+    assert fleet.way({"cluster": "split", "ok": False, "command": typed}) is None
+
+
 def test_a_healthy_fleet_ends_with_exit_code_0():
     told = look(cluster("a", sim()) | cluster("b", sim()), "a", "b")
     assert (told["retcode"], told["summary"], told["needed"]) == (0, "2 clusters: 2 healthy", [])

@@ -52,6 +52,40 @@ def test_a_healthy_cluster_is_said_to_be_so():
     assert told["text"] == "prod is healthy on nominal: 2 nodes, quorum, vrack connected."
 
 
+def halves(names=("nominal", "degraded"), **more):
+    """The vRack is cut, and `pvecm expected 1` was typed on both sides; the pillar has these layouts."""
+    observed = sim(dead={"vrack"}).observed()
+    for facts in observed["nodes"].values():
+        facts["quorum"] |= {"quorate": True}
+    known = {name: layout for name, layout in all_layouts(TWO).items() if name in names}
+    findings = planner.plan(known["nominal"], observed)["findings"]
+    return verdict.verdict(
+        observed, known, "nominal", in_force=["nominal"], now=AT, findings=findings, **more
+    )
+
+
+def test_two_quorate_halves_are_not_told_to_repair_the_network():
+    """The repair is what drops one side's /etc/pve: the copies come first."""
+    told = halves()
+    assert (told["kind"], told["ok"]) == ("halves", False)
+    assert told["text"].startswith("prod is split, and EACH PART HAS QUORUM: pve1 / pve2 are quorate apart")
+    assert told["text"].endswith("Stop what runs on both sides. Then join them:")
+    assert told["command"] == (
+        """salt-run state.orchestrate orch.failover pillar='{"force": ["quorate-halves"]}'"""
+    )
+    assert told["also"][0].startswith("Repair vrack only after that")
+    on_node = halves(on_node=True)
+    assert (
+        on_node["text"].endswith("Then on the master, join them:") and on_node["command"] == told["command"]
+    )
+
+
+def test_two_quorate_halves_that_no_layout_joins():
+    told = halves(names=["nominal"])
+    assert told["kind"] == "halves" and not told["command"]
+    assert "No layout of the pillar joins them now." in told["text"]
+
+
 def test_no_quorum_and_the_one_command_that_brings_it_back():
     told = judge(sim(dead={"vrack"}))
     assert (told["kind"], told["ok"]) == ("no-quorum", False)

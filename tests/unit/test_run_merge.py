@@ -43,6 +43,7 @@ def test_two_quorate_halves_are_refused_and_their_difference_is_told():
     assert item["severity"] == "error" and item["forceable"]
     assert item["data"]["survivor"] == "pve1"
     assert item["data"]["lost"] == {"pve2": ["only", "qemu-server/1.conf"]}
+    assert report["verdict"]["kind"] == "halves" and "quorate-halves" in report["verdict"]["command"]
 
 
 def test_a_force_saves_first_and_names_what_was_lost():

@@ -7,6 +7,8 @@ nodeid. All others take its whole tree; what they alone have is deleted without 
 
 from __future__ import annotations
 
+#: of the finding that refuses to join them.
+CODE = "quorate-halves"
 #: what pmxcfs and HA write by themselves all the time; it is no loss.
 _CHATTER = ("priv/lock/", "ha/manager_status")
 _CHATTER_ENDS = ("/lrm_status",)

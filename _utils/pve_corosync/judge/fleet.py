@@ -10,8 +10,8 @@ from pve_corosync.judge import situation, status, ways
 
 #: kinds of ``judge.verdict``, the worst first; one that is not here stands before ``away``.
 WORST_FIRST = (
-    "no-quorum cut-off unreachable no-code no-pillar stopped read-only pillar ha-released qdevice dead-link"
-    " silent other-code last-run wrong busy"
+    "halves no-quorum cut-off unreachable no-code no-pillar stopped read-only pillar ha-released qdevice"
+    " dead-link silent other-code last-run wrong busy"
 ).split()
 MILDEST = ("away", "healthy")
 FAILOVER = ["salt-run", "state.orchestrate", "orch.failover"]
@@ -209,4 +209,6 @@ def way(row: dict):
         return None
     words = shlex.split(command)
     given = next((word.partition("=")[2] for word in words[3:] if word.startswith("pillar=")), "{}")
-    return json.loads(given) | {"cluster": row["cluster"]}
+    pillar = json.loads(given)
+    # what has to be forced is for somebody who has looked, not for a list of clusters
+    return None if pillar.get("force") else pillar | {"cluster": row["cluster"]}

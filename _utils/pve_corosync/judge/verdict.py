@@ -9,7 +9,7 @@ import json
 import time
 
 from pve_corosync import arguments
-from pve_corosync.cluster import topology
+from pve_corosync.cluster import halves, topology
 from pve_corosync.findings import errors
 from pve_corosync.judge import same_code, situation, ways
 from pve_corosync.tools import pve
@@ -37,7 +37,7 @@ def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
 
 
 #: where nothing but the way out matters.
-DIRE = ("unreachable", "no-code", "other-code", "stopped", "no-quorum", "cut-off")
+DIRE = ("unreachable", "no-code", "other-code", "stopped", "halves", "no-quorum", "cut-off")
 
 
 def of_request(request, observed: dict, findings=(), **more) -> dict:
@@ -113,6 +113,7 @@ class _Case:
             self.other_code,
             self.busy,
             self.stopped,
+            self.halves,
             self.no_quorum,
             self.cut_off,
             self.read_only,
@@ -195,6 +196,25 @@ class _Case:
         lost = "" if any(self._quorate(node) for node in self.facts) else " has NO QUORUM"
         text = f"{self.name}{lost}: corosync does not run on {_and(off)}. Start it with the newest file:"
         return "stopped", False, text, self._on(off, "corosync.apply")
+
+    def halves(self):
+        """Parts that are quorate apart: a repair of the network would drop what one of them wrote."""
+        found = next((item for item in errors(self.findings) if item["code"] == halves.CODE), None)
+        if not found:
+            return None
+        force = [halves.CODE]
+        way = ways.way_out(
+            self.observed, self.layouts, self.wanted, skip=self.skip, force=force, fast=self.fast
+        )
+        before = f"Repair {_and(self.dead)} only after that" if self.dead else "Repair nothing before that"
+        self.also.append(f"{before}: when the parts meet, no copy is made by itself.")
+        text = f"{self.name} is split, and EACH PART HAS QUORUM: {found['text']}."
+        if not way.get("layout"):
+            self.also += [f"Not by {name}: {why}" for name, why in way["why"].items()]
+            return "halves", False, f"{text} No layout of the pillar joins them now.", ""
+        text += f" Stop what runs on both sides. Then {'on the master, ' if self.on_node else ''}join them:"
+        how = ways.orchestration(way["layout"], self.wanted, way["skip"], force, self.cluster)
+        return "halves", False, text, how
 
     def no_quorum(self):
         """No node is quorate."""

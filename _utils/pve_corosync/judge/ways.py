@@ -103,12 +103,15 @@ def alone(layout: str) -> str:
     return f"salt-call --local corosync.apply {arguments.typed(layout)} degraded=True"
 
 
-def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -> dict:
+def way_out(  # pylint: disable=too-many-arguments
+    observed: dict, layouts: dict, wanted: str, *, skip=(), force=(), fast=None
+) -> dict:
     """Return how the quorum comes back, and why not by each layout that does not bring it back.
 
     :param observed: what ``judge.situation.observe`` returned.
     :param layouts: ``{name: layout}``, all of the pillar, resolved. :param wanted: the pillar's choice.
-    :param skip: nodes that are gone without already. :param fast: as in ``plan.planner.plan``.
+    :param skip: nodes that are gone without already. :param force: codes that do not refuse a way.
+    :param fast: as in ``plan.planner.plan``.
     :returns: ``{"layout", "strategy", "skip", "networks", "complete"}`` of the best way, or ``{}``; with
         ``"why"``: ``{layout: text}`` of those that lead nowhere.
     """
@@ -120,7 +123,7 @@ def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -
         for left_out in [list(skip)] + ([[*skip, *silent]] if silent else []):
             found = []
             for name in order:
-                way, text = _try(layouts[name], observed, strategy, left_out, fast)
+                way, text = _try(layouts[name], observed, strategy, left_out, force, fast)
                 found += [way] if way else []
                 if text and strategy == "live":
                     why.setdefault(name, text)
@@ -130,13 +133,13 @@ def way_out(observed: dict, layouts: dict, wanted: str, *, skip=(), fast=None) -
     return {"why": why}
 
 
-def _try(layout, observed, strategy, skip, fast):
+def _try(layout, observed, strategy, skip, force, fast):  # pylint: disable=too-many-arguments
     """Return ``(way or None, why not)``."""
     try:
-        made = planner.plan(layout, observed, strategy, skip=skip, fast=fast)
+        made = planner.plan(layout, observed, strategy, skip=skip, force=force, fast=fast)
     except planner.PlanError as exc:
         return None, str(exc)
-    bad = errors(made["findings"])
+    bad = errors(made["findings"], force)
     if bad:
         return None, bad[0]["text"]
     if not made["steps"]:

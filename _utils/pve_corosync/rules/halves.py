@@ -29,7 +29,7 @@ def apart(context):
     else:
         said = f"when they meet, the /etc/pve of {survivor} survives; nothing of the others differs"
     yield finding(
-        "quorate-halves",
+        halves.CODE,
         f"{' / '.join(', '.join(part) for part in parts)} are quorate apart, and each could write: {said}",
         data={"groups": parts, "survivor": None if unknown else survivor, "lost": lost},
         remedy="stop what runs on both sides; then force=quorate-halves, which first copies config.db and "

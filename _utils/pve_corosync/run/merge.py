@@ -6,7 +6,6 @@ from pve_corosync.cluster import halves
 from pve_corosync.findings import finding
 from pve_corosync.judge import phases
 
-CODE = "quorate-halves"
 #: seconds to copy a database of at most 128 MiB.
 SAVE_S = 60.0
 
@@ -16,7 +15,7 @@ def needed(findings: list[dict]) -> bool:
 
     :param findings: the findings of the plan.
     """
-    return any(item["code"] == CODE for item in findings)
+    return any(item["code"] == halves.CODE for item in findings)
 
 
 def save(request, ports, txn: str, nodes: list[str]) -> tuple[list[dict], dict]:
