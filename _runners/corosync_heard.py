@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 
+import salt.utils.minions
+
 log = logging.getLogger(__name__)
 
 __virtualname__ = "corosync_heard"
@@ -81,11 +83,19 @@ def event(minion, kind="", wrong=False):
         return "nothing to do"
     if _held(note.get("lock")):
         return "under way"
+    if not note and not _has_key(minion):  # a name that an event made up would cost a process each
+        log.warning("corosync: an event of %s, which has no accepted key, is dropped", minion)
+        return "no minion"
     if len(_STARTED) > 10000:  # names that anybody may send
         _STARTED.clear()
     _STARTED[cluster] = time.monotonic()
     _start(str(minion))
     return "started"
+
+
+def _has_key(minion):
+    found = salt.utils.minions.CkMinions(__opts__).check_minions([minion], tgt_type="list")
+    return minion in found["minions"]
 
 
 def _note(minion):

@@ -63,6 +63,9 @@ def rebuild_asked(minion=None, node=None, nonce=None, **kwargs):
 
 
 def _asked(minion, node, nonce):
+    if str(minion) not in salt_master.of(globals()).accepted([str(minion)], "list"):
+        # each name that an event made up would cost a question, and leave a stamp
+        raise _refused(f"minion {minion!r} has no accepted key: nothing was done")
     _pause(str(minion))
     node = _wanted(str(minion), nonce) or node
     try:

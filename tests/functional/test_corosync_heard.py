@@ -21,6 +21,9 @@ def opts(tmp_path):
     found = salt.config.DEFAULT_MASTER_OPTS.copy()
     found.update(
         cachedir=str(tmp_path),
+        pki_dir=str(tmp_path / "pki"),
+        __role="master",
+        id="master_master",
         conf_file=str(tmp_path / "master"),
         extension_modules=str(tmp_path / "extmods"),
         runner_dirs=[str(REPO / "_runners")],
@@ -28,6 +31,10 @@ def opts(tmp_path):
         renderer_blacklist=[],
         renderer_whitelist=[],
     )
+    accepted = tmp_path / "pki/minions"
+    accepted.mkdir(parents=True)
+    for name in ("pve1", "pve2"):
+        (accepted / name).write_text("a public key\n")
     return found
 
 
@@ -55,6 +62,12 @@ def test_an_event_starts_one_look_and_a_flood_of_them_no_more(started):
     assert heard.event("pve1", "change", True) == "started"
     assert {heard.event("pve1", "change", True) for _ in range(50)} == {"too soon"}
     assert started == ["pve1"]
+
+
+def test_names_that_events_make_up_start_nothing(opts, started):
+    """Any accepted minion can send any tag: each name would start a process of its own."""
+    assert {heard.event(f"ghost{number}", "change", True) for number in range(50)} == {"no minion"}
+    assert started == []
 
 
 def test_all_nodes_of_a_cluster_tell_of_one_thing_and_one_look_is_started(opts, started):

@@ -21,6 +21,9 @@ def opts(tmp_path):
     found = salt.config.DEFAULT_MASTER_OPTS.copy()
     found.update(
         cachedir=str(tmp_path),
+        pki_dir=str(tmp_path / "pki"),
+        __role="master",
+        id="master_master",
         extension_modules=str(tmp_path / "extmods"),
         runner_dirs=[str(REPO / "_runners")],
         utils_dirs=[str(REPO / "_utils")],
@@ -28,6 +31,10 @@ def opts(tmp_path):
         renderer_blacklist=[],
         renderer_whitelist=[],
     )
+    accepted = tmp_path / "pki/minions"
+    accepted.mkdir(parents=True)
+    for name in ("pve1", "pve2", "pve2.example", "other"):
+        (accepted / name).write_text("a public key\n")
     return found
 
 
@@ -122,6 +129,13 @@ def test_a_flood_of_events_asks_nobody(opts):
     with pytest.raises(Refused, match="less than 2 s ago"):
         ask(opts, "pve2", "pve2", {"corosync": PILLAR}, wanted=True)
     assert ask(opts, "pve1", "pve1", {"corosync": PILLAR})[0][0] == ("pve1",), "another minion is not held up"
+
+
+def test_names_that_events_make_up_ask_nobody_and_leave_nothing(opts):
+    for number in range(20):
+        with pytest.raises(Refused, match="has no accepted key"):
+            ask(opts, f"ghost{number}", "pve2", {"corosync": PILLAR}, wanted=None)
+    assert not (pathlib.Path(opts["cachedir"]) / "pve-corosync-asked").exists()
 
 
 @pytest.mark.parametrize(
