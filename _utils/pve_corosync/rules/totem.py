@@ -10,6 +10,7 @@ import re
 from pve_corosync import link_options
 from pve_corosync.cluster import timers
 from pve_corosync.findings import finding
+from pve_corosync.rules import by_hand
 
 # What the parser lets pass and corosync refuses later or passes over (pcs M1; the rest is in conf.grammar).
 WORDS = {
@@ -49,7 +50,7 @@ def values(context):
                 data={"places": text.places, "key": path, "value": value, "allowed": allowed},
                 remedy="nothing, the layout sets it"
                 if cured
-                else f"correct {path} with a higher config_version",
+                else by_hand.change(context, f"correct {path}", text),
             )
 
 
@@ -124,7 +125,7 @@ def compression(context):
                 f"{text.where()}: totem.knet_compression_level is {level!r}; allowed: 0 or more",
                 severity="warning",
                 data={"places": text.places, "key": "totem.knet_compression_level", "value": level},
-                remedy="drop totem.knet_compression_level with a higher config_version",
+                remedy=by_hand.change(context, "drop totem.knet_compression_level", text),
             )
 
 
