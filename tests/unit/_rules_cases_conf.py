@@ -143,19 +143,19 @@ def interface_port_of_another_service(goal, world):
     all_files(world, edit(conf(), "    linknumber: 0\n", "    linknumber: 0\n    mcastport: 22\n"))
 
 
-@breaks("error conf-value", said="totem.secauth is 'yes'")
+@breaks("warning conf-value", said="totem.secauth is 'yes'")
 def secauth_value(goal, world):
     all_files(
         world, edit(conf(), "secauth: on", "secauth: yes\n  crypto_cipher: aes256\n  crypto_hash: sha256")
     )
 
 
-@breaks("error conf-value", said="quorum.provider")
+@breaks("error conf-value", strategy="restart", said="quorum.provider")
 def quorum_provider(goal, world):
     all_files(world, edit(conf(), "provider: corosync_votequorum", "provider: other"))
 
 
-@breaks("error conf-value", said="quorum.wait_for_all is '2'")
+@breaks("warning conf-value", "info wait-for-all", said="quorum.wait_for_all is '2'")
 def quorum_value(goal, world):
     all_files(world, edit(conf(), "quorum {\n", "quorum {\n  wait_for_all: 2\n"))
 

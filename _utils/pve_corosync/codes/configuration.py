@@ -369,8 +369,11 @@ TABLE = {
             "conf-value",
             ERROR,
             False,
-            "A value that corosync does not take (a warning in a copy that is replaced).",
-            "pcs C4, Z1, M1, Q1; totemconfig.c",
+            (
+                "A value that corosync does not take (a warning where corosync runs with it, taken for"
+                " something else, and in a copy that is replaced)."
+            ),
+            "pcs C4, Z1, M1, Q1; totemconfig.c; corosync -t",
         ),
         (
             "conf-key-unknown",

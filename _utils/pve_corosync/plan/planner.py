@@ -349,7 +349,7 @@ class _Maker:
             self._say(
                 "nothing-to-add",
                 f"{told}: no link that could be added connects them"
-                + (" to the nodes that take no part" if alone else ""),
+                + (" to the nodes that take no part" if alone and view.absent else ""),
                 data={"groups": groups},
                 remedy="if a link was added a moment ago, plan again in 3 s; else look at cables, addresses "
                 "and firewall (UDP 5405-5412); to go on without nodes that are cut off: skip=[…]",
@@ -358,7 +358,7 @@ class _Maker:
         builder.reload("local", links, lasting=False, fast=True, alone=alone)
         if publishable:
             builder.publish()
-        if alone:
+        if alone and view.absent:
             self._say(
                 "quorum-not-expected",
                 f"{told}: {'has' if len(view.running) == 1 else 'have'} no quorum without "

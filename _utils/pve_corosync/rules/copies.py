@@ -12,13 +12,11 @@ from pve_corosync import addresses as ip
 from pve_corosync import link_options
 from pve_corosync.cluster import base
 from pve_corosync.findings import finding
+from pve_corosync.rules import by_hand
 
 # One plan raises the version by a handful of steps; strtoull ends at 2^64-1.
 HIGHEST_VERSION = 2**64 - 1 - 64
-_LINE_REMEDY = (
-    "correct that in /etc/pve/corosync.conf: lines `key: value`, each section once, comments on lines of "
-    "their own, and a higher config_version"
-)
+_LINES = "correct that (lines `key: value`, each section once, comments on lines of their own)"
 _ANEW = "nothing, the next change of the links writes it anew"
 LEFTOVERS = ("bindnetaddr", "ringnumber", "mcastaddr", "broadcast", "ttl")
 
@@ -87,7 +85,8 @@ def grammars(context):
                 f"{context.base.where()}: {_problem(item)}",
                 data={"places": context.base.places} | item,
                 forceable=item["reader"] == "PVE",  # corosync runs the file as it is
-                remedy=_LINE_REMEDY + ("; or force=conf-grammar" if item["reader"] == "PVE" else ""),
+                remedy=by_hand.change(context, _LINES)
+                + ("; or force=conf-grammar" if item["reader"] == "PVE" else ""),
             )
     for text in _parsed(context):
         for item in text.view["lint"]:
@@ -208,7 +207,7 @@ def nodelist(context):
                 f"{where}: nodes {ids} are both called {name}: PVE keeps only the last",
                 severity=severity,
                 data=data | {"node": name},
-                remedy="give each its own name in /etc/pve/corosync.conf, with a higher config_version",
+                remedy=by_hand.change(context, "give each its own name", text),
             )
         for position, row in enumerate(rows):
             who = row["name"] or f"node {position + 1}"
@@ -218,7 +217,7 @@ def nodelist(context):
                     f"{where}: {who} of the nodelist has no name",
                     severity=severity,
                     data=data | {"position": position},
-                    remedy="add `name: <short host name>` to its node block, with a higher config_version",
+                    remedy=by_hand.change(context, "add `name: <short host name>` to its node block", text),
                 )
             for number, address in row["addresses"].items():
                 if ip.parse(address) is None:
@@ -286,7 +285,7 @@ def version_number(context):
                 "takes the first `config_version: N` of the file, in a comment too",
                 severity=context.severity(text),
                 data={"places": text.places, "corosync": number, "pmxcfs": fooled},
-                remedy="drop the comment that holds config_version",
+                remedy=by_hand.change(context, "drop the comment that holds config_version", text),
             )
 
 

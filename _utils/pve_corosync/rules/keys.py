@@ -7,6 +7,7 @@ import difflib
 from pve_corosync import link_options
 from pve_corosync.conf.grammar import TYPED_KEYS, TYPED_PATHS
 from pve_corosync.findings import finding
+from pve_corosync.rules import by_hand, totem
 
 #: keys that are text, obsolete ones too (coroparse.c, totemconfig.c, corosync.conf(5)); numbers are typed.
 TEXT = {
@@ -50,7 +51,7 @@ def sections(context):
             f"{context.base.where()}: section {path}: nobody reads it"
             + ("; the quorum device in it has no vote" if device else ""),
             data={"places": context.base.places, "section": path},
-            remedy=f"drop {path} from /etc/pve/corosync.conf with a higher config_version"
+            remedy=by_hand.change(context, f"drop {path}")
             + ("; pvecm qdevice setup <address> writes a device where it is read" if device else ""),
         )
 
@@ -83,7 +84,7 @@ def conflicts(context):
     if not view:
         return
     quorum, odd = view["quorum"], sum(context.votes().values()) % 2
-    on = {key for key, value in quorum.items() if value == "1"}
+    on = totem.switched_on(quorum)
     if view["qdevice"]:
         for key in sorted(on & {"auto_tie_breaker", "last_man_standing", "allow_downscale"}):
             yield _stops(context, key, f"{key} beside a quorum device")

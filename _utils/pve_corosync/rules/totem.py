@@ -9,13 +9,16 @@ import re
 
 from pve_corosync import link_options
 from pve_corosync.cluster import timers
+from pve_corosync.conf import grammar
 from pve_corosync.findings import finding
+from pve_corosync.rules import by_hand
 
-# What the parser lets pass and corosync refuses later or passes over (pcs M1; the rest is in conf.grammar).
+# What the parser lets pass (pcs M1; the rest is in conf.grammar): corosync runs it as what it takes it for.
+#: key -> its words, and what any other word is to corosync
 WORDS = {
-    "secauth": ("on", "off"),
-    "block_unlisted_ips": ("yes", "no"),
-    "cancel_token_hold_on_retransmit": ("yes", "no"),
+    "secauth": (("on", "off"), "off"),
+    "block_unlisted_ips": (("yes", "no"), "yes"),
+    "cancel_token_hold_on_retransmit": (("yes", "no"), "no"),
 }
 QUORUM_SWITCHES = (
     "two_node",
@@ -29,44 +32,69 @@ QUORUM_SWITCHES = (
 MINIMUM_MS = dict.fromkeys(
     ("token", "token_retransmit", "join", "consensus", "merge", "downcheck", "max_network_delay"), 30
 ) | {"hold": 14}
+VOTEQUORUM = "corosync_votequorum"
 DEFAULT_JOIN, DEFAULT_RETRANSMITS = 50, 4
 #: corosync after 3.1.10 encrypts where nothing is said (totem_get_crypto); before, it does not.
 LAST_OPEN = (3, 1, 10)
 
 
 def values(context):
-    """Values of totem and quorum are ones that corosync takes."""
+    """Values of totem and quorum are ones that corosync takes; what it runs is no error."""
     for text in context.texts:
         if not text.view:
             continue
-        bad = [*_words(text.view), *_limits(context, text.view), *_cipher(text.view["totem"])]
-        for path, value, allowed in bad:
-            cured = path.removeprefix("totem.") in (context.layout.get("totem") or {})
-            yield finding(
-                "conf-value",
-                f"{text.where()}: {path} is {value!r}; allowed: {allowed}",
-                severity="warning" if cured else context.severity(text),
-                data={"places": text.places, "key": path, "value": value, "allowed": allowed},
-                remedy="nothing, the layout sets it"
-                if cured
-                else f"correct {path} with a higher config_version",
-            )
+        for path, value, allowed in (*_limits(text.view), *_cipher(text.view["totem"])):
+            yield _value(context, text, path, value, allowed)
+        for path, value, allowed, taken in _words(text.view):
+            said = f"{allowed}; corosync takes it for {taken}"
+            yield _value(context, text, path, value, said, severity="warning")
+
+
+def _value(context, text, path, value, allowed, severity=None):
+    cured = path.removeprefix("totem.") in (context.layout.get("totem") or {})
+    return finding(
+        "conf-value",
+        f"{text.where()}: {path} is {value!r}; allowed: {allowed}",
+        severity="warning" if cured else severity or context.severity(text),
+        data={"places": text.places, "key": path, "value": value, "allowed": allowed},
+        remedy="nothing, the layout sets it" if cured else by_hand.change(context, f"correct {path}", text),
+    )
 
 
 def _words(view: dict):
-    """Yield (path, value, allowed) of switches that hold another word."""
+    """Yield (path, value, allowed, what corosync takes it for) of switches that hold another word."""
     totem, quorum = view["totem"], view["quorum"]
-    for key, words in WORDS.items():
+    for key, (words, taken) in WORDS.items():
         if key in totem and totem[key] not in words:
-            yield f"totem.{key}", totem[key], ", ".join(words)
+            yield f"totem.{key}", totem[key], ", ".join(words), taken
     for key in QUORUM_SWITCHES:
         if quorum.get(key, "0") not in ("0", "1"):
-            yield f"quorum.{key}", quorum[key], "0, 1"
-    if quorum.get("provider", "corosync_votequorum") != "corosync_votequorum":
-        yield "quorum.provider", quorum["provider"], "corosync_votequorum"
+            yield f"quorum.{key}", quorum[key], "0, 1", int(key in switched_on(quorum))
 
 
-def _limits(context, view: dict):
+def switched_on(quorum: dict) -> set[str]:
+    """Return the switches of votequorum that are on: all but 0 (votequorum.c asks for no more).
+
+    :param quorum: keys to text.
+    """
+    return {key for key in QUORUM_SWITCHES if grammar.integer(quorum.get(key, "0"), grammar.U8)}
+
+
+def provider(context):
+    """The provider of quorum is votequorum: with another corosync does not start, and a reload passes over it
+    (vsf_quorum.c, cfg.c); ``corosync -t`` does not look at it."""
+    starts = context.strategy == "restart" or not any(context.runtime())
+    for text in context.texts:
+        value = text.view["quorum"].get("provider", VOTEQUORUM) if text.view else VOTEQUORUM
+        if value == VOTEQUORUM:
+            continue
+        stops = value != "corosync_ykd"
+        said = "does not start with that, a running one passes over it" if stops else "counts no votes then"
+        severity = None if starts and stops else "warning"
+        yield _value(context, text, "quorum.provider", value, f"{VOTEQUORUM}; corosync {said}", severity)
+
+
+def _limits(view: dict):
     """Yield (path, value, allowed) of timers that a start or a reload would refuse."""
     totem = view["totem"]
     number = {key: link_options.whole(totem.get(key)) or 0 for key in (*MINIMUM_MS, "token_warning")}
@@ -124,7 +152,7 @@ def compression(context):
                 f"{text.where()}: totem.knet_compression_level is {level!r}; allowed: 0 or more",
                 severity="warning",
                 data={"places": text.places, "key": "totem.knet_compression_level", "value": level},
-                remedy="drop totem.knet_compression_level with a higher config_version",
+                remedy=by_hand.change(context, "drop totem.knet_compression_level", text),
             )
 
 
@@ -236,4 +264,4 @@ def short(context):
         )
 
 
-RULES = (values, compression, encrypted, keys, short)
+RULES = (values, provider, compression, encrypted, keys, short)

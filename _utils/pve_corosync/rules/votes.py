@@ -5,6 +5,7 @@ from __future__ import annotations
 from pve_corosync import link_options
 from pve_corosync.cluster import restart, topology
 from pve_corosync.findings import finding
+from pve_corosync.rules import totem
 
 #: watchdog-mux resets a node 60 s after its LRM lost quorum; the rest is the margin to act in.
 FENCE_S = 60
@@ -97,23 +98,24 @@ def switches(context):
     if not view:
         return
     quorum, count = view["quorum"], len(view["nodes"])
-    two, wait = quorum.get("two_node") == "1", quorum.get("wait_for_all")
+    on, wait = totem.switched_on(quorum), quorum.get("wait_for_all")
+    two = "two_node" in on
     if two and count != 2:
         yield finding(
             "two-node-odd",
-            f"{context.base.where()}: two_node is 1 with {count} nodes; allowed with 2",
+            f"{context.base.where()}: two_node is on with {count} nodes; allowed with 2",
             data={"nodes": count},
             remedy="drop quorum.two_node with a higher config_version",
         )
     if two and view["qdevice"]:
         yield finding(
             "two-node-odd",
-            f"{context.base.where()}: two_node is 1 beside a quorum device: corosync does not start so",
+            f"{context.base.where()}: two_node is on beside a quorum device: corosync does not start so",
             severity="error" if context.strategy == "restart" else "warning",
             data={"qdevice": True},
             remedy="drop quorum.two_node with a higher config_version",
         )
-    if wait == "1" or (two and wait is None):
+    if "wait_for_all" in on or (two and wait is None):
         yield finding(
             "wait-for-all",
             f"{context.base.where()}: after a start of corosync there is no quorum before all "
@@ -125,7 +127,7 @@ def switches(context):
             remedy="do not restart corosync while a node is away",
         )
     for key in ("auto_tie_breaker", "last_man_standing", "allow_downscale"):
-        if quorum.get(key) == "1":
+        if key in on:
             yield finding(
                 "quorum-option",
                 f"{context.base.where()}: {key} is on; it is read at the start only, and PVE "

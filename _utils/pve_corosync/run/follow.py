@@ -466,9 +466,9 @@ def probe(request, ports, settings) -> dict:
         observed, findings = ports.gather()
         if phase.refused(findings):
             return "refused", "refused, nothing was tested"
-        links = probe_links.fresh(
-            request.layout, observed, request.plan(observed, [])[0]["steps"], request.skip
-        )
+        made = request.plan(observed, [])[0]
+        phase.report["findings"] += [item for item in made["findings"] if item["code"] == "route-elsewhere"]
+        links = probe_links.fresh(request.layout, observed, made["steps"], request.skip)
         links |= probe_links.dead(request.layout, observed, request.skip, links.values())
         phase.report["links"] = links
         if not links:
