@@ -1,6 +1,7 @@
 import collections
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -151,6 +152,32 @@ def test_cluster_fw_is_used_where_pve_firewall_runs(node):
     node.salt["pve_firewall.remove"]()
     assert (node.pve / "firewall/cluster.fw").read_text() == CLUSTER_FW
     assert node.salt["pve_firewall.remove"]()["changed"] is False
+
+
+def written_anew(text):
+    """Return cluster.fw as PVE writes it: its sections, options and sets sorted, each line of a rule kept."""
+    head, *parts = re.split(r"^(?=\[)", text, flags=re.M)
+    assert not head.strip("\n")
+    fresh = []
+    for part in sorted(parts):
+        header, *rows = [line for line in part.splitlines() if line.strip()]
+        fresh += [header, "", *(rows if header.startswith("[RULES]") else sorted(rows, reverse=True)), ""]
+    return "\n".join(line for line in fresh if not line.startswith("#")) + "\n"
+
+
+def test_a_cluster_fw_that_pve_wrote_anew_in_its_own_order_is_no_change(node):
+    path = node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    apply(node)
+    fresh = written_anew(path.read_text())
+    assert fresh != path.read_text()
+    path.write_text(fresh)
+    for test in (True, False):
+        done = apply(node, test=test)
+        assert (done["changed"], done["diff"]) == (False, ""), done
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert path.read_text() == fresh
 
 
 def test_turning_pve_firewall_on_takes_the_table_out(node):
