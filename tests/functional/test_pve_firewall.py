@@ -8,6 +8,7 @@ import pytest
 import salt.loader
 import salt.utils.yaml
 from _pve_world import REPO, World
+from pve_corosync.node import etc_pve_client
 from pve_corosync.tools import nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -178,6 +179,29 @@ def test_a_cluster_fw_that_pve_wrote_anew_in_its_own_order_is_no_change(node):
     ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
     assert (ret["result"], ret["changes"]) == (True, {})
     assert path.read_text() == fresh
+
+
+def test_of_two_nodes_that_write_the_same_cluster_fw_one_reports_the_change(node, monkeypatch):
+    """Both have read the old file; the other one is faster."""
+    path = node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    assert apply(node)["changed"]
+    theirs, real, written = path.read_text(), etc_pve_client.ask, []
+
+    def slow(request, *args):
+        if request["do"] == "replace":
+            path.write_text(theirs)
+            written.append(path.stat().st_ino)
+        return real(request, *args)
+
+    monkeypatch.setattr(etc_pve_client, "ask", slow)
+    path.write_text(CLUSTER_FW)
+    done = apply(node)
+    assert done["changed"] is False and done["seen"]["cluster_fw"]["ours"]
+    path.write_text(CLUSTER_FW)
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert (ret["result"], ret["changes"]) == (True, {}), ret
+    assert path.read_text() == theirs and written == [path.stat().st_ino] * 2, "it was not written again"
 
 
 def test_turning_pve_firewall_on_takes_the_table_out(node):
