@@ -89,6 +89,20 @@ def test_what_is_missing_is_named(node):
     assert "corosync.conf does not exist" in text and "/etc/pve is not mounted" in text
 
 
+@pytest.mark.parametrize(
+    ("host", "found"), [("pve1", {"pve1": ["10.66.0.1"]}), ("pve9", {"pve9": []})], ids=["there", "missing"]
+)
+def test_a_node_without_corosync_conf_looks_up_its_own_name(node, monkeypatch, host, found):
+    """A reinstalled one: no file names any node, and "does not resolve" was false."""
+    monkeypatch.setattr("socket.gethostname", lambda: f"{host}.example")
+    node.daemon(running=False)
+    node.local.unlink()
+    node.cluster.unlink()
+    told = node.salt["corosync.facts"]()
+    assert (told["node"], told["local"], told["cluster_file"]) == (host, None, None)
+    assert told["names"] == found
+
+
 def test_files_that_do_not_parse_are_shown_with_their_problem(node):
     node.local.write_text("totem {\n  config_version: 9\n")
     node.file("etc/pve/.members", "{")

@@ -1,12 +1,14 @@
 import collections
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
 import salt.loader
 import salt.utils.yaml
 from _pve_world import REPO, World
+from pve_corosync.node import etc_pve_client
 from pve_corosync.tools import nft
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -151,6 +153,55 @@ def test_cluster_fw_is_used_where_pve_firewall_runs(node):
     node.salt["pve_firewall.remove"]()
     assert (node.pve / "firewall/cluster.fw").read_text() == CLUSTER_FW
     assert node.salt["pve_firewall.remove"]()["changed"] is False
+
+
+def written_anew(text):
+    """Return cluster.fw as PVE writes it: its sections, options and sets sorted, each line of a rule kept."""
+    head, *parts = re.split(r"^(?=\[)", text, flags=re.M)
+    assert not head.strip("\n")
+    fresh = []
+    for part in sorted(parts):
+        header, *rows = [line for line in part.splitlines() if line.strip()]
+        fresh += [header, "", *(rows if header.startswith("[RULES]") else sorted(rows, reverse=True)), ""]
+    return "\n".join(line for line in fresh if not line.startswith("#")) + "\n"
+
+
+def test_a_cluster_fw_that_pve_wrote_anew_in_its_own_order_is_no_change(node):
+    path = node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    apply(node)
+    fresh = written_anew(path.read_text())
+    assert fresh != path.read_text()
+    path.write_text(fresh)
+    for test in (True, False):
+        done = apply(node, test=test)
+        assert (done["changed"], done["diff"]) == (False, ""), done
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert path.read_text() == fresh
+
+
+def test_of_two_nodes_that_write_the_same_cluster_fw_one_reports_the_change(node, monkeypatch):
+    """Both have read the old file; the other one is faster."""
+    path = node.file("etc/pve/firewall/cluster.fw", CLUSTER_FW)
+    (node.path_units / "pve-firewall").write_text("active")
+    assert apply(node)["changed"]
+    theirs, real, written = path.read_text(), etc_pve_client.ask, []
+
+    def slow(request, *args):
+        if request["do"] == "replace":
+            path.write_text(theirs)
+            written.append(path.stat().st_ino)
+        return real(request, *args)
+
+    monkeypatch.setattr(etc_pve_client, "ask", slow)
+    path.write_text(CLUSTER_FW)
+    done = apply(node)
+    assert done["changed"] is False and done["seen"]["cluster_fw"]["ours"]
+    path.write_text(CLUSTER_FW)
+    ret = states(node)["pve_firewall.managed"]("x", NETWORKS, management=MANAGEMENT)
+    assert (ret["result"], ret["changes"]) == (True, {}), ret
+    assert path.read_text() == theirs and written == [path.stat().st_ino] * 2, "it was not written again"
 
 
 def test_turning_pve_firewall_on_takes_the_table_out(node):

@@ -120,6 +120,21 @@ def test_an_error_of_the_disk_names_the_path(tmp_path, monkeypatch):
         assert caught.value.filename.startswith(str(tmp_path)) and os.listdir(tmp_path) == []
 
 
+def test_a_disk_that_is_read_only_is_told_with_the_folder(tmp_path, monkeypatch):
+    real = os.open
+
+    def read_only(path, flags, *more, **named):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return real(path, flags, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        with pytest.raises(OSError, match="Read-only file system") as caught:
+            files.try_disk(str(tmp_path), 10)
+    assert (caught.value.errno, caught.value.filename) == (errno.EROFS, str(tmp_path))
+
+
 def test_temporary_files_of_killed_processes_go_and_those_of_others_stay(tmp_path):
     dead = subprocess.Popen(["true"])
     dead.wait()
