@@ -124,6 +124,13 @@ def test_an_unknown_provider_stops_a_start_and_no_reload():
     assert item["severity"] == "warning" and "counts no votes" in item["text"]
 
 
+def test_a_file_without_a_provider_counts_no_votes():
+    text = edit(conf(), "  provider: corosync_votequorum\n", "")
+    (item,) = judged(text)[0]
+    assert item["severity"] == "warning" and "quorum.provider is missing" in item["text"]
+    assert item["remedy"].startswith("add `provider: corosync_votequorum` to the section quorum in /etc/pve/")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -85,13 +85,30 @@ def provider(context):
     (vsf_quorum.c, cfg.c); ``corosync -t`` does not look at it."""
     starts = context.strategy == "restart" or not any(context.runtime())
     for text in context.texts:
-        value = text.view["quorum"].get("provider", VOTEQUORUM) if text.view else VOTEQUORUM
+        value = text.view["quorum"].get("provider") if text.view else VOTEQUORUM
         if value == VOTEQUORUM:
+            continue
+        if value is None:
+            yield _no_provider(context, text)
             continue
         stops = value != "corosync_ykd"
         said = "does not start with that, a running one passes over it" if stops else "counts no votes then"
         severity = None if starts and stops else "warning"
         yield _value(context, text, "quorum.provider", value, f"{VOTEQUORUM}; corosync {said}", severity)
+
+
+def _no_provider(context, text):
+    """Without a provider corosync starts and knows no quorum: corosync-quorumtool ends with CS_ERR_BAD_HANDLE
+    (measured with 3.1.7)."""
+    return finding(
+        "conf-value",
+        f"{text.where()}: quorum.provider is missing: corosync counts no votes, and who asks for the quorum "
+        "gets an error",
+        severity="warning",
+        data={"places": text.places, "key": "quorum.provider", "value": None, "allowed": VOTEQUORUM},
+        remedy=by_hand.change(context, f"add `provider: {VOTEQUORUM}` to the section quorum", text)
+        + "; a daemon takes it when it is started",
+    )
 
 
 def _limits(view: dict):
