@@ -197,7 +197,7 @@ def confirm(cluster=None, skip=None, brief=False, **kwargs):
     return _guarded("confirm", kwargs, brief, lambda: _confirm(cluster, skip), locals())
 
 
-def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwargs):
+def verify(layout=None, cluster=None, skip=None, brief=False, full=False, force=None, **kwargs):  # pylint: disable=too-many-arguments
     """
     Ask every node whether a layout is reached: the exit checklist.
 
@@ -210,6 +210,9 @@ def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwar
     full
         Show what was seen for the items that are true, too; else these are one line.
 
+    force
+        Codes of findings that are shown and do not count, as they were forced in the run before.
+
     Exit code 0 if every item is true, 1 if one is not, 2 if the cluster or an argument is wrong.
 
     CLI Example:
@@ -219,7 +222,11 @@ def verify(layout=None, cluster=None, skip=None, brief=False, full=False, **kwar
         salt-run corosync.verify degraded
     """
     return _guarded(
-        "verify", kwargs, brief, lambda: _verify(layout, cluster, skip) | {"full": bool(full)}, locals()
+        "verify",
+        kwargs,
+        brief,
+        lambda: _verify(layout, cluster, skip, force) | {"full": bool(full)},
+        locals(),
     )
 
 
@@ -267,7 +274,7 @@ FUNCTIONS = {
         "confirm",
     ),
     "confirm": ("cluster", "skip", "brief"),
-    "verify": ("layout", "cluster", "skip", "brief", "full"),
+    "verify": ("layout", "cluster", "skip", "brief", "full", "force"),
     "journal": ("jid", "last"),
 }
 
@@ -292,8 +299,8 @@ def _plan(layout, strategy, skip, force, cluster, diff):
     return verdict.attach(request.planned(made, findings, observed, bool(diff)), request, observed)
 
 
-def _verify(layout, cluster, skip):
-    site, request = _request(layout, "live", skip, None, cluster)
+def _verify(layout, cluster, skip, force):
+    site, request = _request(layout, "live", skip, force, cluster)
     if not (__context__.get(master.ORCHESTRATED) or {}).get("jid"):
         return _checked(site, request)
     ports = master.Ports(site, True)
@@ -313,7 +320,7 @@ def _checked(site, request):
     checklist_exit.attach(observed, *phases.values(request.minions, asked, answers))
     items, borne = request.checklist(observed, full=True)
     findings = ordered(findings + borne)
-    ok = checklist.passed(items) and not errors(findings)
+    ok = checklist.passed(items) and not errors(findings, request.force)
     true = sum(item["ok"] for item in items)
     silent = [name for name in request.nodes if name not in asked]
     said = f"; {', '.join(silent)} could not be asked" if silent else ""

@@ -8,7 +8,7 @@
 {%-   if value %}{% do given.update({key: value}) %}{% endif %}
 {%- endfor %}
 {%- set checklist = {} %}
-{%- for key in ('layout', 'skip', 'cluster') if key in given %}{% do checklist.update({key: given[key]}) %}{% endfor %}
+{%- for key in ('layout', 'skip', 'force', 'cluster') if key in given %}{% do checklist.update({key: given[key]}) %}{% endfor %}
 1 restart corosync:
   corosync_run.phase:
     - function: restart

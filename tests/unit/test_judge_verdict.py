@@ -207,15 +207,32 @@ def test_away_and_since_when_the_way_home_is_healthy(seconds, words):
 
 @pytest.mark.parametrize("result", ["failed", "interrupted", "broken off"])
 def test_a_last_run_that_did_not_end_well(result):
-    told = judge(sim(), past=[run("degraded", result)])
+    told = judge(sim(), past=[run("nominal", result)])
     assert (told["kind"], told["ok"]) == ("last-run", False)
-    assert told["command"] == "salt-run state.orchestrate orch.failover"
+    assert told["command"] == "salt-run state.orchestrate orch.nominal"
     assert told["also"] == ["What it did: salt-run corosync.journal 7"]
     told = judge(sim({0: "public", 1: "vrack"}, dead={"vrack"}), past=[run("degraded", result)])
     assert told["command"] == "salt-run state.orchestrate orch.failover", "names and certificates may be open"
     assert told["also"][1] == "Besides, pve1 and pve2 do not reach each other over vrack."
     told = judge(sim(), past=[run("gone from the pillar", result)])
     assert told["kind"] == "healthy" and "salt-run corosync.journal 7" in told["also"][0]
+
+
+@pytest.mark.parametrize("result", ["failed", "interrupted", "broken off"])
+def test_a_failover_that_left_the_cluster_at_home_is_not_gone_on_with(result):
+    """A healthy cluster is not told to leave the network that carries it."""
+    told = judge(sim(), past=[run("degraded", result)])
+    assert (told["kind"], told["ok"], told["command"]) == ("healthy", True, "")
+    assert told["also"][0].startswith("By the way, the last run (to degraded,")
+    assert told["also"][0].endswith(": salt-run corosync.journal 7")
+
+
+def test_a_probe_or_a_checklist_that_failed_has_left_nothing_open():
+    asked = [run("degraded", "failed", phases=[{"phase": name}]) for name in ("probe", "exit checklist")]
+    told = judge(sim(), past=asked)
+    assert (told["kind"], told["also"]) == ("healthy", [])
+    told = judge(sim(), past=[*asked, run("nominal", "failed", phases=[{"phase": "links"}])])
+    assert told["kind"] == "last-run", "the run before them is what counts"
 
 
 def test_released_ha_is_not_forgotten():

@@ -3,6 +3,7 @@
 import pytest
 import simulation
 from pve_corosync import arguments, show
+from pve_corosync.findings import finding
 from pve_corosync.run import follow
 from pve_corosync.run.request import Request
 from test_run_change import pillar
@@ -151,6 +152,23 @@ def test_certificates_wait_for_an_etc_pve_that_answers_again(monkeypatch):
     monkeypatch.setattr(ports, "gather", gather)
     report = follow.update_certs(ports.request, ports, SETTINGS)
     assert len(looks) >= 3 and not [row for row in report["findings"] if "hangs" in row["text"]]
+
+
+@pytest.mark.parametrize("do", ["update_certs", "replicate"])
+def test_what_was_forced_does_not_fail_the_phases_after_the_links(do, monkeypatch):
+    ports = Nodes()
+    ports.pve_certs_update = lambda name, force: {"changed": False}
+    told = {"problems": [], "certificate": {}, "host_key": {}, "known_hosts": {}}
+    ports.pve_certs_facts = lambda name: told | {"node": name, "address": PUBLIC[name]}
+    seen, found = ports.gather()
+    other = finding("code-differs", "pve2 has other code", data={"node": "pve2"})
+    monkeypatch.setattr(ports, "gather", lambda: (seen, [*found, other]))
+    refused = getattr(follow, do)(ports.request, ports, SETTINGS)
+    assert refused["result"] == "refused" and refused["retcode"]
+    ports.request.force = ["code-differs"]
+    report = getattr(follow, do)(ports.request, ports, SETTINGS)
+    assert report["retcode"] == 0, report
+    assert "code-differs" in [item["code"] for item in report["findings"]], "and it stays in sight"
 
 
 def test_a_phase_that_is_done_says_nothing_of_ha():

@@ -379,12 +379,15 @@ class _Case:
 
     def failed_run(self):
         """The last run did not end well: what it has left open is open also where the links are right."""
-        last = next((row for row in self.past if row["result"] != "under way"), None)
+        ended = [row for row in self.past if row["result"] != "under way" and not _only_asked(row)]
+        last = ended[0] if ended else None
         if not last or last["result"] not in ("failed", "interrupted", "broken off", "not true"):
             return None
         when = f"the last run (to {last['layout']}, {self._clock(last['begun_at'])}) {_ended(last['result'])}"
         show = f"salt-run corosync.journal {last['jid']}"
-        if last["layout"] not in self.layouts:
+        # one whose layout is gone, or that left the cluster where it is wanted, is not gone on with
+        back = self.wanted in self.in_force and last["layout"] not in self.in_force
+        if back or last["layout"] not in self.layouts:
             self.also.append(f"By the way, {when}: {show}")
             return None
         self.also.append(f"What it did: {show}")
@@ -508,6 +511,11 @@ class _Case:
             return f"salt-call --local {call}    (on {_and(nodes)})"
         minions = self._minions(nodes)
         return f"salt {'-L ' if len(minions) > 1 else ''}{','.join(minions)} {call}"
+
+
+def _only_asked(run):
+    """Tell whether a run changed nothing: a probe, or the checklist alone."""
+    return {row["phase"] for row in run.get("phases") or ()} in ({"probe"}, {"exit checklist"})
 
 
 def _ended(result):

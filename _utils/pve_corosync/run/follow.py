@@ -328,7 +328,7 @@ def update_certs(request, ports, settings, force=None) -> dict:
         changed = sorted(node for node, row in good.items() if row["changed"])
         if changed:
             bad |= _services(phase, changed, always=True)[1]
-        if bad or unread or errors(phase.report["findings"]):
+        if bad or unread or errors(phase.report["findings"], request.force):
             return "failed", "certificates or host keys are open"
         if not changed:
             return "already", "certificates and host keys are right already"
@@ -373,7 +373,7 @@ def _replicate(phase, timeout):
     for node, told in sorted(good.items()):
         _job_findings(phase, primary, node, told, dedicated)
     phase.report["findings"] += [_unproven(row) for row in rows if phases.unproven(row)]
-    if bad or errors(phase.report["findings"]):
+    if bad or errors(phase.report["findings"], request.force):
         return "failed", "replication is open"
     if not jobs:
         return "already", "there is no replication job to run"
