@@ -64,6 +64,24 @@ def errors(findings: list[dict], force=()) -> list[dict]:
     return [f for f in findings if f["severity"] == "error" and not (f["forceable"] and f["code"] in force)]
 
 
+#: as much of a reason stands in a headline, in characters; the whole of it is below.
+HEADLINE = 120
+
+
+def refusal(findings: list[dict], force=()) -> str:
+    """Return the headline of a refusal: that nothing was changed, and the first reason.
+
+    :param findings: findings, any order. :param force: as for :func:`errors`.
+    """
+    said, left = "refused, nothing was changed", errors(findings, force)
+    if not left:
+        return said
+    text = left[0]["text"]
+    if len(text) > HEADLINE:
+        text = text[:HEADLINE].rpartition(" ")[0] + " …"
+    return f"{said}: {text}"
+
+
 def alarms(findings: list[dict]) -> list[dict]:
     """Return the findings by which a status is not well: errors, and warnings of :data:`ALARMS`.
 

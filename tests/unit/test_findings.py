@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 from pve_corosync import codes, findings
-from pve_corosync.findings import finding
+from pve_corosync.findings import finding, refusal
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -89,3 +89,12 @@ def test_lost_redundancy_alarms_and_an_optional_link_does_not():
     odd = findings.finding("cluster-name-odd", "x")
     assert findings.alarms([odd, lost]) == [lost]
     assert findings.alarms([odd, lost | {"severity": "info"}]) == []
+
+
+def test_the_headline_of_a_refusal_names_its_reason_and_fits():
+    assert refusal([]) == "refused, nothing was changed"
+    short = finding("code-differs", "pve2 has other code")
+    assert refusal([short]) == "refused, nothing was changed: pve2 has other code"
+    assert refusal([short], force=["code-differs"]) == "refused, nothing was changed"
+    text = refusal([finding("code-differs", "word " * 60)])
+    assert text.endswith("word …") and len(text) < 160

@@ -14,7 +14,7 @@ import sys
 import time
 
 from pve_corosync import arguments, show
-from pve_corosync.findings import finding
+from pve_corosync.findings import finding, refusal
 from pve_corosync.judge import situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
@@ -322,7 +322,7 @@ def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: 
         report |= {
             "findings": exc.findings,
             "result": "refused",
-            "summary": "refused, nothing was changed",
+            "summary": refusal(exc.findings),
             "retcode": getattr(exc, "retcode", arguments.USAGE),
         } | getattr(exc, "report", {})
     if run:

@@ -7,7 +7,7 @@ gone, ``idle()`` gathers once nobody else is at work, ``start()`` starts the dae
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.findings import errors, finding, ordered, refusal
 from pve_corosync.judge import checklist, situation
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.run import alone, change, revive, task
@@ -197,7 +197,7 @@ class AloneChange(change.Change):
         have done theirs."""
         step = part["step"]
         if errors(part["findings"], self.request.force):
-            return self._end("refused", "refused, nothing was changed", part["findings"])
+            return self._end("refused", refusal(part["findings"], self.request.force), part["findings"])
         self.touched, self.txn = True, f"{self.jid}-part"
         failed = self._guarded_steps({"steps": [step]}) if step else []
         if failed:
@@ -219,7 +219,7 @@ class AloneChange(change.Change):
         part["findings"] = ordered([*findings, *part["findings"]])
         step = part["step"]
         if errors(part["findings"], self.request.force):
-            return self._end("refused", "refused, nothing was changed", part["findings"])
+            return self._end("refused", refusal(part["findings"], self.request.force), part["findings"])
         if self.test:
             return self._told_part(part)
         self.before = self.before or self.observed

@@ -6,7 +6,7 @@ returns the report of its phase; each can be run again at any time, and does onl
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding
+from pve_corosync.findings import errors, finding, refusal
 from pve_corosync.judge import checklist, phases, ways
 from pve_corosync.run import preflight, probe_links, task
 from pve_corosync.tools import pve
@@ -75,6 +75,10 @@ class Phase(task.Task):
         self.report["findings"] += findings
         return bool(left)
 
+    def refusal(self):
+        """Return the headline of a phase that was refused."""
+        return refusal(self.report["findings"], self.request.force)
+
 
 def move_primary(request, ports, settings, test=False, services=True) -> dict:
     """Have the names resolve to the layout's primary network, and PVE's pmxcfs publish it, node by node.
@@ -91,7 +95,7 @@ def _move_primary(phase, wanted, test, services):
     request, ports, settings = phase.request, phase.ports, phase.settings
     observed, findings = ports.gather()
     if phase.refused(findings + _links_ready(request, observed, settings, ports)):
-        return "refused", "refused, nothing was changed"
+        return "refused", phase.refusal()
     good, bad = phase.call(
         "check names and addresses",
         request.nodes,
@@ -299,7 +303,7 @@ def update_certs(request, ports, settings, force=None) -> dict:
             if why
         ]
         if phase.refused(findings):
-            return "refused", "refused, nothing was changed"
+            return "refused", phase.refusal()
         good, bad = phase.call(
             "certificates", request.nodes, "pve_certs.update", {"force": force}, settings["certs_timeout"]
         )

@@ -5,7 +5,7 @@ Pure but for the ports of ``run.change``. Cut off at any point, the same again g
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors
+from pve_corosync.findings import errors, refusal
 from pve_corosync.judge import checklist, checklist_exit, phases, situation
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.rules.nodes import under_way
@@ -55,7 +55,7 @@ class Rebuild(calls.Calls):
         found = [*under_way(observed["nodes"]), *join.check(request.layout, self.node, observed, empty)]
         self.found(*found)
         if errors(found):
-            self.report["summary"] = "refused, nothing was changed"
+            self.report["summary"] = refusal(found)
             return "refused"
         links = join.links(request.layout, self.node, observed)[0]
         request.take(join.same_layouts(request.layouts(), self.node, links))

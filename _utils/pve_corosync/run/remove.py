@@ -9,7 +9,7 @@ was taken out must never start corosync again with the files that it has.
 
 from __future__ import annotations
 
-from pve_corosync.findings import errors, finding
+from pve_corosync.findings import errors, finding, refusal
 from pve_corosync.judge import situation
 from pve_corosync.rules.every import yielding
 from pve_corosync.rules.nodes import under_way
@@ -54,7 +54,7 @@ class Remove(calls.Calls):
             refused += in_use(self.node, self.ask(member, "pvecm.guests"), self._jobs())
         self.found(*(yielding(item, self.request.force) for item in refused))
         if errors(refused, self.request.force):
-            self.report["summary"] = "refused, nothing was changed"
+            self.report["summary"] = refusal(refused, self.request.force)
             return "refused"
         if test:
             self.report["summary"] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from pve_corosync import arguments
-from pve_corosync.findings import errors, finding, ordered
+from pve_corosync.findings import errors, finding, ordered, refusal
 from pve_corosync.judge import checklist, situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
@@ -126,7 +126,7 @@ class Request:
             "from_version": made["from_version"],
             "to_version": made["to_version"],
             "partitions": made["partitions"],
-            "summary": _summary(made, steps, refused),
+            "summary": refusal(findings, self.force) if refused else _summary(made, steps),
             "result": "refused" if refused else "planned",
             "retcode": arguments.FAILED if refused else arguments.OK,
         }
@@ -150,9 +150,7 @@ class Request:
         return situation.tolerate(self.layout, observed, items, self.skip)
 
 
-def _summary(made, steps, refused):
-    if refused:
-        return "refused, nothing was changed"
+def _summary(made, steps):
     if not steps:
         return f"there is nothing to do, version {made['from_version']}"
     loss = made["expected_loss_s"]
