@@ -2,6 +2,7 @@
 
 import _cases
 import pytest
+from _rules_world import layout, observed
 from pve_corosync import conf
 from pve_corosync.findings import errors
 from pve_corosync.plan import planner
@@ -177,3 +178,15 @@ def test_what_pve_alone_does_not_read_yields_to_a_force(old, new, codes):
     assert "conf-grammar" in {item["code"] for item in errors(every.check(wanted, seen))}
     forced = every.check(wanted, seen, force=["conf-grammar", "no-network-alive"])
     assert [item["code"] for item in errors(forced) if item["code"] == "conf-grammar"] == codes
+
+
+@pytest.mark.parametrize("quorate", [True, False])
+def test_skip_is_offered_only_where_it_would_not_be_refused(quorate):
+    """One of two nodes is silent: alone the other has too few votes, unless it is quorate all the same."""
+    world = observed()
+    del world["nodes"]["pve2"]
+    world["silent"] = ["pve2"]
+    world["nodes"]["pve1"]["quorum"]["quorate"] = quorate
+    found = every.check(layout("degraded"), world)
+    (remedy,) = [item["remedy"] for item in found if item["code"] == "node-silent"]
+    assert remedy.startswith("salt pve2 test.ping") and ("skip=pve2" in remedy) == quorate

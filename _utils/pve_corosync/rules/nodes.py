@@ -23,16 +23,24 @@ def silent(context):
                 f"{node} tells nothing of itself, its minion {minion!r} answers: {told}; "
                 f"{_loss(context, [node])}",
                 data={"node": node, "error": told},
-                remedy=f"salt {minion} saltutil.sync_all; to go on without it: skip={node}",
+                remedy=f"salt {minion} saltutil.sync_all{_without(context, node)}",
             )
             continue
-        on = f"; to go on without it: skip={node}" if context.answered else ""
         yield finding(
             "node-silent",
             f"{node} does not answer (minion {minion!r}); {_loss(context, [node])}",
             data={"node": node},
-            remedy=f"salt {minion} test.ping{on}",
+            remedy=f"salt {minion} test.ping{_without(context, node)}",
         )
+
+
+def _without(context, node):
+    """
+    How to go on without a node, "" where the others have no quorum and too few votes: it would be refused.
+    """
+    quorate = any((facts.get("quorum") or {}).get("quorate") for facts in context.answered.values())
+    enough = 2 * len(context.answered) > len(context.layout["nodes"])
+    return f"; to go on without it: skip={node}" if quorate or enough else ""
 
 
 def _though_skipped(context, node):
