@@ -162,6 +162,8 @@ class _Case:
         than = "the nodes" if whole else "the master"
         text = f"{self.name} {quorum}, but {who} other code of this project than {than}; no run begins so."
         sync = self._on(nodes, "saltutil.sync_all")
+        if not whole:
+            self.also.append("If it says the same again, the master is behind: salt-run saltutil.sync_all")
         self.also.append(f"{same_code.INSTALLED[0].upper()}{same_code.INSTALLED[1:]}.")
         return "other-code", False, text, f"salt-run saltutil.sync_all && {sync}" if whole else sync
 
