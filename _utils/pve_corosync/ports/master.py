@@ -14,7 +14,7 @@ import sys
 import time
 
 from pve_corosync import arguments, show
-from pve_corosync.findings import finding
+from pve_corosync.findings import errors, finding
 from pve_corosync.judge import situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
@@ -292,7 +292,10 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
         arguments.names(force, "force"),
     )
     site = Site(master, cluster, skip)
-    wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
+    try:
+        wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
+    except layouts.LayoutError as exc:
+        raise layouts.LayoutError([*errors(site.findings), *exc.findings]) from exc
     site.skip = wanted.skip
     return site, wanted
 
