@@ -502,6 +502,13 @@ TABLE = {
         ("node-error", ERROR, False, "A node answered with an error instead of its facts.", "this project"),
         ("node-misnamed", ERROR, False, "A minion is another node than the pillar says.", "this project"),
         (
+            "pillar-differs",
+            WARNING,
+            False,
+            "A node has another pillar `corosync` than the master makes now.",
+            "this project",
+        ),
+        (
             "pillar-render",
             ERROR,
             False,
