@@ -226,6 +226,15 @@ def test_a_broken_pillar_of_somebody_else_is_not_told(prod):
     assert told(prod) == [] and "aaa" in prod.compiled
 
 
+def test_a_cluster_that_is_unknown_as_its_pillars_are_broken_is_told_so(prod):
+    """And not as a typing error in its name, where the master has other clusters."""
+    prod.give(pillar("lab", "lab1"), "lab1")
+    prod.give(BROKEN, "pve1", "pve2")
+    with pytest.raises(RunError) as error:
+        prod.find("prod")
+    assert [item["code"] for item in error.value.findings] == ["cluster-unknown", "pillar-render"]
+
+
 JUNK = [
     b"",
     b"{",

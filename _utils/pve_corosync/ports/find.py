@@ -52,7 +52,12 @@ class Look:
             found |= self._claims(self.keys)
         if not found and self.broken:
             raise arguments.RunError(self._unrendered(self.broken))
-        name = arguments.choose_cluster(found, wanted, f"none of {self.where}")
+        try:
+            name = arguments.choose_cluster(found, wanted, f"none of {self.where}")
+        except arguments.RunError as exc:
+            # the wanted one may be that of a pillar that could not be compiled
+            lost = [minion for minion in self.broken if self.seen[minion] is None]
+            raise arguments.RunError([*exc.findings, *self._unrendered(lost)], exc.retcode) from exc
         own = self._undisputed(name, found[name], known)
         self.findings += self._unrendered(self._concerned(name, own), _severity(own))
         return name, own
