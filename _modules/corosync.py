@@ -25,6 +25,7 @@ import salt.utils.path
 from pve_corosync import arguments
 from pve_corosync.cluster import facts as node_facts
 from pve_corosync.cluster import memory
+from pve_corosync.judge import same_pillar
 from pve_corosync.node import (
     beacon_note,
     children,
@@ -83,8 +84,10 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
 
     Returns ``{"node", "minion", "time", "corosync": {"version", "state"}, "local", "cluster_file", "runtime",
     "links", "quorum", "pmxcfs", "addresses", "cards", "names", "authkey", "ha", "busy", "undo", "code",
-    "alive_for", "routes", "database", "problems"}``. The key of the cluster is never in it, only its digest.
-    ``pmxcfs`` has ``state``: ``mounted``, ``hung`` or ``not mounted``; ``alive_for`` is what the beacon saw.
+    "alive_for", "routes", "database", "pillar", "problems"}``. The key of the cluster is never in it, only
+    its digest.
+    ``pmxcfs`` has ``state``: ``mounted``, ``hung`` or ``not mounted``; ``alive_for`` is what the beacon saw;
+    ``pillar`` is a digest of the pillar ``corosync`` that this minion has, empty where it has none.
 
     CLI Example:
 
@@ -103,6 +106,7 @@ def facts(timeout=TIMEOUT, **kwargs):  # pylint: disable=unused-argument
     told["alive_for"] = beacon_note.alive_for(_root(), time.clock_gettime(time.CLOCK_BOOTTIME))
     told["routes"] = _routes(told["runtime"], told["links"])
     told["database"] = _database(told["quorum"], told["runtime"], told["problems"])
+    told["pillar"] = same_pillar.digest(__pillar__.get("corosync"))
     return told
 
 

@@ -32,6 +32,7 @@ def test_facts_of_a_healthy_node(node):
     assert told["names"] == {"pve1": ["10.66.0.1"], "pve2": ["10.66.0.2"]}
     assert told["ha"] == {"armed": False, "configured": False, "resources": [], "disarm": None}
     assert told["busy"] is None
+    assert told["pillar"] == "", "this node has no pillar `corosync`"
 
 
 def test_the_key_of_the_cluster_stays_on_the_node(node):

@@ -46,7 +46,7 @@ def world(dead=()):
     facts["routes"] = [{"peer": "pve1", "link": 0, "from": "10.66.0.2", "to": "10.66.0.1", "dev": "wg0"}]
     facts["database"] = {"version": 7, "mtime": 1, "files": {"user.cfg": "0" * 64}}
     facts["undo"] = {"txn": "t", "since": 1.0, "undo": [ENTRY]}
-    facts["code"] = "0" * 64
+    facts |= {"code": "0" * 64, "pillar": "0" * 12}
     return nodes
 
 

@@ -178,10 +178,61 @@ def test_two_pillars_of_one_name_with_as_many_nodes_are_refused(tmp_path):
 def test_a_pillar_that_cannot_be_compiled_is_told_and_looked_at_again(prod):
     mended = prod.pillars["pve1"]
     prod.give({"_errors": ["no such sls"]}, "pve1", "pve2")
-    with pytest.raises(RunError, match="pillar of pve1: no such sls"):
+    with pytest.raises(RunError, match="pillar of pve1, pve2: no such sls"):
         prod.find("prod")
     prod.give(mended, "pve1")
+    assert prod.find("prod") == (*PROD[:2], ["pillar-render"]), "pve2 is a node, and still has none"
+    prod.give(mended, "pve2")
     assert prod.find("prod") == PROD
+
+
+def whole(*nodes):
+    """A pillar that passes its own checks."""
+    rows = {name: {"nodeid": at, "addresses": {"lan": f"192.0.2.{at}"}} for at, name in enumerate(nodes, 1)}
+    layout = {"links": {0: {"network": "lan"}}, "primary": "lan"}
+    own = {"cluster_name": "prod", "nodes": rows, "layouts": {"nominal": layout}, "layout": "nominal"}
+    return {"corosync": own}
+
+
+def told(master):
+    return [(item["severity"], item["text"]) for item in find.cluster(master, "*", "prod")[2]]
+
+
+BROKEN = {"_errors": ["Rendering SLS 'users' failed"]}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["index", "no index"])
+def test_a_part_that_failed_is_told_where_the_key_is_there(prod, known):
+    """A warning where the key is whole: a failover does not wait for a pillar of something else."""
+    if known:
+        prod.find()
+    seen = "pve1" if known else "pve1, pve2"
+    prod.give(whole("pve1", "pve2") | BROKEN, "pve1", "pve2")
+    assert told(prod) == [("warning", f"pillar of {seen}: Rendering SLS 'users' failed")]
+    prod.give(pillar("prod", "pve1", "pve2") | BROKEN, "pve1", "pve2")
+    assert told(prod)[0][0] == "error", "what is missing in the key may be in the part that failed"
+    prod.give(whole("pve1", "pve2"), "pve1", "pve2")
+    assert told(prod) == []
+
+
+def test_a_node_without_a_pillar_is_told_where_another_has_it(prod):
+    prod.give(whole("pve1", "pve2"), "pve2")
+    prod.give(BROKEN, "pve1")
+    assert told(prod) == [("warning", "pillar of pve1: Rendering SLS 'users' failed")]
+
+
+def test_a_broken_pillar_of_somebody_else_is_not_told(prod):
+    prod.give(BROKEN, "aaa")
+    assert told(prod) == [] and "aaa" in prod.compiled
+
+
+def test_a_cluster_that_is_unknown_as_its_pillars_are_broken_is_told_so(prod):
+    """And not as a typing error in its name, where the master has other clusters."""
+    prod.give(pillar("lab", "lab1"), "lab1")
+    prod.give(BROKEN, "pve1", "pve2")
+    with pytest.raises(RunError) as error:
+        prod.find("prod")
+    assert [item["code"] for item in error.value.findings] == ["cluster-unknown", "pillar-render"]
 
 
 JUNK = [

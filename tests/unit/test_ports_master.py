@@ -12,14 +12,20 @@ import threading
 
 import pytest
 from pve_corosync import arguments
+from pve_corosync.judge import status
+from pve_corosync.pillar import layouts
 from pve_corosync.ports import lock, salt_master
 from pve_corosync.ports import master as port_master
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 
 def site(path, jid="20261125"):
-    pillar = {"corosync": {"cluster_name": "prod", "nodes": {"pve1": {}}}}
-    master = port_master.Master(
+    return port_master.Site(master_of(path, jid=jid), None, None)
+
+
+def master_of(path, jid="20261125", **more):
+    pillar = {"corosync": {"cluster_name": "prod", "nodes": {"pve1": {}}}} | more
+    return port_master.Master(
         {"cachedir": str(path)},
         client=None,
         bus=None,
@@ -28,7 +34,20 @@ def site(path, jid="20261125"):
         fire=lambda data, tag: None,
         jid=jid,
     )
-    return port_master.Site(master, None, None)
+
+
+def test_a_part_of_the_pillar_that_failed_is_told_first_where_the_key_is_wrong(tmp_path):
+    """What is missing in the key is likely to be there: a run names it, and so does the status."""
+    master = master_of(tmp_path, _errors=["Rendering SLS 'nodes' failed"])
+    with pytest.raises(layouts.LayoutError) as error:
+        port_master.request(master, None, "live", None, None, None)
+    codes = [item["code"] for item in error.value.findings]
+    assert codes[0] == "pillar-render" and len(codes) > 1
+    seen = {"nodes": {}, "silent": ["pve1"]}
+    found = port_master.Site(master, None, None)
+    report = status.judge("prod", found.pillar, seen, found.findings)
+    assert "wrong, so nothing can be planned: pillar of pve1: Rendering" in report["summary"]
+    assert report["verdict"]["command"] == "correct it; salt-run pillar.show_pillar pve1"
 
 
 def test_a_hangup_does_not_end_a_run(tmp_path):

@@ -370,6 +370,7 @@ FACTS = record(
     alive_for=maybe(mapping(text, mapping(LINK, number))),
     routes=maybe(listing(WAY)),
     database=maybe(DATABASE),
+    pillar=maybe(text),
     undo=maybe(record("txn since undo", txn=text, since=number, undo=listing(ENTRY))),
     problems=maybe(listing(text)),
 )

@@ -501,7 +501,20 @@ TABLE = {
         ),
         ("node-error", ERROR, False, "A node answered with an error instead of its facts.", "this project"),
         ("node-misnamed", ERROR, False, "A minion is another node than the pillar says.", "this project"),
-        ("pillar-render", ERROR, False, "The pillar of a minion could not be compiled.", "this project"),
+        (
+            "pillar-differs",
+            WARNING,
+            False,
+            "A node has another pillar `corosync` than the master makes now.",
+            "this project",
+        ),
+        (
+            "pillar-render",
+            ERROR,
+            False,
+            "The pillar of a minion could not be compiled; a warning where the cluster's key is whole.",
+            "this project",
+        ),
         (
             "back-failed",
             ERROR,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pve_corosync import arguments
-from pve_corosync.findings import alarms, ordered
+from pve_corosync.findings import alarms, errors, ordered
 from pve_corosync.judge import evidence, situation, verdict
 from pve_corosync.pillar import layouts as layouts_of_pillar
 from pve_corosync.rules import every
@@ -58,7 +58,9 @@ def judge(name: str, pillar, observed: dict, findings, *, skip=(), past=(), clus
             fast=loaded.get("fast_ping"),
         )
     else:
-        told = verdict.of_pillar(name, rows["state"], broken)
+        # what is missing in the key is likely to be in the part that could not be compiled
+        failed = [item for item in errors(findings) if item["code"] == "pillar-render"]
+        told = verdict.of_pillar(name, rows["state"], failed + broken)
     bad = bool(alarms(findings)) or situation.sick(rows["state"], skip) or not told["ok"]
     return rows | {
         "verdict": told,

@@ -31,7 +31,9 @@ class Look:
         self.known = {minion: name for minion, name in known.items() if minion in present}
         #: ``{minion: (cluster, pillar corosync) or None}`` of this look
         self.seen: dict = {}
-        self.broken, self.findings = {}, []
+        #: ``{minion: why parts of its pillar could not be compiled}``
+        self.broken: dict = {}
+        self.findings: list = []
         self.healed = False
 
     def find(self, wanted):
@@ -49,9 +51,16 @@ class Look:
             # a minion that a pillar names as its node may have another pillar by now
             found |= self._claims(self.keys)
         if not found and self.broken:
-            raise arguments.RunError(list(self.broken.values()))
-        name = arguments.choose_cluster(found, wanted, f"none of {self.where}")
-        return name, self._undisputed(name, found[name], known)
+            raise arguments.RunError(self._unrendered(self.broken))
+        try:
+            name = arguments.choose_cluster(found, wanted, f"none of {self.where}")
+        except arguments.RunError as exc:
+            # the wanted one may be that of a pillar that could not be compiled
+            lost = [minion for minion in self.broken if self.seen[minion] is None]
+            raise arguments.RunError([*exc.findings, *self._unrendered(lost)], exc.retcode) from exc
+        own = self._undisputed(name, found[name], known)
+        self.findings += self._unrendered(self._concerned(name, own), _severity(own))
+        return name, own
 
     def all(self) -> dict:
         """Return ``{minion: cluster}`` of every minion of any cluster; only those are looked at of which the
@@ -117,18 +126,40 @@ class Look:
             return self.seen[minion]
         pillar = layouts.plain(self._compiled(minion)) or {}
         own = pillar.get("corosync")
-        if own is None and pillar.get("_errors"):
-            self.broken[minion] = finding(
-                "pillar-render",
-                f"pillar of {minion}: {pillar['_errors'][0]}",
-                remedy=f"correct it; salt-run pillar.show_pillar {minion}",
-            )
-            self.seen[minion] = None
-            return None
+        if pillar.get("_errors"):
+            self.broken[minion] = str(pillar["_errors"][0])
+            if own is None:
+                self.seen[minion] = None
+                return None
         name = None if own is None else str(own.get("cluster_name")) if isinstance(own, dict) else "?"
         self.seen[minion] = None if own is None else (name, own)
         self._learn(minion, name, arguments.members(own).values())
         return self.seen[minion]
+
+    def _concerned(self, name, own):
+        """Return the minions with a broken pillar that are of a cluster, by its pillar or by their own."""
+        members = set(arguments.members(own).values())
+        return [
+            minion
+            for minion in self.broken
+            if minion in members or (self.seen[minion] is not None and self.seen[minion][0] == name)
+        ]
+
+    def _unrendered(self, minions, severity="error"):
+        """Return the findings on broken pillars; minions that say the same are one finding."""
+        said: dict = {}
+        for minion in sorted(minions):
+            said.setdefault(self.broken[minion], []).append(minion)
+        return [
+            finding(
+                "pillar-render",
+                f"pillar of {', '.join(have)}: {text}",
+                severity=severity,
+                data={"minions": have},
+                remedy=f"correct it; salt-run pillar.show_pillar {have[0]}",
+            )
+            for text, have in said.items()
+        ]
 
     def _learn(self, minion, name, members):
         """Note what a pillar says of its minion, and of the nodes it names as far as nothing else is known of
@@ -173,6 +204,20 @@ class Look:
                 for minion in claims[nodes]:
                     self.known.pop(minion, None)  # so that every look sees the dispute
         return self.seen[(voices[ranked[0]] or claims[ranked[0]])[0]][1]
+
+
+def _severity(own):
+    """Return how bad it is that a part of the cluster's pillar could not be compiled.
+
+    A warning where the key `corosync` passes its own checks all the same: a typing error in a file that has
+    nothing to do with the cluster must not keep anybody from a failover. Where the key is wrong, what is
+    missing in it is likely to be in the part that failed, and nothing can be planned.
+    """
+    try:
+        layouts.load(own)
+    except layouts.LayoutError:
+        return "error"
+    return "warning"
 
 
 def _nodes(own):

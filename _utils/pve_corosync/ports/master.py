@@ -14,8 +14,8 @@ import sys
 import time
 
 from pve_corosync import arguments, show
-from pve_corosync.findings import finding, refusal
-from pve_corosync.judge import situation, ways
+from pve_corosync.findings import errors, finding, refusal
+from pve_corosync.judge import same_pillar, situation, ways
 from pve_corosync.pillar import layouts
 from pve_corosync.plan import planner
 from pve_corosync.ports import alive, find, index, journals, lock
@@ -140,6 +140,7 @@ class Site:
         answers = self.ask(list(self.minions), "corosync.facts", call, wait)
         code, skip = self.master.code, self.skip
         observed, findings = situation.observe(self.minions, answers, self.accepted, code, skip)
+        findings += same_pillar.check(self.minions, observed["nodes"], self.pillar, skip)
         return observed, findings + self.findings
 
     def ask(self, names, fun, kwarg, wait, heard=None, grace=None):  # pylint: disable=too-many-arguments
@@ -292,7 +293,10 @@ def request(master, layout, strategy, skip, force, cluster):  # pylint: disable=
         arguments.names(force, "force"),
     )
     site = Site(master, cluster, skip)
-    wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
+    try:
+        wanted = Request(site.pillar, layout, strategy, site.skip, force, cluster)
+    except layouts.LayoutError as exc:
+        raise layouts.LayoutError([*errors(site.findings), *exc.findings]) from exc
     site.skip = wanted.skip
     return site, wanted
 
