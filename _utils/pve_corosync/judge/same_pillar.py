@@ -18,7 +18,8 @@ DIGITS = 12
 def digest(pillar) -> str:
     """Return a digest of the pillar key `corosync`, "" where there is none.
 
-    :param pillar: its value; the order of keys, and what a transport makes of its types, do not count.
+    :param pillar: its value; the order of keys, and what a transport makes of its types (JSON has no keys but
+        texts), do not count.
     """
     if pillar is None:
         return ""
@@ -57,5 +58,5 @@ def check(minions: dict, nodes: dict, pillar, skip=()) -> list[dict]:
 
 def _ordered(value):
     if isinstance(value, dict):
-        return sorted(((repr(key), _ordered(item)) for key, item in value.items()), key=lambda row: row[0])
+        return sorted(((str(key), _ordered(item)) for key, item in value.items()), key=lambda row: row[0])
     return [_ordered(item) for item in value] if isinstance(value, list) else value
