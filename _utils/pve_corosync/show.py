@@ -152,6 +152,8 @@ def fleet_words(kind: str) -> str:
         "halves": "TWO QUORA",
         "unreachable": "NO ANSWER",
         "no-code": "NO CODE",
+        "no-facts": "NO FACTS",
+        "lacks-code": "lacks code",
         "no-pillar": "NO PILLAR",
         "stopped": "STOPPED",
         "read-only": "READ-ONLY",
