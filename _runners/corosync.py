@@ -317,13 +317,14 @@ def _checked(site, request):
     true = sum(item["ok"] for item in items)
     silent = [name for name in request.nodes if name not in asked]
     said = f"; {', '.join(silent)} could not be asked" if silent else ""
-    return request.head() | {
+    report = request.head() | {
         "checklist": items,
         "findings": findings,
         "result": "true" if ok else "not true",
         "summary": f"{true} of {len(items)} items of the exit checklist are true{said}",
         "retcode": arguments.OK if ok else arguments.FAILED,
     }
+    return verdict.attach(report, request, observed)
 
 
 def _confirm(cluster, skip):

@@ -263,7 +263,8 @@ def _state_now(report):
 
 def _verify(report):
     table_lines = checklist_table(report.get("checklist") or [], only_bad=not report.get("full"))
-    return _head(report, report["summary"]) + [""] + table_lines + _findings_block(report) + _end(report)
+    lines = _told(report) + _head(report, report["summary"]) + ["", *table_lines]
+    return lines + _findings_block(report) + _end(report)
 
 
 def _phase(report):

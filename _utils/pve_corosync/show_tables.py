@@ -10,7 +10,7 @@ WIDTH = 80
 NARROW = 6
 KEY = "  (a letter a link, by their numbers: + connected, - down, x disabled)"
 #: what an item of the checklist has seen where all that is wrong is a node's silence.
-UNASKED = re.compile(r"[^:;]+: no answer")
+UNASKED = re.compile(r"[^:;]+: no answer(; [^:;]+: no answer)*")
 #: a word of a command line, with what stands in quotes in it.
 QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
 #: one letter a link where the words do not fit.
@@ -266,7 +266,8 @@ def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
         lines += wrapped(text, " " * (size + 8))
     for seen in dict.fromkeys(item["seen"] for item in unasked):
         what = ", ".join(item["item"] for item in unasked if item["seen"] == seen)
-        lines += wrapped(f"?     {seen.partition(':')[0]} could not be asked: {what}", " " * 6)
+        who = ", ".join(part.partition(":")[0] for part in seen.split("; "))
+        lines += wrapped(f"?     {who} could not be asked: {what}", " " * 6)
     if only_bad and good:
         lines += wrapped(f"ok    {', '.join(item['item'] for item in good)}", " " * 6)
     return lines

@@ -222,6 +222,22 @@ def test_what_a_silent_node_could_not_be_asked_is_one_line():
     assert len(show.checklist_table(items)) == 4
 
 
+def test_several_silent_nodes_are_one_line_too():
+    items = [
+        {"item": name, "ok": False, "seen": "pve1: no answer; pve2: no answer", "expected": "x"}
+        for name in ("quorum", "versions")
+    ]
+    told = ["?     pve1, pve2 could not be asked: quorum, versions"]
+    assert show.checklist_table(items, only_bad=True) == told
+
+
+def test_a_checklist_begins_with_the_verdict_where_there_is_one():
+    told = {"text": "prod has NO QUORUM.", "command": "salt-run state.orchestrate orch.failover", "also": []}
+    report = {"do": "verify", "cluster": "prod", "summary": "none", "checklist": [], "verdict": told}
+    lines = show.render(report | {"result": "not true", "findings": []})
+    assert lines[:2] == ["prod has NO QUORUM.", "  salt-run state.orchestrate orch.failover"]
+
+
 def test_what_the_first_line_says_does_not_stand_below_once_more():
     found = [finding("no-quorum", "no quorum on pve1"), finding("node-silent", "pve3 is silent")]
     told = {"text": "prod has NO QUORUM.", "command": "", "also": []}
