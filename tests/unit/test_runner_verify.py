@@ -45,3 +45,12 @@ def test_where_nobody_answers_nothing_is_said_of_files():
     text = "\n".join(lines)
     assert report["retcode"] == 1 and lines[0].startswith("prod: the master reaches none of pve1 and pve2")
     assert "missing" not in text and "?     pve1, pve2 could not be asked: " in text
+
+
+def test_away_from_the_wanted_layout_the_last_line_checks_the_one_in_force():
+    world = simulation.Sim({0: "public", 1: "vrack"}, ("pve1", "pve2")).observed()
+    report, lines = verified(world)
+    assert report["retcode"] == 1
+    assert lines[-1] == "degraded is in force: salt-run corosync.verify degraded"
+    assert verified(world, cluster="prod")[1][-1].endswith(" corosync.verify degraded cluster=prod")
+    assert "in force" not in "\n".join(verified(world, "degraded")[1])
