@@ -298,7 +298,7 @@ def _journal(report):
         (row["jid"], row["cluster"], row["layout"], row["result"], seconds(row.get("seconds")), row["begun"])
         for row in report["runs"]
     ]
-    lines = table(("run", "cluster", "layout", "result", "took", "begun"), rows)
+    lines = table(("run", "cluster", "layout", "result", "took", "begun"), rows, whole=(0,))
     return [*lines, "", "everything of one: salt-run corosync.journal RUN"] + _findings_block(report)
 
 

@@ -184,6 +184,14 @@ def test_journal():
     assert show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]
 
 
+def test_the_journal_never_breaks_a_run_that_is_to_be_copied():
+    jid = "20261126171307678692"
+    row = {"jid": jid, "cluster": "prod-with-a-name", "layout": "degraded", "result": "interrupted"}
+    row |= {"seconds": 1234.5, "begun": "2026-11-26 17:13:07"}
+    lines = show.render({"do": "journal", "runs": [row]})
+    assert lines[2].startswith(f"{jid}  ") and max(map(len, lines)) <= show.WIDTH
+
+
 def test_progress_and_answers():
     told = show.progress("  pve1: " + "some words of what it does " * 6 + "/a" * 50, 1.5, now=0).splitlines()
     assert len(told) > 2 and all(len(line) <= 80 for line in told[:-1]) and told[1].startswith(" " * 23)
