@@ -21,6 +21,10 @@ KEY = "  (a letter a link, by their numbers: + connected, - down, x disabled)"
 UNASKED = re.compile(r"[^:;]+: no answer(; [^:;]+: no answer)*")
 #: a word of a command line, with what stands in quotes in it.
 QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
+#: what is copied, and stays in one piece: what an orchestration is given, a short command.
+COPIED = re.compile(
+    r"pillar='[^']*'|systemctl \w+ \S+|salt-run [\w.]+|salt-call --local [\w.]+|salt (?:-L )?\S+ \w+\.\w+"
+)
 #: one letter a link where the words do not fit.
 LETTERS = {"connected": "+", "down": "-", "disabled": "x"}
 
@@ -68,9 +72,11 @@ def wrapped(text: str, indent: str = "") -> list[str]:
 
     :param indent: what the lines after the first one begin with.
     """
-    return textwrap.wrap(
-        text, room(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    kept = COPIED.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        kept, room(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace("\0", " ") for line in lines]
 
 
 def command_lines(command: str, title: str = "  ") -> list[str]:

@@ -162,6 +162,26 @@ def test_a_comment_of_a_state_fits_and_its_commands_are_whole():
     assert show_tables.for_state("") == "" and show_tables.for_state("reached already") == "reached already"
 
 
+def test_what_an_orchestration_is_given_stays_in_one_piece():
+    item = finding(
+        "node-silent", "pve2 is silent", remedy="salt pve2 test.ping; to go on without it: skip=pve2"
+    )
+    report = {"do": "x", "summary": "s", "findings": [item], "command": ORCHESTRATION}
+    for width in (show.WIDTH, show.IN_STATE):
+        lines = show.render(report, width)
+        assert [line for line in lines if """pillar='{"skip": ["pve2"]}'""" in line]
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    "command", ["systemctl start corosync", "salt -L pve1,pve2 test.ping", "salt-run corosync.journal"]
+)
+def test_a_short_command_in_a_sentence_stays_in_one_piece(command):
+    for before in range(60):
+        lines = show_tables.wrapped("x " * before + command + "; and so on")
+        assert command in "\n".join(lines) and max(map(len, lines)) <= show.WIDTH
+
+
 def test_a_long_command_can_be_copied():
     command = 'salt-run state.orchestrate orch.failover pillar=\'{"skip": ["' + "a" * 30 + "\"]}' " + "b" * 40
     lines = show.command_lines(command)
