@@ -145,6 +145,19 @@ def test_an_unknown_pillar_key_of_an_orchestration_fits():
     assert "knows no pillar key 'layuot'; allowed: layout, skip" in " ".join(said["comment"].split())
 
 
+def test_the_state_of_a_layout_fits():
+    module = loaded("corosync")
+    item = finding("node-silent", "pve2 does not answer " + "word " * 30, remedy="salt pve2 test.ping")
+    told = {"text": "prod has NO QUORUM: " + "word " * 30, "command": ORCHESTRATION, "also": ["word " * 30]}
+    report = {"result": "refused", "findings": [item], "verdict": told, "next": [f"do it: {ORCHESTRATION}"]}
+    module.__opts__ = {"test": False}
+    module.__salt__ = {"corosync.proved": lambda layout: {}, "corosync.apply": lambda *_, **__: report}
+    ret = module.ring_layout("links")
+    assert ret["result"] is False and max(map(len, ret["comment"].splitlines())) <= 66
+    assert "\n-> salt pve2 test.ping\n" in ret["comment"]
+    assert ret["comment"].count("  salt-run state.orchestrate orch.failover \\\n") == 1
+
+
 def test_a_comment_of_a_state_fits_and_its_commands_are_whole():
     text = show_tables.for_state(
         "prod has NO QUORUM: pve1 and pve2 do not reach each other over vrack. Way out, over public:\n"
