@@ -27,6 +27,7 @@ def test_state_table_aligns_and_shouts():
     assert lines[0].startswith("node  corosync") and set(lines[1]) <= {"-", " "}
     assert lines[2].split() == ["pve1", "active", "yes", "2/2", "6", "6", "?", "READ-ONLY", "armed"]
     assert "NO ANSWER" in lines[3]
+    assert "AN ERROR" in show.state_table([state(answers=False, error="no code")])[2], "it did answer"
     assert "6 (reload 2)" in lines[4]
 
 
