@@ -28,7 +28,7 @@ import time
 
 from pve_corosync import arguments
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist, checklist_exit, phases, verdict, watch
+from pve_corosync.judge import checklist, checklist_exit, phases, situation, verdict, watch, ways
 from pve_corosync.judge import past as past_runs
 from pve_corosync.judge import status as status_of
 from pve_corosync.ports import journals, lock, master, salt_master
@@ -202,7 +202,8 @@ def verify(layout=None, cluster=None, skip=None, brief=False, full=False, force=
     Ask every node whether a layout is reached: the exit checklist.
 
     layout
-        A layout of the pillar; default the one that the pillar wants.
+        A layout of the pillar; default the one that the pillar wants. Where another one is in force, the last
+        line is the command that checks that.
 
     cluster, skip
         As for ``corosync.status``.
@@ -324,13 +325,19 @@ def _checked(site, request):
     true = sum(item["ok"] for item in items)
     silent = [name for name in request.nodes if name not in asked]
     said = f"; {', '.join(silent)} could not be asked" if silent else ""
-    return request.head() | {
+    report = request.head() | {
         "checklist": items,
         "findings": findings,
         "result": "true" if ok else "not true",
         "summary": f"{true} of {len(items)} items of the exit checklist are true{said}",
         "retcode": arguments.OK if ok else arguments.FAILED,
     }
+    report = verdict.attach(report, request, observed)
+    other = situation.in_force(request.layouts(), observed)
+    if other and request.layout["name"] not in other and not report.get("verdict"):
+        how = ways.command("verify", other[0], request.skip, cluster=request.cluster_arg)
+        report["next"] = [f"{other[0]} is in force: {how}"]
+    return report
 
 
 def _confirm(cluster, skip):

@@ -14,6 +14,7 @@ The layout of a cluster's links, and the files around it, as states.
 
 import time
 
+from pve_corosync import show_tables
 from pve_corosync.ports import salt_module as shell
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -101,10 +102,11 @@ def ring_layout(
         if joined and not __opts__["test"]:
             report = __salt__["corosync.apply"](layout, **how)
     except (CommandExecutionError, SaltInvocationError) as exc:
-        ret["comment"] = str(exc)
+        ret["comment"] = show_tables.for_state(str(exc))
         return ret
     ret["changes"] = joined | _changes(report)
-    ret["comment"] = "\n".join(filter(None, [said, "" if joined and __opts__["test"] else _comment(report)]))
+    told = filter(None, [said, "" if joined and __opts__["test"] else _comment(report)])
+    ret["comment"] = show_tables.for_state("\n".join(told))
     result = report["result"]
     would = __opts__["test"] and (joined or result == "test")
     ret["result"] = None if would else result in ("already", "reached")

@@ -28,6 +28,7 @@ import salt.loader
 import salt.pillar
 import salt.utils.user
 from pve_corosync import arguments as checks
+from pve_corosync import show_tables
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "corosync_run"
@@ -89,16 +90,13 @@ def phase(name, function, orchestration, arguments=None):
         checks.checked("state.phase", locals())
         checks.choice(orchestration, "orchestration", tuple(PILLAR))
     except checks.RunError as exc:
-        return ret | {"comment": f"{exc}. Nothing was done"}
+        return ret | {"comment": show_tables.for_state(f"{exc}. Nothing was done")}
     given = _given()
     unknown = sorted(set(given) - set(PILLAR[orchestration]))
     if unknown:
-        allowed = ", ".join(PILLAR[orchestration])
-        ret["comment"] = (
-            f"orch.{orchestration} knows no pillar key {', '.join(map(repr, unknown))}; allowed: {allowed}. "
-            "Nothing was done"
-        )
-        return ret
+        keys, allowed = ", ".join(map(repr, unknown)), ", ".join(PILLAR[orchestration])
+        text = f"orch.{orchestration} knows no pillar key {keys}; allowed: {allowed}. Nothing was done"
+        return ret | {"comment": show_tables.for_state(text)}
     test = bool(__opts__["test"])
     if test and __context__.get("corosync_run.open"):
         return ret | {
@@ -131,12 +129,12 @@ def _called(function, call):
     try:
         run = runners[f"corosync.{function}"]
     except KeyError as exc:
-        why = "the master lacks the runner corosync: salt-run saltutil.sync_all"
-        return {"retcode": 1, "result": "failed", "report": f"{why} ({exc})"}
+        why = f"the master lacks the runner corosync ({exc})\n  salt-run saltutil.sync_all"
+        return {"retcode": 1, "result": "failed", "report": show_tables.for_state(why)}
     try:
         return run(**call)
     except CommandExecutionError as exc:
-        return {"retcode": 1, "result": "failed", "report": str(exc)}
+        return {"retcode": 1, "result": "failed", "report": show_tables.for_state(str(exc))}
 
 
 def _master():

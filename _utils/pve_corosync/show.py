@@ -8,23 +8,27 @@ import textwrap
 import time
 
 from pve_corosync.show_tables import (
+    IN_STATE,
     WIDTH,
     checklist_table,
     command_lines,
     done_table,
     matrix_table,
+    room,
     seconds,
     state_table,
     steps_table,
     table,
     waits,
     ways_table,
+    within,
     word,
     wrapped,
 )
 from pve_corosync.texts import clean
 
 __all__ = [
+    "IN_STATE",
     "WIDTH",
     "checklist_table",
     "done_table",
@@ -43,10 +47,11 @@ COMMAND = re.compile(r"salt(?:-run|-call)? [^;]*$")
 ARGUMENT = re.compile(r"\b(skip|force)=([a-zA-Z0-9][\w.-]*(?:,[\w.-]+)*)")
 
 
-def render(report: dict) -> list[str]:
+def render(report: dict, width: int = WIDTH) -> list[str]:
     """Return the lines of a report of the runner, whatever it is about, fit for a terminal.
 
     :param report: what a public function of the runner ``corosync`` returns.
+    :param width: of a line.
     """
     shown = {
         "status": _status,
@@ -74,7 +79,9 @@ def render(report: dict) -> list[str]:
     }
     do = "apply" if report.get("do") == "restart" else report.get("do")
     shows = _phase if "phase" in report else shown[do] if has.get(do) in report else _other
-    return [clean(line) for line in shows(report)]  # the last wall: whatever came past a door
+    with within(width):
+        lines = shows(report)
+    return [clean(line) for line in lines]  # the last wall: whatever came past a door
 
 
 def _account(report):
@@ -140,7 +147,7 @@ def _many(report):
     lines += ["", *table(("cluster", "run", "exit", "took", "now"), rows)] if rows else []
     for row in [row for row in report["clusters"] if row["said"] or not row["ok"]][:EXPLAINED]:
         lines += ["", f"{_cut(row['cluster'], NAME_W)}: all of it is in {row['log']}"]
-        lines += [f"  {_cut(line, WIDTH - 2)}" for line in row["said"]]
+        lines += [f"  {_cut(line, room() - 2)}" for line in row["said"]]
     return lines
 
 
@@ -152,6 +159,8 @@ def fleet_words(kind: str) -> str:
         "halves": "TWO QUORA",
         "unreachable": "NO ANSWER",
         "no-code": "NO CODE",
+        "no-facts": "NO FACTS",
+        "lacks-code": "lacks code",
         "no-pillar": "NO PILLAR",
         "stopped": "STOPPED",
         "read-only": "READ-ONLY",
@@ -261,7 +270,8 @@ def _state_now(report):
 
 def _verify(report):
     table_lines = checklist_table(report.get("checklist") or [], only_bad=not report.get("full"))
-    return _head(report, report["summary"]) + [""] + table_lines + _findings_block(report) + _end(report)
+    lines = _told(report) + _head(report, report["summary"]) + ["", *table_lines]
+    return lines + _findings_block(report) + _end(report)
 
 
 def _phase(report):
@@ -288,7 +298,7 @@ def _journal(report):
         (row["jid"], row["cluster"], row["layout"], row["result"], seconds(row.get("seconds")), row["begun"])
         for row in report["runs"]
     ]
-    lines = table(("run", "cluster", "layout", "result", "took", "begun"), rows)
+    lines = table(("run", "cluster", "layout", "result", "took", "begun"), rows, whole=(0,))
     return [*lines, "", "everything of one: salt-run corosync.journal RUN"] + _findings_block(report)
 
 

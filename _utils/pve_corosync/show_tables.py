@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import re
 import textwrap
 
 WIDTH = 80
+#: Salt puts a comment of a state behind so many letters.
+IN_STATE = WIDTH - 14
+_ROOM = contextvars.ContextVar("room", default=WIDTH)
+#: one command and nothing more; a line that says in a word or two what its command is for.
+COMMANDS = re.compile(r"salt(-run|-call)? [^;:]*")
+TITLED = re.compile(r"([\w ]{2,30}: +)(salt(?:-run|-call)? .*)")
 #: no column of a table becomes narrower than this.
 NARROW = 6
 KEY = "  (a letter a link, by their numbers: + connected, - down, x disabled)"
 #: what an item of the checklist has seen where all that is wrong is a node's silence.
-UNASKED = re.compile(r"[^:;]+: no answer")
+UNASKED = re.compile(r"[^:;]+: no answer(; [^:;]+: no answer)*")
 #: a word of a command line, with what stands in quotes in it.
 QUOTED = re.compile(r"(?:'[^']*'|[^\s'])+")
+#: what is copied, and stays in one piece: what an orchestration is given, a short command.
+COPIED = re.compile(
+    r"pillar='[^']*'|systemctl \w+ \S+|salt-run [\w.]+|salt-call --local [\w.]+|salt (?:-L )?\S+ \w+\.\w+"
+)
 #: one letter a link where the words do not fit.
 LETTERS = {"connected": "+", "down": "-", "disabled": "x"}
+
+
+@contextlib.contextmanager
+def within(width: int):
+    """Have all lines made in this context be no wider.
+
+    :param width: in letters.
+    """
+    token = _ROOM.set(width)
+    try:
+        yield
+    finally:
+        _ROOM.reset(token)
+
+
+def room() -> int:
+    """Return how wide a line may be now."""
+    return _ROOM.get()
+
+
+def for_state(text: str) -> str:
+    """Return the comment of a state in lines that fit a terminal; a command stands on lines of its own.
+
+    :param text: sentences, a line each; a line that begins with two spaces is a command.
+    """
+    lines = []
+    with within(IN_STATE):
+        for line in text.splitlines():
+            before, arrow, remedy = line.partition(" -> ")
+            if line.startswith("  salt"):
+                lines += command_lines(line.strip())
+            elif arrow and COMMANDS.fullmatch(remedy):
+                lines += [*wrapped(before), *command_lines(remedy, "-> ")]
+            elif found := TITLED.fullmatch(line):
+                lines += command_lines(found[2], found[1])
+            else:
+                lines += wrapped(line) or [""]
+    return "\n".join(lines)
 
 
 def wrapped(text: str, indent: str = "") -> list[str]:
@@ -22,9 +72,11 @@ def wrapped(text: str, indent: str = "") -> list[str]:
 
     :param indent: what the lines after the first one begin with.
     """
-    return textwrap.wrap(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    kept = COPIED.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        kept, room(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace("\0", " ") for line in lines]
 
 
 def command_lines(command: str, title: str = "  ") -> list[str]:
@@ -35,33 +87,40 @@ def command_lines(command: str, title: str = "  ") -> list[str]:
     """
     words, lines = QUOTED.findall(command), [title[:-1]]
     for word in words:
-        if len(lines[-1]) + len(word) + 3 > WIDTH and lines[-1] != title[:-1]:
+        if len(lines[-1]) + len(word) + 3 > room() and lines[-1] != title[:-1]:
             lines[-1] += " \\"
             lines.append("     ")
         lines[-1] += f" {word}"
     return lines
 
 
-def table(head, rows, width: int = WIDTH) -> list[str]:
+def table(head, rows, width: int | None = None, whole=()) -> list[str]:
     """Return the lines of a table with columns as wide as they need, no wider than a terminal.
 
     Where the columns do not fit, the widest ones become narrower, and their cells go on in the next line.
 
     :param head: the titles of the columns. :param rows: rows of cells, any type with a text form.
-    :param width: of the terminal.
+    :param width: of the terminal, None for :func:`room`.
+    :param whole: numbers of columns whose cells are copied, and never break.
     """
+    width = room() if width is None else width
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *rows]) for i in range(len(head))]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROW:
-        widths[widths.index(max(widths))] -= 1
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width or width >= WIDTH else " "
+    foldable = [at for at in range(len(widths)) if at not in whole]
+    while sum(widths) + len(gap) * (len(widths) - 1) > width:
+        widest = max(foldable, key=lambda at: widths[at])
+        if widths[widest] <= NARROW:
+            break
+        widths[widest] -= 1
     lines = []
     for row in [list(head), *rows]:
         cells = [_folded(cell, size) for cell, size in zip(row, widths)]
         for at in range(max(len(cell) for cell in cells)):
             parts = [cell[at] if at < len(cell) else "" for cell in cells]
-            lines.append("  ".join(part.ljust(size) for part, size in zip(parts, widths)).rstrip())
-        if row == list(head) and "  ".join("-" * size for size in widths) not in lines:
-            lines.append("  ".join("-" * size for size in widths))
+            lines.append(gap.join(part.ljust(size) for part, size in zip(parts, widths)).rstrip())
+        if row == list(head) and gap.join("-" * size for size in widths) not in lines:
+            lines.append(gap.join("-" * size for size in widths))
     return lines
 
 
@@ -86,7 +145,19 @@ def state_table(state: list[dict]) -> list[str]:
     rows = []
     for row in state:
         if not row["answers"]:
-            rows.append((row["node"], "NO ANSWER", "?", "?", "?", "?", "?", "?", "?"))
+            rows.append(
+                (
+                    row["node"],
+                    "AN ERROR" if row.get("error") else "NO ANSWER",
+                    "?",
+                    "?",
+                    "?",
+                    "?",
+                    "?",
+                    "?",
+                    "?",
+                )
+            )
             continue
         votes = f"{_number(row['total'])}/{_number(row['expected'])}"
         runtime = _number(row["runtime"])
@@ -126,7 +197,7 @@ def matrix_table(matrix: dict) -> list[str]:
     head = ["link from \\ to", *peers]
     for letters, key in ((False, []), (True, [KEY])):
         rows = cells(letters)
-        if max(len(line) for line in table(head, rows, 10_000)) <= WIDTH:
+        if max(len(line) for line in table(head, rows, 10_000)) <= room():
             return table(head, rows) + key
     return _down_pairs(matrix)
 
@@ -266,7 +337,8 @@ def checklist_table(items: list[dict], only_bad: bool = False) -> list[str]:
         lines += wrapped(text, " " * (size + 8))
     for seen in dict.fromkeys(item["seen"] for item in unasked):
         what = ", ".join(item["item"] for item in unasked if item["seen"] == seen)
-        lines += wrapped(f"?     {seen.partition(':')[0]} could not be asked: {what}", " " * 6)
+        who = ", ".join(part.partition(":")[0] for part in seen.split("; "))
+        lines += wrapped(f"?     {who} could not be asked: {what}", " " * 6)
     if only_bad and good:
         lines += wrapped(f"ok    {', '.join(item['item'] for item in good)}", " " * 6)
     return lines

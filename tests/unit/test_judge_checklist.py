@@ -212,3 +212,26 @@ def test_a_quorum_device_has_votes_of_its_own():
     text = conf().replace("quorum {\n", "quorum {\n  device {\n    model: net\n  }\n")
     world = everywhere(observed(text=text), "quorum.expected", 3)
     assert bad(checklist.checklist(layout(), world)) == []
+
+
+def test_nothing_is_concluded_from_silence():
+    """A node that did not answer has no file that is missing, no ring, and no link that is down."""
+    world = observed(3)
+    del world["nodes"]["pve1"]
+    world["silent"] = ["pve1"]
+    rows = table(checklist.checklist(layout("nominal", 3), world))
+    for item in ("versions", "same bytes", "one ring"):
+        assert not rows[item]["ok"] and rows[item]["seen"] == "pve1: no answer"
+    assert rows["links connected"]["seen"] == "pve1: no answer", "the others see it"
+    nobody = checklist.checklist(layout("nominal", 3), {"nodes": {}, "silent": ["pve1", "pve2", "pve3"]})
+    said = " ".join(row["seen"] for row in nobody)
+    assert not [row for row in nobody if row["ok"]]
+    assert "missing" not in said and "none:" not in said and "no ring" not in said and "->" not in said
+
+
+def test_what_is_wrong_elsewhere_is_told_beside_a_silent_node():
+    world = changed(observed(3), "nodes.pve2.local", None)
+    del world["nodes"]["pve1"]
+    rows = table(checklist.checklist(layout("nominal", 3), world))
+    assert "none: local file of pve2; pve1: no answer" in rows["versions"]["seen"]
+    assert "pve1: no answer" in rows["same bytes"]["seen"]

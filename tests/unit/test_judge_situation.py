@@ -214,3 +214,8 @@ def test_a_lock_file_that_says_little(text):
 def test_a_lock_names_its_job():
     item = situation.under_way('{"jid": "2026", "pid": 42, "start": 1763900000}')
     assert "job 2026 (process 42)" in item["text"] and item["data"]["pid"] == 42
+
+
+def test_who_answers_with_an_error_is_not_silent_in_the_table():
+    rows = situation.state_now({"nodes": {}, "silent": ["pve1", "pve2"], "refusals": {"pve2": "no code"}})
+    assert [(row["answers"], row.get("error")) for row in rows] == [(False, None), (False, "no code")]

@@ -167,6 +167,55 @@ def test_a_minion_without_the_code_is_not_silent():
     assert told["command"] == "salt pve2 saltutil.sync_all"
 
 
+def answered(node, said):
+    return finding("node-error", f"{node}: {said}", data={"node": node, "minion": node, "error": said})
+
+
+LACKS = "'corosync.facts' is not available."
+
+
+def test_one_node_without_the_code_answers_and_is_told_to_sync():
+    told = judge(sim(silent=("pve2",)), findings=[answered("pve2", LACKS)])
+    assert (told["kind"], told["ok"], told["also"]) == ("lacks-code", False, [])
+    assert told["text"] == "prod has quorum, but pve2 answers without this project's code."
+    assert told["command"] == "salt pve2 saltutil.sync_all"
+    told = judge(sim(silent=("pve2",)), findings=[answered("pve2", "boom")])
+    assert told["text"] == "prod has quorum, but pve2 answers with an error."
+    assert told["command"] == "salt pve2 corosync.facts"
+
+
+def test_silence_beside_a_node_without_the_code_is_told_apart():
+    nodes = (*THREE, "pve4", "pve5")
+    told = judge(
+        sim(nodes=nodes, silent=("pve4", "pve5")),
+        nodes,
+        findings=[answered("pve5", LACKS)],
+        past=[run("gone from the pillar", "failed")],
+    )
+    assert told["kind"] == "silent" and told["command"] == "salt pve4 test.ping"
+    assert "pve4 does not answer the master; pve5 answers without" in told["text"]
+    assert "  salt pve5 saltutil.sync_all" in told["also"]
+    assert [text for text in told["also"] if text.startswith("By the way")]
+    world, lacks = sim({0: "vrack", 1: "public"}, THREE, dead={"public"}, silent=("pve3",)), LACKS
+    dead = judge(world, THREE, findings=[answered("pve3", lacks)])
+    assert dead["kind"] == "dead-link" and "  salt pve3 saltutil.sync_all" in dead["also"]
+
+
+def test_no_quorum_and_a_node_without_the_code_is_not_said_to_be_silent():
+    told = judge(sim(dead={"vrack"}, silent=("pve2",)), findings=[answered("pve2", LACKS)])
+    assert told["kind"] == "no-quorum" and "not answer the master" not in told["text"]
+    assert "pve2 answers without this project's code" in told["text"]
+    assert told["command"] == "salt pve2 saltutil.sync_all"
+
+
+def test_nodes_that_all_answer_with_an_error_are_not_out_of_reach():
+    nobody = {"nodes": {}, "silent": list(TWO), "refusals": {"pve1": "boom"}}
+    told = judge(None, observed=nobody, findings=[answered("pve1", "boom")])
+    assert told["kind"] == "no-facts" and "reaches none" not in told["text"]
+    assert "pve2 does not answer the master; pve1 answers with an error" in told["text"]
+    assert told["command"] == "salt pve1 corosync.facts"
+
+
 def test_a_dead_link_with_quorum_is_an_alarm():
     told = judge(sim({0: "vrack", 1: "public"}, dead={"public"}))
     assert (told["kind"], told["ok"]) == ("dead-link", False)

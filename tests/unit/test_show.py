@@ -27,6 +27,7 @@ def test_state_table_aligns_and_shouts():
     assert lines[0].startswith("node  corosync") and set(lines[1]) <= {"-", " "}
     assert lines[2].split() == ["pve1", "active", "yes", "2/2", "6", "6", "?", "READ-ONLY", "armed"]
     assert "NO ANSWER" in lines[3]
+    assert "AN ERROR" in show.state_table([state(answers=False, error="no code")])[2], "it did answer"
     assert "6 (reload 2)" in lines[4]
 
 
@@ -184,6 +185,14 @@ def test_journal():
     assert show.render({"do": "journal", "runs": []}) == ["no run is in the journal"]
 
 
+def test_the_journal_never_breaks_a_run_that_is_to_be_copied():
+    jid = "20261126171307678692"
+    row = {"jid": jid, "cluster": "prod-with-a-name", "layout": "degraded", "result": "interrupted"}
+    row |= {"seconds": 1234.5, "begun": "2026-11-26 17:13:07"}
+    lines = show.render({"do": "journal", "runs": [row]})
+    assert lines[2].startswith(f"{jid}  ") and max(map(len, lines)) <= show.WIDTH
+
+
 def test_progress_and_answers():
     told = show.progress("  pve1: " + "some words of what it does " * 6 + "/a" * 50, 1.5, now=0).splitlines()
     assert len(told) > 2 and all(len(line) <= 80 for line in told[:-1]) and told[1].startswith(" " * 23)
@@ -220,6 +229,22 @@ def test_what_a_silent_node_could_not_be_asked_is_one_line():
         "ok    answers",
     ]
     assert len(show.checklist_table(items)) == 4
+
+
+def test_several_silent_nodes_are_one_line_too():
+    items = [
+        {"item": name, "ok": False, "seen": "pve1: no answer; pve2: no answer", "expected": "x"}
+        for name in ("quorum", "versions")
+    ]
+    told = ["?     pve1, pve2 could not be asked: quorum, versions"]
+    assert show.checklist_table(items, only_bad=True) == told
+
+
+def test_a_checklist_begins_with_the_verdict_where_there_is_one():
+    told = {"text": "prod has NO QUORUM.", "command": "salt-run state.orchestrate orch.failover", "also": []}
+    report = {"do": "verify", "cluster": "prod", "summary": "none", "checklist": [], "verdict": told}
+    lines = show.render(report | {"result": "not true", "findings": []})
+    assert lines[:2] == ["prod has NO QUORUM.", "  salt-run state.orchestrate orch.failover"]
 
 
 def test_what_the_first_line_says_does_not_stand_below_once_more():

@@ -60,12 +60,23 @@ class _World:
 
     def each(self, want: str, judge):
         """Judge every node; ``judge(name, facts)`` returns "" or what is wrong with it."""
-        wrong = [f"{name}: no answer" for name in self.missing]
+        wrong = self.unasked()
         for name, facts in self.nodes.items():
             said = judge(name, facts)
             wrong += [f"{name}: {said}"] if said else []
         good = len(self.names) - len({text.split(":")[0] for text in wrong})
         return not wrong and bool(self.names), "; ".join(wrong) or f"so on {good} nodes", want
+
+    def unasked(self) -> list[str]:
+        """Return what is to be said of the nodes that did not answer: that alone, and nothing of the item."""
+        return [f"{name}: no answer" for name in self.missing]
+
+    def seen(self, told: str, same: bool) -> str:
+        """Return what was seen, with the nodes that did not answer behind it.
+
+        :param told: of those that did. :param same: they are as they should be, which needs no words then.
+        """
+        return "; ".join([*([] if self.missing and same else [told]), *self.unasked()])
 
     def runtime_links(self, facts: dict) -> dict[int, dict[str, str]]:
         """Return link number to {node: canonical address} of a runtime."""
@@ -89,16 +100,19 @@ def links_connected(world):
     """Every link of the layout is connected on every pair, in both directions."""
     down, seen = [], 0
     for one, two in permutations(world.names, 2):
-        rows = {int(k): v for k, v in ((world.nodes.get(one) or {}).get("links") or {}).get(two, {}).items()}
+        if one in world.missing:
+            continue
+        rows = {int(k): v for k, v in (world.nodes[one].get("links") or {}).get(two, {}).items()}
         for number in sorted(world.links):
             if (rows.get(number) or {}).get("connected") is True:
                 seen += 1
             else:
                 down.append(f"link {number} {one}->{two}")
     total = len(world.links) * len(world.names) * (len(world.names) - 1)
+    told = ("not connected: " + ", ".join(down)) if down else f"{seen} connected"
     return (
-        not down,
-        ("not connected: " + ", ".join(down)) if down else f"{seen} connected",
+        not down and not world.missing,
+        world.seen(told, not down),
         f"{total} directions connected ({len(world.links)} links)",
     )
 
@@ -196,38 +210,39 @@ def quorum(world):
 def one_ring(world):
     """All nodes are in one membership."""
     rings = {}
-    for name in world.names:
-        ring = ((world.nodes.get(name) or {}).get("quorum") or {}).get("ring_id")
+    for name, facts in world.nodes.items():
+        ring = (facts.get("quorum") or {}).get("ring_id")
         rings.setdefault(ring, []).append(name)
-    seen = "; ".join(f"{ring or 'no ring id'} on {', '.join(names)}" for ring, names in rings.items())
-    return len(rings) == 1 and None not in rings, seen, "the same ring id on all nodes"
+    told = "; ".join(f"{ring or 'no ring id'} on {', '.join(names)}" for ring, names in rings.items())
+    same = len(rings) < 2 and None not in rings
+    return same and bool(rings) and not world.missing, world.seen(told, same), "the same ring id on all nodes"
 
 
 def versions(world):
     """Local file, cluster file and runtime have one version on all nodes."""
     seen = {}
-    for name in world.names:
-        facts = world.nodes.get(name) or {}
+    for name, facts in world.nodes.items():
         for key, told in (("local", "local file"), ("cluster_file", "cluster file"), ("runtime", "runtime")):
             seen.setdefault((facts.get(key) or {}).get("version"), []).append(f"{told} of {name}")
-    if len(seen) == 1 and None not in seen:
+    same = len(seen) < 2 and None not in seen
+    if same and seen and not world.missing:
         return True, f"version {next(iter(seen))}", "one version everywhere"
     told = "; ".join(
         f"{'none' if version is None else version}: {', '.join(places)}"
         for version, places in sorted(seen.items(), key=lambda row: (row[0] is None, row[0] or 0))
     )
-    return False, told, "one version everywhere"
+    return False, world.seen(told, same), "one version everywhere"
 
 
 def same_bytes(world):
     """Local file and cluster file hold the same bytes on all nodes."""
     seen = {}
-    for name in world.names:
-        facts = world.nodes.get(name) or {}
+    for name, facts in world.nodes.items():
         for key, told in (("local", "local file"), ("cluster_file", "cluster file")):
             seen.setdefault((facts.get(key) or {}).get("sha256"), []).append(f"{told} of {name}")
     told = "; ".join(f"{(sha or 'missing')[:8]}: {', '.join(places)}" for sha, places in seen.items())
-    return len(seen) == 1 and None not in seen, told, "one sha256 everywhere"
+    same = len(seen) < 2 and None not in seen
+    return same and bool(seen) and not world.missing, world.seen(told, same), "one sha256 everywhere"
 
 
 def cluster_file_system(world):

@@ -10,8 +10,8 @@ from pve_corosync.judge import situation, status, ways
 
 #: kinds of ``judge.verdict``, the worst first; one that is not here stands before ``away``.
 WORST_FIRST = (
-    "halves no-quorum cut-off unreachable no-code no-pillar stopped read-only pillar ha-released qdevice"
-    " dead-link silent other-code last-run wrong busy"
+    "halves no-quorum cut-off unreachable no-code no-facts no-pillar stopped read-only pillar ha-released"
+    " qdevice dead-link silent lacks-code other-code last-run wrong busy"
 ).split()
 MILDEST = ("away", "healthy")
 FAILOVER = ["salt-run", "state.orchestrate", "orch.failover"]

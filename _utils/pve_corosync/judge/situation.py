@@ -257,12 +257,15 @@ def state_now(observed: dict) -> list[dict]:
 
     :param observed: what :func:`observe` returned.
     :returns: ``[{"node", "answers", "corosync", "quorate", "total", "expected", "runtime", "local",
-        "cluster_file", "reload", "writable", "ha"}]``; None where it could not be read.
+        "cluster_file", "reload", "writable", "ha"}]``; None where it could not be read. With ``error`` of one
+        that answered with that alone.
     """
     rows = []
     for name in sorted(list(observed["nodes"]) + list(observed["silent"])):
         facts = observed["nodes"].get(name)
         row = {"node": name, "answers": facts is not None}
+        if name in (observed.get("refusals") or {}):
+            row["error"] = observed["refusals"][name]
         facts = facts or {}
         quorum, runtime = facts.get("quorum") or {}, facts.get("runtime") or {}
         row |= {

@@ -32,12 +32,12 @@ def verdict(observed: dict, layouts: dict, wanted: str, **more) -> dict:
     """
     case = _Case(observed, layouts, wanted, more)
     told = next(filter(None, (look() for look in case.looks())))
-    also = [text for text in case.also if text]
+    also = [text for text in case.also if text] + case.code(told[3])
     return {"kind": told[0], "ok": told[1], "text": told[2], "command": told[3], "also": also}
 
 
 #: where nothing but the way out matters.
-DIRE = ("unreachable", "no-code", "other-code", "stopped", "halves", "no-quorum", "cut-off")
+DIRE = ("unreachable", "no-code", "no-facts", "other-code", "stopped", "halves", "no-quorum", "cut-off")
 
 
 def of_request(request, observed: dict, findings=(), **more) -> dict:
@@ -102,6 +102,12 @@ class _Case:
         self.name = self.layout["cluster_name"]
         self.members = [node for node in self.layout["nodes"] if node not in self.skip]
         self.silent = [node for node in self.members if node in observed["silent"]]
+        found = self._lacking()
+        self.lacking = [node for node in self.members if node in found and node in self.silent]
+        told = {item["data"]["node"] for item in self.findings if item["code"] == "node-error"}
+        told |= set(observed.get("refusals") or ())
+        self.refusing = [node for node in self.silent if node in told and node not in self.lacking]
+        self.mute = [node for node in self.silent if node not in (*self.lacking, *self.refusing)]
         self.view = topology.of(self.layout, observed, self.skip)
         self.dead = self._dead()
         self.also: list[str] = []
@@ -127,20 +133,23 @@ class _Case:
             self.healthy,
         )
 
+    def code(self, command):
+        """How nodes get the code that they lack, where the command is another one."""
+        if not self.lacking or command == self._sync():
+            return []
+        return [f"{self._lacks()}:", f"  {self._sync()}"]
+
     # -- who answers ---------------------------------------------------------------------------------------
 
     def nobody(self):
         """Nothing is known where nobody answers."""
-        lacking = self._lacking()
-        if lacking:
-            answers = _s(lacking, "answers", "answer")
-            text = f"{self.name}: {_and(lacking)} {answers}, but without this project's code"
-            command = self._on(lacking, "saltutil.sync_all")
-            if not self.facts:
-                return "no-code", False, f"{text}: nothing is known of the cluster.", command
-            self.also.append(f"{text}: {command}")
         if self.facts:
             return None
+        text = f"{self.name}: {self._unheard()}: nothing is known of the cluster."
+        if self.lacking:
+            return "no-code", False, text, self._sync()
+        if self.refusing:
+            return "no-facts", False, text, self._on(self.refusing, "corosync.facts")
         self.also += [
             "Nothing is known of the cluster, so change nothing from here. On a node's console:",
             "  salt-call --local corosync.status",
@@ -174,9 +183,12 @@ class _Case:
         if 2 * len(self.silent) < len(self.layout["nodes"]):
             without = json.dumps({"skip": self.silent})
             self.also.append(f"A run stops before it writes; to go on without: pillar='{without}'")
-        does = _s(self.silent, "does", "do")
-        text = f"{self.name} has quorum, but {_and(self.silent)} {does} not answer the master."
-        return "silent", False, text, self._on(self.silent, "test.ping")
+        text = f"{self.name} has quorum, but {self._unheard()}."
+        if self.mute:
+            return "silent", False, text, self._on(self.mute, "test.ping")
+        if self.lacking:
+            return "lacks-code", False, text, self._sync()
+        return "silent", False, text, self._on(self.refusing, "corosync.facts")
 
     # -- quorum --------------------------------------------------------------------------------------------
 
@@ -257,6 +269,9 @@ class _Case:
     def _no_way(self, kind, said, why):
         """The master can do nothing: say what has to come back, and what the nodes can do themselves."""
         part = self._other_layout()
+        if self.lacking:
+            text = f"{said} Give {_and(self.lacking)} the code first:"
+            return kind, False, text, self._sync()
         if self.silent and part:
             up = f"{_and(self.silent)} {_s(self.silent, 'is', 'are')}"
             text = f"{said} If {up} up and only cut off from here, type on every node:"
@@ -286,7 +301,7 @@ class _Case:
         for network, pairs in self.dead.items():
             said.append(f"{_pairs(pairs)} over {network}")
         if self.silent:
-            said.append(f"{_and(self.silent)} {_s(self.silent, 'does', 'do')} not answer the master")
+            said.append(self._unheard())
         return "; ".join(said) or f"{self._votes()}, though all links are connected"
 
     def _votes(self):
@@ -442,6 +457,22 @@ class _Case:
             for item in self.findings
             if item["code"] == "node-error" and LACKS_CODE in str(item["data"].get("error"))
         ]
+
+    def _lacks(self):
+        return f"{_and(self.lacking)} {_s(self.lacking, 'answers', 'answer')} without this project's code"
+
+    def _sync(self):
+        return self._on(self.lacking, "saltutil.sync_all")
+
+    def _refuses(self):
+        return f"{_and(self.refusing)} {_s(self.refusing, 'answers', 'answer')} with an error"
+
+    def _unheard(self):
+        """Of nodes without facts, what is true of them: silence, no code, or an error."""
+        mute = f"{_and(self.mute)} {_s(self.mute, 'does', 'do')} not answer the master" if self.mute else ""
+        lacks = self._lacks() if self.lacking else ""
+        refuses = self._refuses() if self.refusing else ""
+        return "; ".join(filter(None, (mute, lacks, refuses)))
 
     def _minions(self, nodes):
         return [

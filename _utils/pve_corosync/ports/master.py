@@ -336,7 +336,7 @@ def guarded(do, unknown, allowed, brief, work, context, given=None):  # pylint: 
     if brief:
         # under an orchestration the diffs stand in the changes of the state
         left = {"brief": True} | ({"diffs": {}, "changes": {}} if run else {})
-        report = short.brief(report, show.render(report | left))
+        report = short.brief(report, show.render(report | left, show.IN_STATE if run else show.WIDTH))
     else:
         report["outputter"] = "corosync_table"
     context["retcode"] = report["retcode"]
