@@ -12,6 +12,10 @@ from pve_corosync import arguments
 from pve_corosync.cluster import halves, topology
 from pve_corosync.findings import errors
 from pve_corosync.judge import same_code, situation, ways
+from pve_corosync.judge.phrases import joined as _and
+from pve_corosync.judge.phrases import lasting as _lasting
+from pve_corosync.judge.phrases import pairs as _pairs
+from pve_corosync.judge.phrases import verb as _s
 from pve_corosync.tools import pve
 
 #: what a minion says that has no ``corosync.facts``.
@@ -554,36 +558,6 @@ def _only_asked(run):
 def _ended(result):
     words = {"failed": "failed", "not true": "ended with an open checklist", "interrupted": "was interrupted"}
     return words.get(result, "was broken off")
-
-
-def _lasting(seconds):
-    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def _and(words):
-    words = list(words)
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
-
-
-def _s(words, one, more):
-    return one if len(list(words)) == 1 else more
-
-
-def _pairs(pairs):
-    """``"pve1 and pve2 do not reach each other"``; one node that all pairs have in common is named first."""
-    shared = set(pairs[0]).intersection(*pairs)
-    nodes = sorted({node for pair in pairs for node in pair})
-    if len(pairs) == 1:
-        return f"{_and(pairs[0])} do not reach each other"
-    if len(shared) == 1:
-        (one,) = shared
-        return f"{one} does not reach {_and([node for node in nodes if node != one])}"
-    if len(pairs) == len(nodes) * (len(nodes) - 1) // 2:
-        return f"{_and(nodes)} do not reach each other"
-    return "no connection " + ", ".join("-".join(pair) for pair in pairs)
 
 
 def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
