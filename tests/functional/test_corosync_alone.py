@@ -37,7 +37,7 @@ def test_another_nodes_facts_have_the_shape_of_its_own(pair):
     seen = pair.call("corosync.observe")
     told = seen["nodes"]["pve2"]
     assert seen["silent"] == [] and seen["why"] == {}
-    assert set(told) == set(own) - {"code", "alive_for"}  # nothing of this project runs there
+    assert set(told) == set(own) - {"code", "alive_for", "pillar"}  # nothing of this project runs there
     assert (told["node"], told["minion"], told["problems"]) == ("pve2", "pve2", [])
     for key in ("local", "cluster_file", "corosync", "names", "authkey", "ha", "busy"):
         assert told[key] == own[key], key
@@ -69,6 +69,7 @@ def test_a_node_has_the_same_facts_whoever_asks(pair, monkeypatch, state):
     there = node_facts.parse(said, "pve1")
     assert here.pop("code") and "code" not in there, "only the code itself can tell which one it is"
     assert here.pop("alive_for") == {} and "alive_for" not in there, "the beacon's note is its own node's"
+    assert len(here.pop("pillar")) == 12 and "pillar" not in there, "a minion's pillar is its own"
     for facts in (here, there):
         facts.pop("time")
         facts["problems"] = len(facts["problems"])
