@@ -59,7 +59,9 @@ def answers(ids, fun):
     """Return what healthy nodes answer, as return events."""
     import simulation
     from _sequence_world import pillar
+    from pve_corosync.node import code
 
+    same = code.digest(code.beside(str(REPO / "_runners/corosync.py")))  # as the master reads its own
     observed = json.dumps(simulation.Sim({0: "vrack"}, NODES).observed()["nodes"])
     found = {}
     for minion in ids:
@@ -68,7 +70,7 @@ def answers(ids, fun):
         given = copy.deepcopy(pillar(NODES)) | {"cluster_name": cluster}
         for name in NODES:
             given["nodes"][name]["minion"] = f"{cluster}-{name}"
-        facts["minion"] = minion
+        facts |= {"minion": minion, "code": same}
         told = facts if fun == "corosync.facts" else {"facts": facts, "pillar": given}
         found[minion] = {"id": minion, "return": told, "retcode": 0, "success": True}
     return found
