@@ -1,8 +1,6 @@
 import ast
-import errno
 import fcntl
 import hashlib
-import json
 import stat
 import threading
 import time
@@ -11,7 +9,7 @@ import pytest
 from _corosync_world import PUBLIC, VRACK, Node, conf, step
 from _pve_world import REPO
 from pve_corosync import arguments
-from pve_corosync.node import etc_pve, files, runs
+from pve_corosync.node import etc_pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 BOTH = conf(6, {0: VRACK, 2: PUBLIC})
@@ -461,7 +459,7 @@ def test_publish_the_others_wait_until_they_see_the_bytes(staged):
     assert told["missing"] == ["/etc/pve/corosync.conf has version 7, version 6 wanted"]
 
 
-# ---- what somebody else changes, and disks
+# ---- what somebody else changes, and a pmxcfs that stands still
 
 
 def digest(text):
@@ -496,31 +494,6 @@ def test_what_the_run_itself_wrote_is_no_hand_edit(staged):
     seven = conf(7, {0: VRACK})
     told = staged.salt["corosync.step"]("run1", local(2, seven, 7, [0], starts_from=[digest(conf(5))]))
     assert told["ok"], told
-
-
-@pytest.mark.parametrize("folder", ["etc/corosync", "run/pve-corosync", "var/lib/pve-corosync"])
-def test_a_disk_that_takes_nothing_is_found_before_anything_is_changed(node, monkeypatch, folder):
-    real = files.try_disk
-
-    def full(path, size):
-        assert size > len(BOTH)
-        if path.endswith(folder):
-            raise OSError(errno.ENOSPC, "No space left on device", path)
-        real(path, size)
-
-    monkeypatch.setattr(files, "try_disk", full)
-    with pytest.raises(CommandExecutionError, match=f"/{folder} cannot be written: No space left on device"):
-        node.salt["corosync.stage"]("run1", [local()])
-    assert node.salt["corosync.busy"]() is None and node.local.read_text() == conf(5)
-
-
-def test_a_step_whose_outcome_the_disk_does_not_take_tells_it_all_the_same(staged, monkeypatch):
-    def full(*_args):
-        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/pve-corosync/outcomes/x.json")
-
-    monkeypatch.setattr(runs, "keep_outcome", full)
-    told = staged.salt["corosync.step"]("run1", local())
-    assert told["ok"] and "could not be kept: /var/lib" in told["notes"][-1]
 
 
 def test_a_pmxcfs_that_stands_still_for_some_seconds_does_not_fail_a_step(staged, monkeypatch):
@@ -577,62 +550,3 @@ def test_a_daemon_that_exits_after_the_restart_is_found(staged):
     )
     assert told["ok"] is False and "corosync is inactive after the restart" in told["error"]
     assert told["missing"][0] == "runtime not running, version 6 wanted"
-
-
-def test_etc_pve_is_looked_at_once_where_nobody_waits_for_it(node):
-    node.daemon(quorate=False)
-    told = node.salt["corosync.wait"](quorate=True, deadline=1)
-    assert told["missing"] == ["not quorate"] and told["seen"]["writable"] is True
-    assert len(node.calls("corosync-quorumtool")) > 1
-    assert len(node.calls("stat ")) == 1
-    assert node.salt["corosync.wait"](writable=True, deadline=1)["ok"]
-    assert len(node.calls("stat ")) == 2
-
-
-def test_a_hung_etc_pve_does_not_hide_quorum(node):
-    node.tool("stat", "exec sleep 60")
-    told = node.salt["corosync.wait"](version=5, quorate=True, deadline=10)
-    assert told["ok"] and told["seen"]["writable"] is False
-    assert told["seconds"]["quorate"] < 3
-
-
-def test_a_step_waits_until_a_write_goes_through(node, monkeypatch):
-    """Quorum is back, the mode bit says writable, and pmxcfs joins its group again: EBUSY (pve-real.md)."""
-    flag = node.refuse_writes(monkeypatch)
-    told = node.salt["corosync.wait"](writable=True, quorate=True, deadline=0.2)
-    assert not told["ok"] and told["seen"]["writable"] is False and "EBUSY" in told["missing"][0]
-    assert "writable" not in told["seconds"] and "quorate" in told["seconds"]
-    timer = threading.Timer(0.5, flag.unlink)
-    timer.start()
-    told = node.salt["corosync.wait"](writable=True, quorate=True, deadline=20)
-    assert told["ok"] and told["seen"]["writable"] is True and not flag.exists()
-
-
-def test_what_is_wrong_with_etc_pve_is_named(node):
-    node.mount(writable=False)
-    assert node.salt["corosync.wait"](writable=True, deadline=0)["missing"] == [
-        "/etc/pve is read-only: this partition is not quorate"
-    ]
-    node.tool("stat", "exit 1")
-    assert "/etc/pve is not mounted" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]
-    node.tool("stat", "exec sleep 60")
-    assert "pmxcfs hangs" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]
-
-
-def test_wait_and_reload_by_hand(node):
-    told = node.salt["corosync.wait"](
-        version="5", connected={"0": ["pve2"]}, quorate=True, writable=True, deadline=1
-    )
-    assert told["ok"] and set(told["seconds"]) == {"version", "connected", "quorate", "writable"}
-    told = node.salt["corosync.wait"](version=6, deadline=0)
-    assert told["missing"] == ["runtime at version 5, version 6 wanted"]
-    assert node.salt["corosync.wait"](connected={3: ["pve2"]}, deadline=0)["missing"] == [
-        "link 3 to pve2 not configured in the running daemon"
-    ]
-    with pytest.raises(SaltInvocationError, match="version='six'; allowed: a whole number"):
-        node.salt["corosync.wait"](version="six")
-    assert node.salt["corosync.reload"]()["accepted"]
-    node.daemon(running=False)
-    told = node.salt["corosync.reload"]()
-    assert (told["accepted"], told["refused"], told["running"]) == (False, False, False)
-    assert json.dumps(told)
