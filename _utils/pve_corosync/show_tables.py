@@ -145,19 +145,7 @@ def state_table(state: list[dict]) -> list[str]:
     rows = []
     for row in state:
         if not row["answers"]:
-            rows.append(
-                (
-                    row["node"],
-                    "AN ERROR" if row.get("error") else "NO ANSWER",
-                    "?",
-                    "?",
-                    "?",
-                    "?",
-                    "?",
-                    "?",
-                    "?",
-                )
-            )
+            rows.append((row["node"], "AN ERROR" if row.get("error") else "NO ANSWER", *"???????"))
             continue
         votes = f"{_number(row['total'])}/{_number(row['expected'])}"
         runtime = _number(row["runtime"])
