@@ -22,16 +22,16 @@ def verb(words, one: str, more: str) -> str:
     return one if len(list(words)) == 1 else more
 
 
-def pairs(found) -> str:
+def apart(pairs) -> str:
     """Return ``pve1 and pve2 do not reach each other``; one node that all pairs have in common is named
     first."""
-    shared = set(found[0]).intersection(*found)
-    nodes = sorted({node for pair in found for node in pair})
-    if len(found) == 1:
-        return f"{joined(found[0])} do not reach each other"
+    shared = set(pairs[0]).intersection(*pairs)
+    nodes = sorted({node for pair in pairs for node in pair})
+    if len(pairs) == 1:
+        return f"{joined(pairs[0])} do not reach each other"
     if len(shared) == 1:
         (one,) = shared
         return f"{one} does not reach {joined([node for node in nodes if node != one])}"
-    if len(found) == len(nodes) * (len(nodes) - 1) // 2:
+    if len(pairs) == len(nodes) * (len(nodes) - 1) // 2:
         return f"{joined(nodes)} do not reach each other"
-    return "no connection " + ", ".join("-".join(pair) for pair in found)
+    return "no connection " + ", ".join("-".join(pair) for pair in pairs)

@@ -12,10 +12,7 @@ from pve_corosync import arguments
 from pve_corosync.cluster import halves, topology
 from pve_corosync.findings import errors
 from pve_corosync.judge import same_code, situation, ways
-from pve_corosync.judge.phrases import joined as _and
-from pve_corosync.judge.phrases import lasting as _lasting
-from pve_corosync.judge.phrases import pairs as _pairs
-from pve_corosync.judge.phrases import verb as _s
+from pve_corosync.judge.phrases import apart, joined, lasting, verb
 from pve_corosync.tools import pve
 
 #: what a minion says that has no ``corosync.facts``.
@@ -158,7 +155,9 @@ class _Case:
             "Nothing is known of the cluster, so change nothing from here. On a node's console:",
             "  salt-call --local corosync.status",
         ]
-        text = f"{self.name}: the master reaches none of {_and(self.members)}; is the master cut off itself?"
+        text = (
+            f"{self.name}: the master reaches none of {joined(self.members)}; is the master cut off itself?"
+        )
         return "unreachable", False, text, self._on(self.members, "test.ping")
 
     def other_code(self):
@@ -171,7 +170,7 @@ class _Case:
         )
         quorum = "has quorum" if any(self._quorate(node) for node in self.facts) else "has NO QUORUM"
         whole = found[0]["data"].get("nodes")
-        who = "the master has" if whole else f"{_and(nodes)} {_s(nodes, 'has', 'have')}"
+        who = "the master has" if whole else f"{joined(nodes)} {verb(nodes, 'has', 'have')}"
         than = "the nodes" if whole else "the master"
         text = f"{self.name} {quorum}, but {who} other code of this project than {than}; no run begins so."
         sync = self._on(nodes, "saltutil.sync_all")
@@ -212,7 +211,7 @@ class _Case:
         if not off or len(off) == len(self.facts) or self.dead or self.silent:
             return None
         lost = "" if any(self._quorate(node) for node in self.facts) else " has NO QUORUM"
-        text = f"{self.name}{lost}: corosync does not run on {_and(off)}. Start it with the newest file:"
+        text = f"{self.name}{lost}: corosync does not run on {joined(off)}. Start it with the newest file:"
         return "stopped", False, text, self._on(off, "corosync.apply")
 
     def halves(self):
@@ -224,7 +223,7 @@ class _Case:
         way = ways.way_out(
             self.observed, self.layouts, self.wanted, skip=self.skip, force=force, fast=self.fast
         )
-        before = f"Repair {_and(self.dead)} only after that" if self.dead else "Repair nothing before that"
+        before = f"Repair {joined(self.dead)} only after that" if self.dead else "Repair nothing before that"
         self.also.append(f"{before}: when the parts meet, no copy is made by itself.")
         text = f"{self.name} is split, and EACH PART HAS QUORUM: {found['text']}."
         if not way.get("layout"):
@@ -239,8 +238,8 @@ class _Case:
         if any(self._quorate(node) for node in self.facts):
             return None
         if 2 * len(self.silent) > len(self.layout["nodes"]):
-            here = f"{_and(self.facts)} {_s(self.facts, 'has', 'have')} NO QUORUM"
-            said = f"{self.name}: {here}, and nobody knows whether {_and(self.silent)} have it"
+            here = f"{joined(self.facts)} {verb(self.facts, 'has', 'have')} NO QUORUM"
+            said = f"{self.name}: {here}, and nobody knows whether {joined(self.silent)} have it"
         else:
             said = f"{self.name} has NO QUORUM"
         return self._way("no-quorum", f"{said}: {self._cause()}.")
@@ -251,8 +250,8 @@ class _Case:
         if not lost:
             return None
         have = [node for node in self.facts if self._quorate(node)]
-        here = f"{_and(lost)} {_s(lost, 'has', 'have')} NO QUORUM"
-        said = f"{self.name}: {here}, {_and(have)} {_s(have, 'has', 'have')} it: {self._cause()}."
+        here = f"{joined(lost)} {verb(lost, 'has', 'have')} NO QUORUM"
+        said = f"{self.name}: {here}, {joined(have)} {verb(have, 'has', 'have')} it: {self._cause()}."
         return self._way("cut-off", said)
 
     def _way(self, kind, said):
@@ -261,9 +260,9 @@ class _Case:
             return self._no_way(kind, said, way["why"])
         how = self._orchestration(way["layout"], skip=way["skip"], start=way["strategy"] == "restart")
         networks = [network for network in way["networks"] if network not in self.dead] or way["networks"]
-        by = f"over {_and(networks)}" if way["strategy"] == "live" else "by a start of corosync"
+        by = f"over {joined(networks)}" if way["strategy"] == "live" else "by a start of corosync"
         without = [node for node in way["skip"] if node not in self.skip]
-        left = f", without {_and(without)}" if without else ""
+        left = f", without {joined(without)}" if without else ""
         if self.on_node:
             self.also += ["Or on the master, for all of them:", f"  {how}"]
             there = ways.alone(way["layout"])
@@ -274,14 +273,14 @@ class _Case:
         """The master can do nothing: say what has to come back, and what the nodes can do themselves."""
         part = self._other_layout()
         if self.lacking:
-            text = f"{said} Give {_and(self.lacking)} the code first:"
+            text = f"{said} Give {joined(self.lacking)} the code first:"
             return kind, False, text, self._sync()
         if self.silent and part:
-            up = f"{_and(self.silent)} {_s(self.silent, 'is', 'are')}"
+            up = f"{joined(self.silent)} {verb(self.silent, 'is', 'are')}"
             text = f"{said} If {up} up and only cut off from here, type on every node:"
-            self.also.append(f"Else bring {_and(self.silent)} back: alone there are too few votes.")
+            self.also.append(f"Else bring {joined(self.silent)} back: alone there are too few votes.")
             return kind, False, text, ways.alone(part)
-        repair = f"repair {_and(self.dead)}" if self.dead else "bring the missing nodes back"
+        repair = f"repair {joined(self.dead)}" if self.dead else "bring the missing nodes back"
         self.also += [f"Not by {name}: {text}" for name, text in why.items()]
         return kind, False, f"{said} No layout of the pillar helps now: {repair}.", ""
 
@@ -301,9 +300,9 @@ class _Case:
 
     def _cause(self):
         stopped = self._stopped()
-        said = [f"corosync does not run on {_and(stopped)}"] if stopped else []
+        said = [f"corosync does not run on {joined(stopped)}"] if stopped else []
         for network, pairs in self.dead.items():
-            said.append(f"{_pairs(pairs)} over {network}")
+            said.append(f"{apart(pairs)} over {network}")
         if self.silent:
             said.append(self._unheard())
         return "; ".join(said) or f"{self._votes()}, though all links are connected"
@@ -322,9 +321,9 @@ class _Case:
         if not bad:
             return None
         stuck = [node for node in bad if pve.hangs(self.facts[node].get("pmxcfs") or {})]
-        said = [f"does not answer on {_and(stuck)} (pmxcfs hangs)"] if stuck else []
+        said = [f"does not answer on {joined(stuck)} (pmxcfs hangs)"] if stuck else []
         left = [node for node in bad if node not in stuck]
-        said += [f"is not writable on {_and(left)} (it may take 7 s after a loss)"] if left else []
+        said += [f"is not writable on {joined(left)} (it may take 7 s after a loss)"] if left else []
         text = f"{self.name} has quorum, but /etc/pve {' and '.join(said)}."
         return "read-only", False, text, self._on((stuck or bad)[:1], "pve_node.units")
 
@@ -336,9 +335,9 @@ class _Case:
             return None
         single = [pair for pair, links in self.view.connected.items() if len(links) < 2]
         risk = ": one more failure takes the quorum" if single else ""
-        told = "; ".join(f"{_pairs(pairs)} over {network}" for network, pairs in self.dead.items())
+        told = "; ".join(f"{apart(pairs)} over {network}" for network, pairs in self.dead.items())
         text = f"{self.name} has quorum{self._place()}, but {told}{risk}."
-        repair = f"Repair {_and(self.dead)}; the link comes back by itself."
+        repair = f"Repair {joined(self.dead)}; the link comes back by itself."
         primary = self.layout["primary"]["network"]
         if primary in self.dead and (way := self._other_primary()):
             self.also.append(repair)
@@ -412,7 +411,7 @@ class _Case:
             self.also.append(f"By the way, {when}: {show}")
             return None
         self.also.append(f"What it did: {show}")
-        self.also += [f"Besides, {_pairs(pairs)} over {network}." for network, pairs in self.dead.items()]
+        self.also += [f"Besides, {apart(pairs)} over {network}." for network, pairs in self.dead.items()]
         text = f"{self.name} has quorum, but {when}. Go on with it:"
         return "last-run", False, text, self._orchestration(last["layout"])
 
@@ -432,9 +431,9 @@ class _Case:
         networks = [link["network"] for _, link in sorted(self.layouts[self.wanted]["links"].items())]
         seen = [network for network in networks if network in self._alive()]
         state = (
-            f"{_and(seen)} {_s(seen, 'is', 'are')} healthy on every pair{self._alive_for(seen)}"
+            f"{joined(seen)} {verb(seen, 'is', 'are')} healthy on every pair{self._alive_for(seen)}"
             if len(seen) == len(networks)
-            else f"{_and([n for n in networks if n not in seen])} was not seen; test it first: "
+            else f"{joined([n for n in networks if n not in seen])} was not seen; test it first: "
             f"salt-run corosync.probe {arguments.typed(self.wanted)}"
         )
         place = self._place() or " on none of the pillar's layouts"
@@ -443,7 +442,7 @@ class _Case:
 
     def healthy(self):
         """All is well."""
-        links = _and(list(self._alive())) or "no link at all"
+        links = joined(list(self._alive())) or "no link at all"
         text = f"{self.name} is healthy on {self.wanted}: {len(self.facts)} nodes, quorum, {links} connected."
         return "healthy", True, text, ""
 
@@ -463,17 +462,19 @@ class _Case:
         ]
 
     def _lacks(self):
-        return f"{_and(self.lacking)} {_s(self.lacking, 'answers', 'answer')} without this project's code"
+        return f"{joined(self.lacking)} {verb(self.lacking, 'answers', 'answer')} without this project's code"
 
     def _sync(self):
         return self._on(self.lacking, "saltutil.sync_all")
 
     def _refuses(self):
-        return f"{_and(self.refusing)} {_s(self.refusing, 'answers', 'answer')} with an error"
+        return f"{joined(self.refusing)} {verb(self.refusing, 'answers', 'answer')} with an error"
 
     def _unheard(self):
         """Of nodes without facts, what is true of them: silence, no code, or an error."""
-        mute = f"{_and(self.mute)} {_s(self.mute, 'does', 'do')} not answer the master" if self.mute else ""
+        mute = (
+            f"{joined(self.mute)} {verb(self.mute, 'does', 'do')} not answer the master" if self.mute else ""
+        )
         lacks = self._lacks() if self.lacking else ""
         refuses = self._refuses() if self.refusing else ""
         return "; ".join(filter(None, (mute, lacks, refuses)))
@@ -509,7 +510,7 @@ class _Case:
             for number in self.view.shared((one, two)):
                 if self.view.network_of(self.view.current[one][number][0]) in networks:
                     told += [self._link_alive(one, two, number), self._link_alive(two, one, number)]
-        return f" for at least {_lasting(min(told))}" if told and None not in told else ""
+        return f" for at least {lasting(min(told))}" if told and None not in told else ""
 
     def _link_alive(self, node, peer, number):
         rows = (self.facts[node].get("alive_for") or {}).get(peer) or {}
@@ -545,7 +546,7 @@ class _Case:
     def _on(self, nodes, call):
         """The command that calls a function on nodes, as it works where it is read."""
         if self.on_node:
-            return f"salt-call --local {call}    (on {_and(nodes)})"
+            return f"salt-call --local {call}    (on {joined(nodes)})"
         minions = self._minions(nodes)
         return f"salt {'-L ' if len(minions) > 1 else ''}{','.join(minions)} {call}"
 
