@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "pmxcfs"
 
-#: seconds for a read: it is answered from memory, without the network, but after a restart of pve-cluster
-#: on a busy node only when the resync is over (more than 3 s were seen).
+#: seconds for a read: it is answered from memory, without the network; once, after a restart of pve-cluster
+#: on a busy machine, there was no answer within 3 s.
 READ_TIMEOUT = 8.0
 #: seconds for a write: both locks (10 s each), then rename, which waits 1 s and for the reload of the
 #: partition.
@@ -69,7 +69,7 @@ def why_not():
     """
     Return why ``/etc/pve`` cannot be written, "" if it can be: for a function that is about to do something.
 
-    It waits 8 s for an answer, where :func:`state` waits 3 s: pmxcfs may be in the middle of a resync.
+    It waits 8 s for an answer, where :func:`state` waits 3 s: after a restart of pve-cluster it may be slow.
 
     CLI Example:
 

@@ -271,7 +271,7 @@ def reload_services(request, ports, settings, always=False) -> dict:
 
 
 def _answering(ports, settings):
-    """Ask until ``/etc/pve`` answers on each node: after a restart of pve-cluster a resync comes first."""
+    """Ask until ``/etc/pve`` answers on each node: after a restart of pve-cluster it may take seconds."""
 
     def answers(told):
         return not any(pve.hangs(node.get("pmxcfs") or {}) for node in told[0]["nodes"].values())
