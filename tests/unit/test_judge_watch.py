@@ -263,6 +263,19 @@ def test_a_failover_of_which_nothing_came_is_not_counted():
     assert made.code(seen(**CUT), 5) == "watch-too-many"
 
 
+def test_a_failover_that_brought_the_links_stays_counted():
+    """Also where what follows failed and somebody went home by hand; nor does a second one give it back."""
+    made = Watch(at_most=1)
+    made.look(seen(**CUT))
+    made.after(made.look(seen(**CUT), 5), ok=False, links_ok=True)
+    assert made.code(seen(), 60) == "watch-healthy" and len(made.state["failovers"]) == 1
+    made = failed_over(Watch(at_most=1))
+    between = seen(layout=None, links={0: "vrack"}, dead=["vrack"])
+    made.look(between, 60)
+    made.after(made.look(between, 5), ok=False)
+    assert made.code(seen(), 60) == "watch-healthy" and len(made.state["failovers"]) == 1
+
+
 def test_what_it_brought_and_something_half_undid_is_brought_again():
     """A node that was fenced comes back with its old file: no layout is in force, and no number is used."""
     made = failed_over(Watch(at_most=1))

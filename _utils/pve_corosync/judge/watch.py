@@ -70,6 +70,8 @@ def after(state: dict, decision: dict, ok: bool, links_ok: bool, now: float) -> 
     :param links_ok: whether its layout is in force.
     """
     state, goal = dict(state), dict(state["goal"] or {})
+    if links_ok:
+        goal.pop("used", None)  # something came of it: its number stays used
     state["last"] = {"do": decision["do"], "layout": decision["layout"], "ok": bool(ok), "time": now}
     if not ok:
         tries = goal.get("tries", 0) + 1
@@ -320,7 +322,9 @@ class _Look:
             said = f"{text}; {used} failovers in 24 hours, {most} are allowed"
             return self._no("watch-too-many", said, "salt-run state.orchestrate orch.failover")
         self.state["failovers"] = [*self.state["failovers"], self.now]
-        return self._act("failover", "watch-failover", self.failover, text)
+        act = self._act("failover", "watch-failover", self.failover, text)
+        self.state["goal"]["used"] = self.now
+        return act
 
     # -- a move that ended half-way
 
@@ -340,8 +344,8 @@ class _Look:
             return self._go_on(f"the move to {goal['layout']} ended half-way")
         if self.layout is None:
             return self._no("watch-between", "no layout of the pillar is in force", "salt-run corosync.plan")
-        if goal and goal["kind"] == "failover":  # refused, or undone: nothing came of it
-            self.state["failovers"] = self.state["failovers"][:-1]
+        used = (goal or {}).get("used")  # refused, or undone: nothing came of it
+        self.state["failovers"] = [at for at in self.state["failovers"] if at != used]
         self.state["goal"] = None
         if kind == "backup":
             return self._no("watch-backup-dead", f"{self._words(links)}; the cluster does not depend on it")
