@@ -6,6 +6,7 @@ import pathlib
 import simulation
 from _sequence_world import pillar
 from pve_corosync import show
+from pve_corosync.findings import finding
 from pve_corosync.run.request import Request
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -29,8 +30,8 @@ class Site:
         return {}
 
 
-def verified(observed, layout=None, **how):
-    report = {"do": "verify"} | RUNNER._checked(Site(observed), Request(pillar(), layout, **how))
+def verified(observed, layout=None, findings=(), **how):
+    report = {"do": "verify"} | RUNNER._checked(Site(observed, findings), Request(pillar(), layout, **how))
     return report, show.render(report)
 
 
@@ -54,3 +55,14 @@ def test_away_from_the_wanted_layout_the_last_line_checks_the_one_in_force():
     assert lines[-1] == "degraded is in force: salt-run corosync.verify degraded"
     assert verified(world, cluster="prod")[1][-1].endswith(" corosync.verify degraded cluster=prod")
     assert "in force" not in "\n".join(verified(world, "degraded")[1])
+
+
+def test_what_was_forced_is_shown_and_does_not_fail_a_checklist_that_is_true(monkeypatch):
+    monkeypatch.setattr(RUNNER.checklist, "passed", lambda items: True)
+    world = simulation.Sim({0: "vrack"}, ("pve1", "pve2")).observed()
+    other = [finding("code-differs", "pve2 has other code", data={"node": "pve2"})]
+    report, lines = verified(world, findings=other)
+    assert report["retcode"] == 1 and "other code of this project" in lines[0]
+    report, lines = verified(world, findings=other, force=["code-differs"])
+    assert (report["retcode"], report["result"]) == (0, "true") and "verdict" not in report
+    assert any("code-differs" in line for line in lines)

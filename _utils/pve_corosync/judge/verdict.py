@@ -47,6 +47,8 @@ def of_request(request, observed: dict, findings=(), **more) -> dict:
     :param request: a ``run.request.Request``. :param findings: those on the answers and of the plan.
     """
     known = request.layouts()
+    # what the operator has forced does not stand in the way of the work, so it is not the verdict either
+    findings = [item for item in findings if item["severity"] != "error" or errors([item], request.force)]
     return verdict(
         observed,
         known,
