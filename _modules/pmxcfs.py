@@ -51,9 +51,10 @@ def state(timeout=etc_pve_client.LOOK_TIMEOUT):
     timeout
         Seconds to wait for its answer, at most 60.
 
-    Returns ``{"mounted": bool, "writable": bool, "hung": bool}``; ``hung`` means that it did not answer
-    within the time. The write test is PVE's own: the owner write bit of the link ``/etc/pve/local``
-    (PVE/Cluster.pm). It follows quorum alone; :func:`wait_writable` proves it by a write.
+    Returns ``{"mounted": bool, "writable": bool, "said": text, "hung": bool}``; ``hung`` means that it did
+    not answer within the time, ``said`` is an error that came in place of an answer. The write test is PVE's
+    own: the owner write bit of the link ``/etc/pve/local`` (PVE/Cluster.pm). It follows quorum alone;
+    :func:`wait_writable` proves it by a write.
 
     CLI Example:
 
@@ -108,7 +109,7 @@ def files(*names):
 def _read(names, timeout):
     answer = _request({"do": "read", "names": names}, timeout)
     if not answer["mounted"]:
-        raise CommandExecutionError("/etc/pve is not mounted: systemctl start pve-cluster")
+        raise CommandExecutionError(pve.why_not(answer))
     if answer["errors"]:
         raise CommandExecutionError(
             "; ".join(f"/etc/pve/{n}: {text}" for n, text in answer["errors"].items())

@@ -83,6 +83,7 @@ def test_what_is_missing_is_named(node):
         "state": "not mounted",
         "mounted": False,
         "writable": False,
+        "said": "",
         "members": None,
     }
     assert told["ha"]["configured"] is None

@@ -48,7 +48,7 @@ def test_what_is_wrong_with_etc_pve_is_named(node):
     assert node.salt["corosync.wait"](writable=True, deadline=0)["missing"] == [
         "/etc/pve is read-only: this partition is not quorate"
     ]
-    node.tool("stat", "exit 1")
+    node.tool("stat", "echo 'stat: No such file or directory' >&2; exit 1")
     assert "/etc/pve is not mounted" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]
     node.tool("stat", "exec sleep 60")
     assert "pmxcfs hangs" in node.salt["corosync.wait"](writable=True, deadline=0)["missing"][0]

@@ -21,13 +21,21 @@ def untouched(node):
 
 
 def test_state(node):
-    assert node.salt["pmxcfs.state"]() == {"mounted": True, "writable": True, "hung": False}
+    plain = {"mounted": True, "writable": True, "said": "", "hung": False}
+    assert node.salt["pmxcfs.state"]() == plain
     node.mount(writable=False)
-    assert node.salt["pmxcfs.state"]() == {"mounted": True, "writable": False, "hung": False}
-    node.tool("stat", "exit 1")
-    assert node.salt["pmxcfs.state"]() == {"mounted": False, "writable": False, "hung": False}
+    assert node.salt["pmxcfs.state"]() == plain | {"writable": False}
     node.tool("stat", "exec sleep 60")
-    assert node.salt["pmxcfs.state"]() == {"mounted": True, "writable": False, "hung": True}
+    assert node.salt["pmxcfs.state"]() == plain | {"writable": False, "hung": True}
+    node.tool("stat", "echo \"stat: cannot statx 'local': Transport endpoint is not connected\" >&2; exit 1")
+    told = node.salt["pmxcfs.state"]()
+    assert told["mounted"] is False and told["said"].endswith("Transport endpoint is not connected")
+    assert "endpoint is not connected" in node.salt["pmxcfs.why_not"]()
+
+
+def test_state_where_nothing_is_mounted(node):
+    node.tool("stat", "echo 'stat: No such file or directory' >&2; exit 1")
+    assert node.salt["pmxcfs.state"]() == {"mounted": False, "writable": False, "said": "", "hung": False}
 
 
 def test_the_cluster_file_and_the_members(node):
@@ -162,6 +170,6 @@ def test_writable_means_that_a_write_went_through(node, monkeypatch):
 
 def test_wait_writable(node):
     assert node.salt["pmxcfs.wait_writable"](1) < 20
-    node.tool("stat", "exit 1")
+    node.tool("stat", "echo 'stat: No such file or directory' >&2; exit 1")
     with pytest.raises(CommandExecutionError, match="not mounted"):
         node.salt["pmxcfs.wait_writable"](0)

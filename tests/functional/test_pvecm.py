@@ -78,7 +78,14 @@ def test_updatecerts_reads_back_what_changed(node):
     assert node.calls("pvecm") == ["pvecm updatecerts"] * 2 + ["pvecm updatecerts --force"]
 
 
-@pytest.mark.parametrize(("stat", "words"), [("echo a16d", "is not quorate"), ("exit 1", "is not mounted")])
+@pytest.mark.parametrize(
+    ("stat", "words"),
+    [
+        ("echo a16d", "is not quorate"),
+        ("echo 'stat: No such file or directory' >&2; exit 1", "is not mounted"),
+        ("echo 'stat: Transport endpoint is not connected' >&2; exit 1", "endpoint is not connected"),
+    ],
+)
 def test_updatecerts_is_refused_where_it_would_block(node, stat, words):
     node.tool("pvecm", UPDATE)
     node.tool("stat", stat)

@@ -1,9 +1,11 @@
+import errno
 import json
 import os
 import stat
 
 import pytest
 from pve_corosync.node import children, etc_pve
+from pve_corosync.tools import pve
 
 
 @pytest.fixture
@@ -31,6 +33,40 @@ def names(base):
 def test_the_link_tells_mounted_and_writable(mode, mounted, writable):
     assert etc_pve.is_link(mode) is mounted
     assert etc_pve.is_writable(mode) is writable
+
+
+def test_a_pmxcfs_that_died_is_not_called_unmounted(base, monkeypatch):
+    """Its mount stays behind, and says ENOTCONN to everybody."""
+
+    def dead(path):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), path)
+
+    monkeypatch.setattr(os, "lstat", dead)
+    told = etc_pve.read_files(["corosync.conf"], str(base))
+    assert (told["mounted"], told["writable"]) == (False, False)
+    assert told["said"] == "ENOTCONN: pmxcfs died: see systemctl status pve-cluster"
+    with pytest.raises(etc_pve.Refused, match="pmxcfs died"):
+        replace(base)
+    assert pve.why_not(told).startswith("/etc/pve gives no answer (ENOTCONN: pmxcfs died")
+
+
+def test_where_there_is_no_link_it_is_not_mounted(base):
+    (base / "local").unlink()
+    assert etc_pve.state(str(base)) == {"mounted": False, "writable": False, "said": ""}
+    assert "is not mounted" in pve.why_not(etc_pve.state(str(base)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stat: cannot statx '/etc/pve/local': No such file or directory", ""),
+        ("stat: cannot statx '/etc/pve/local': Transport endpoint is not connected", "endpoint"),
+    ],
+)
+def test_what_stat_said_is_kept_where_it_is_more_than_that_there_is_no_such_file(text, said):
+    told = pve.local_link(text)
+    assert (told["mounted"], told["writable"]) == (False, False)
+    assert said in told["said"] and bool(said) is bool(told["said"])
 
 
 def test_replace(base):

@@ -42,7 +42,7 @@ COMMANDS = (
     ("busy", 'cat "$R/run/pve-corosync/run.json"'),
     ("undo", 'cat "$R/var/lib/pve-corosync/undo.json"'),
     ("watchdog", 'test -d "$R/run/watchdog-mux.active"'),
-    ("link", 'stat --cached=never -c %f "$R/etc/pve/local"'),
+    ("link", """sh -c 'exec stat --cached=never -c %f "$0" 2>&1' "$R/etc/pve/local\""""),
     ("cluster_file", _TWICE + '"$R/etc/pve/corosync.conf"'),
     ("members", 'cat "$R/etc/pve/.members"'),
     ("resources", _TWICE + '"$R/etc/pve/ha/resources.cfg"'),
@@ -203,21 +203,20 @@ class _Builder:
         Return ``{"state", "mounted", "writable", "members"}``; one that hangs is not "not mounted".
         """
         link = self.rows["link"]
-        seen = pve.local_link(link.text if link.code == 0 else "")
+        seen = pve.local_link("" if link.late else link.said or link.text if link.code else link.text)
         late = [PVE_FILES[name] for name in PVE_FILES if self.rows[name].late]
         state = HUNG if link.late or late and seen["mounted"] else MOUNTED if seen["mounted"] else NOT_MOUNTED
         if state == HUNG:
             said = link.said or "no answer in time"
             self.problems.append(f"/etc/pve hangs: {said}: journalctl -u pve-cluster")
         elif state == NOT_MOUNTED:
-            said = f" ({link.said})" if link.said else ""
-            self.problems.append(f"/etc/pve is not mounted{said}: systemctl status pve-cluster")
+            self.problems.append(pve.why_not(seen))
         self.mounted = state == MOUNTED
         for name, path in PVE_FILES.items():
             if self.mounted and self.rows[name].said:
                 self.problems.append(f"/etc/pve/{path}: {self.rows[name].said}")
         told = {"state": state, "mounted": self.mounted, "writable": self.mounted and seen["writable"]}
-        return told | {"members": self.members()}
+        return told | {"said": seen["said"], "members": self.members()}
 
     def members(self):
         row = self.rows["members"]

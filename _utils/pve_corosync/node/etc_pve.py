@@ -71,13 +71,18 @@ def is_writable(mode):
 
 def state(base=BASE):
     """
-    Return ``{"mounted": bool, "writable": bool}``.
+    Return ``{"mounted": bool, "writable": bool, "said": text}``.
+
+    ``said`` is what came instead of an answer. A pmxcfs that died leaves its mount, which says ENOTCONN; only
+    where there is no such file is it plainly not mounted, and ``said`` is empty.
     """
     try:
         mode = os.lstat(os.path.join(base, "local")).st_mode
-    except OSError:
-        return {"mounted": False, "writable": False}
-    return {"mounted": is_link(mode), "writable": is_writable(mode)}
+    except FileNotFoundError:
+        return {"mounted": False, "writable": False, "said": ""}
+    except OSError as exc:
+        return {"mounted": False, "writable": False, "said": told(exc, base)}
+    return {"mounted": is_link(mode), "writable": is_writable(mode), "said": ""}
 
 
 def told(exc, base=BASE):
@@ -257,6 +262,8 @@ def _create(path, data):
 
 def _require_mounted(base):
     now = state(base)
+    if now["said"]:
+        raise Refused(f"{base}: {now['said']}")
     if not now["mounted"]:
         raise Refused(f"{base} is not mounted: start pve-cluster, and only then write to it")
     return now
@@ -308,8 +315,7 @@ def _end(request):
 
 def _lock(work):
     def answer(request, base):
-        if not state(base)["mounted"]:
-            raise Refused(f"{base} is not mounted: systemctl status pve-cluster")
+        _require_mounted(base)
         return work(request, base)
 
     return answer

@@ -108,13 +108,15 @@ def look_command(base):
 
 def looked(result):
     """
-    Return ``{"mounted", "writable", "hung"}`` from the result of :func:`look_command`.
+    Return ``{"mounted", "writable", "said", "hung"}`` from the result of :func:`look_command`.
 
-    A mount that does not answer is there: ``mounted`` is true for it, as ``hung`` is.
+    A mount that does not answer is there: ``mounted`` is true for it, as ``hung`` is. ``said`` is what came
+    instead of an answer, empty where there is no such file.
     """
     if result["late"]:
-        return {"mounted": True, "writable": False, "hung": True}
-    return dict(pve.local_link("" if result["rc"] else children.text(result)), hung=False)
+        return {"mounted": True, "writable": False, "said": "", "hung": True}
+    text = children.complaint(result) if result["rc"] else children.text(result)
+    return dict(pve.local_link(text), hung=False)
 
 
 def look(base, timeout=LOOK_TIMEOUT):

@@ -205,9 +205,10 @@ def pmxcfs(context):
                 remedy=f"on {node}: journalctl -u pve-cluster -n 20; ps -o stat,wchan:20,args -C pmxcfs",
             )
         elif not state.get("mounted"):
+            what = f"gives no answer ({state['said']})" if state.get("said") else "is not mounted"
             yield finding(
                 "pve-not-mounted",
-                f"{node}: /etc/pve is not mounted, the cluster file does not reach it",
+                f"{node}: /etc/pve {what}, the cluster file does not reach it",
                 data={"node": node},
                 remedy=(
                     f"on {node}: systemctl status pve-cluster (a start of it starts "

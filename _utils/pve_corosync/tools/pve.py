@@ -82,20 +82,26 @@ def pvecm_nodes(stdout: str, stderr: str = "", rc: int = 0) -> dict:
     return {"state": state, "nodes": {}}
 
 
+#: strerror of ENOENT in the C locale, which children run in.
+NO_SUCH_FILE = "No such file or directory"
+
+
 def local_link(text: str) -> dict:
-    """Return what ``stat -c %f`` of the link ``/etc/pve/local`` tells: ``{"mounted", "writable"}``.
+    """Return what ``stat -c %f`` of the link ``/etc/pve/local`` tells: ``{"mounted", "writable", "said"}``.
 
     It is a symbolic link where pmxcfs is mounted, and its owner may write where this partition may (pmxcfs
-    cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum).
+    cfs-plug-link.c, PVE/Cluster.pm check_cfs_quorum). ``said`` is an error other than that there is no such
+    file: a pmxcfs that died leaves its mount behind.
 
-    :param text: the mode in hexadecimal digits; "" if there is no such file.
+    :param text: the mode in hexadecimal digits, or what stat said; "" if there is no such file.
     """
+    text = text.strip()
     try:
-        mode = int(text.strip() or "0", 16)
+        mode, said = int(text or "0", 16), ""
     except ValueError:
-        mode = 0
+        mode, said = 0, "" if NO_SUCH_FILE in text else text
     link = stat.S_ISLNK(mode)
-    return {"mounted": link, "writable": link and bool(mode & stat.S_IWUSR)}
+    return {"mounted": link, "writable": link and bool(mode & stat.S_IWUSR), "said": said}
 
 
 def hangs(state: dict) -> bool:
@@ -113,6 +119,8 @@ def why_not(state: dict) -> str:
     """
     if hangs(state):
         return hung()
+    if state.get("said"):
+        return f"/etc/pve gives no answer ({state['said']}): systemctl status pve-cluster"
     if not state.get("mounted"):
         return "/etc/pve is not mounted: systemctl start pve-cluster"
     return "" if state.get("writable") else "/etc/pve is read-only: this partition is not quorate"
