@@ -60,3 +60,12 @@ def test_the_system_directories_are_always_searched(tmp_path):
     assert env["PATH"].split(os.pathsep)[0] == str(tmp_path) and "/usr/sbin" in env["PATH"]
     assert children.environment({"PATH": "/usr/sbin"})["PATH"].count("/usr/sbin") == 1
     assert children.environment({})["PATH"].startswith("/usr/local/sbin")
+
+
+def test_what_a_child_said_at_the_last_moment_is_taken():
+    """It was an exit code of 0 without a text: /etc/pve was then called unmounted."""
+    child = children._start(["echo", "x"], children.environment(), None)
+    child.wait(timeout=10)
+    result = {"rc": None, "out": b"", "err": b"", "late": False, "seconds": 0.0}
+    children._end(child, result, 0.0, 0.0, kill=True)
+    assert (result["rc"], result["out"], result["late"]) == (0, b"x\n", False)

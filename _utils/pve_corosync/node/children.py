@@ -8,6 +8,7 @@ killed, so a caller that waits for it hangs with it. Here such a child is left b
 one.
 """
 
+import contextlib
 import errno
 import os
 import selectors
@@ -152,12 +153,24 @@ def _collect(pipes, children, results, start, end):
                 results[key]["seconds"] = time.monotonic() - start
 
 
+def _drain(child, result):
+    """
+    Take what a child said that ended at the last moment: it is no child without a text.
+    """
+    for stream, pipe in (("out", child.stdout), ("err", child.stderr)):
+        os.set_blocking(pipe.fileno(), False)
+        with contextlib.suppress(BlockingIOError):  # a grandchild has the other end still
+            while chunk := os.read(pipe.fileno(), 65536):
+                result[stream] += chunk
+
+
 def _end(child, result, start, end, kill):
     """
     Take the exit code, or leave the child, killed if that is wanted: waiting for it could take for ever.
     """
     try:
         result["rc"] = child.wait(timeout=max(0.05, end - time.monotonic()))
+        _drain(child, result)
     except subprocess.TimeoutExpired:
         result["late"] = True
         result["seconds"] = time.monotonic() - start
