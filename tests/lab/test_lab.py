@@ -253,17 +253,17 @@ def test_two_labs_side_by_side_and_nothing_left(lab, lab_prefix):
 
 
 @pytest.mark.parametrize("seconds", [0.4, 1.0, 2.5])
-def test_down_clears_up_after_a_killed_up(lab_prefix, seconds):
+def test_down_clears_up_after_a_killed_up(lab_prefix, tmp_path, seconds):
     """kill -9 of `lab up` at different moments: down finds everything it had made."""
     name = f"{lab_prefix}-killed"
-    up = subprocess.Popen(
-        [*COMMAND, "--name", name, "up", "--suite", SUITE],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    said = tmp_path / "up.log"
+    with open(said, "w", encoding="utf-8") as file:
+        up = subprocess.Popen(
+            [*COMMAND, "--name", name, "up", "--suite", SUITE], stdout=file, stderr=subprocess.STDOUT
+        )
     wait_for(lambda: (host.HOME / name / "state.json").exists(), 200, every=0.05, what="lab up to begin")
     time.sleep(seconds)
-    assert up.poll() is None, "lab up was done before it could be killed"
+    assert up.poll() is None, f"lab up was done before it could be killed: {said.read_text()}"
     up.send_signal(signal.SIGKILL)
     up.wait()
     down = subprocess.run([*COMMAND, "--name", name, "down"], capture_output=True, text=True, check=False)
