@@ -309,15 +309,29 @@ def test_a_file_that_is_missing_for_a_moment_is_not_missing(node, monkeypatch):
     assert told["files"] == {"corosync.conf": conf(5), "none": None} and told["errors"] == {}
 
 
+def test_a_file_of_ha_that_is_renamed_is_looked_for_again(node, monkeypatch):
+    real, asked = etc_pve._read, []
+
+    def renamed(path):
+        asked.append(path)
+        if asked.count(path) == 1:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return real(path)
+
+    node.file("etc/pve/ha/resources.cfg", "vm: 100")
+    monkeypatch.setattr(etc_pve, "_read", renamed)
+    assert etc_pve.read_files(["ha/resources.cfg"], str(node.pve))["files"] == {"ha/resources.cfg": "vm: 100"}
+
+
 @pytest.mark.parametrize(
     ("names", "pauses"),
     [
         (["corosync.conf"], []),
-        (["corosync.conf", "ha/resources.cfg"], [0.03]),  # without HA: every look at the node waits for this
-        (["none.conf", "corosync.conf.none"], [0.03]),
+        (["corosync.conf", "ha/resources.cfg"], []),  # without HA: every look at the node would wait for this
+        (["none.conf", "corosync.conf.none"], []),
     ],
 )
-def test_what_a_cluster_may_not_have_is_looked_for_twice(node, monkeypatch, names, pauses):
+def test_what_is_not_in_its_folder_is_waited_for_by_nobody(node, monkeypatch, names, pauses):
     slept = []
     monkeypatch.setattr(etc_pve.time, "sleep", slept.append)
     etc_pve.read_files(names, str(node.pve))

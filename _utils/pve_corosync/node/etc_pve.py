@@ -31,8 +31,9 @@ CONF = "corosync.conf"
 #: between two writes while pmxcfs answers with EBUSY.
 BUSY_PAUSE_S = 0.25
 #: While another process of this node renames a file, an open waits for it, and then finds nothing, once (1 s
-#: for the cluster file; the next one, 20 ms later, succeeds). So what is missing is looked for again; what a
-#: cluster may well not have (nothing of HA is there without HA), once only, as that delays every look.
+#: for the cluster file; the next one, 20 ms later, succeeds). Its name is in the folder all the while (memdb.c
+#: replaces the entry under one lock), so what is missing is looked for again only where its name is there:
+#: nothing of HA is there without HA, and that must delay no look. The cluster file is looked for in any case.
 RENAME_PAUSES_S = (0.03, 0.2)
 
 #: errno of a failed write -> what it means on pmxcfs (dcdb.c, memdb.c, measured).
@@ -108,11 +109,11 @@ def read_files(names, base=BASE):
     """
     answer = dict(state(base), files=dict.fromkeys(names), errors={})
     missing = list(names) if answer["mounted"] else []
-    first, second = RENAME_PAUSES_S
-    for pause, wanted in ((0.0, names), (first, names), (second, (CONF,))):
-        again = [name for name in missing if name in wanted]
-        time.sleep(pause if again else 0.0)
-        for name in again:
+    for pause in (None, *RENAME_PAUSES_S):
+        if pause is not None:
+            missing = [name for name in missing if name == CONF or _in_its_folder(base, name)]
+            time.sleep(pause if missing else 0.0)
+        for name in list(missing):
             try:
                 answer["files"][name] = _read(os.path.join(base, name)).decode("latin-1")
             except FileNotFoundError:
@@ -284,6 +285,16 @@ def _unlink(path):
 def _read(path):
     with open(path, "rb") as file:
         return file.read()
+
+
+def _in_its_folder(base, name):
+    folder, own = os.path.split(os.path.join(base, name))
+    try:
+        return own in os.listdir(folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # nothing is known; the file is asked for again
 
 
 def _read_or_none(path):
