@@ -8,6 +8,7 @@ import time
 import pytest
 from links import PUBLIC, VRACK, addresses, cut_off, files, healthy, reach, version
 from phases import codes, flat, heal, run, starts
+from runbook import typed
 
 from lab.cluster import wait_for
 
@@ -173,6 +174,12 @@ def test_a_run_whose_master_process_was_killed_is_gone_on_with(cluster):
     assert results[0].returncode in (-9, 137), results
     _, report = run(cluster, "corosync.status")
     assert "run-dead" in codes(report, "info") and "run-busy" not in codes(report)
+    code, said = typed(cluster, "Half-done run", 0)
+    assert code == 1 and "state.orchestrate orch.failover" in said.split(" pve1 ")[0], said
+    assert typed(cluster, "Half-done run", 1)[0] == 0
+    name = run(cluster, "corosync.journal", "last=1")[1]["runs"][0]["run"]
+    code, said = typed(cluster, "Half-done run", 2, instead=[("20261126031200000000", name)])
+    assert code == 0 and "degraded" in said, said
     report = reach(cluster, "degraded")
     assert report["from_version"] == first + 1 and [row["ok"] for row in report["done"]].count(False) == 0
     healthy(cluster)

@@ -6,8 +6,8 @@ import re
 import pytest
 from highstates import changes, highstate, layout_state
 from links import files
-from phases import flat
 from reinstalled import GUESTS, reinstall, unlike
+from runbook import typed
 
 from lab.cluster import wait_for
 
@@ -37,10 +37,9 @@ def test_a_reinstalled_node_joins_again_and_guests_stay(lab):
     assert row["result"] is False and "is its reactor configured" in row["comment"]
     assert "orch.rebuild" in row["comment"]
     old = lab.exec("pve1", ["sh", "-c", "grep root@pve2 /etc/pve/priv/authorized_keys"], check=True).stdout
-    done = lab.salt_run("state.orchestrate", "orch.rebuild", 'pillar={"node": "pve2"}', timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(done.stdout)
-    (key,) = set(re.findall(r"salt pve1 pvecm.drop_key (SHA256:[A-Za-z0-9+/]+)", flat(done.stdout)))
+    code, said = typed(lab, "One node dead", 2)
+    assert code == 0, said
+    (key,) = set(re.findall(r"salt pve1 pvecm.drop_key (SHA256:[A-Za-z0-9+/]+)", said))
     lab.salt("pve1", "pvecm.drop_key", key, check=True)
     left = lab.read("pve1", "/etc/pve/priv/authorized_keys")
     assert old not in left and "root@pve2" in left, "the old key is out, the new one is in"

@@ -62,3 +62,15 @@ def test_every_line_of_the_table_leads_somewhere():
 def test_the_way_out_is_one_command():
     (command,) = re.findall(r"^    (.+)$", SECTIONS["Quorum lost"], re.M)
     assert command == "salt-run state.orchestrate orch.failover"
+
+
+def test_each_command_is_typed_in_the_lab():
+    """``typed(lab, "Card lost", 0)`` in a test of tests/lab types the first command of that section."""
+    lab = "".join(path.read_text() for path in (REPO / "tests" / "lab").glob("test_*.py"))
+    done = {(name, int(number)) for name, number in re.findall(r'\btyped\(\w+, "([^"]+)", (\d)', lab)}
+    page = {
+        (name, number)
+        for name, text in SECTIONS.items()
+        for number in range(len(re.findall(r"^    (.+)$", text, re.M)))
+    }
+    assert done == page
