@@ -104,6 +104,7 @@ def status(pillar=None):
         report["verdict"] = verdict.of_request(request, observed, findings, on_node=True)
     except (arguments.RunError, layouts_of_pillar.LayoutError) as exc:
         findings = exc.findings
+        report["verdict"] = verdict.of_pillar(told["node"], situation.state_now(observed), findings)
     report.update(
         state=situation.state_now(observed), matrix=situation.matrix(observed), findings=ordered(findings)
     )

@@ -92,7 +92,9 @@ def _account(report):
 def _status(report):
     found = report.get("findings") or [{"text": "nothing is wrong"}]
     lines = verdict_lines(report["verdict"]) if report.get("verdict") else _head(report, found[0]["text"])
-    lines += ["", "in force: " + (", ".join(report["in_force"]) or "none of the pillar's layouts")]
+    blind = (report.get("verdict") or {}).get("kind") == "pillar"
+    none = "not known without a pillar that can be read" if blind else "none of the pillar's layouts"
+    lines += ["", "in force: " + (", ".join(report["in_force"]) or none)]
     if (report.get("watch") or {}).get("policy") is not None:
         lines += wrapped(f"watch: {report['watch']['text']}", "    ")
     lines += [""]

@@ -11,6 +11,7 @@ from _corosync_world import PUBLIC, VRACK, conf
 from _pve_world import put
 from _two_nodes import INTERFACES, parsed
 from pve_corosync import conf as corosync_conf
+from pve_corosync import show
 from pve_corosync.cluster import facts as node_facts
 from pve_corosync.judge import checklist
 from pve_corosync.node import etc_pve_lock
@@ -169,6 +170,12 @@ def test_status_without_a_pillar_shows_this_node_and_asks_nobody(pair):
     told = pair.call("corosync.status")
     assert codes(told) == ["pillar-none"] and told["links"] == {"pve2": {0: "connected"}}
     assert pair.one.calls("ssh ") == []
+    assert told["verdict"]["text"] == (
+        "pve1 has quorum, and it has no pillar `corosync`, so nothing can be planned."
+    )
+    assert "/srv/pillar" in told["verdict"]["command"]
+    screen = "\n".join(show.render(told))
+    assert screen.startswith("pve1 has quorum") and "in force: not known without a pillar" in screen
 
 
 @pytest.mark.parametrize("function", ["corosync.plan", "corosync.apply"])

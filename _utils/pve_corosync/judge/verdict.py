@@ -566,7 +566,8 @@ def _ended(result):
 def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
     """Return the verdict where the pillar cannot be read, so that nothing can be planned.
 
-    :param name: the cluster. :param state: as ``judge.situation.state_now`` returns it.
+    :param name: the cluster, or the node that sees itself only.
+    :param state: as ``judge.situation.state_now`` returns it.
     :param broken: what is wrong in the pillar, findings.
     :returns: as :func:`verdict`.
     """
@@ -574,5 +575,7 @@ def of_pillar(name: str, state: list[dict], broken: list[dict]) -> dict:
     quorum = "has quorum" if any(told) else "has NO QUORUM" if told else "does not answer"
     item = broken[0]
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-    text = f"{name} {quorum}, and its pillar is wrong, so nothing can be planned: {item['text']}{more}."
+    wrong = "it has no pillar `corosync`" if item["code"] == "pillar-none" else "its pillar is wrong"
+    why = "" if item["code"] == "pillar-none" else f": {item['text']}{more}"
+    text = f"{name} {quorum}, and {wrong}, so nothing can be planned{why}."
     return {"kind": "pillar", "ok": False, "text": text, "command": item["remedy"], "also": []}
