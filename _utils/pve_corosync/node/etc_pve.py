@@ -31,9 +31,9 @@ CONF = "corosync.conf"
 #: between two writes while pmxcfs answers with EBUSY.
 BUSY_PAUSE_S = 0.25
 #: While another process of this node renames a file, an open waits for it, and then finds nothing, once (1 s
-#: for the cluster file; the next one, 20 ms later, succeeds). Its name is in the folder all the while (memdb.c
-#: replaces the entry under one lock), so what is missing is looked for again only where its name is there:
-#: nothing of HA is there without HA, and that must delay no look. The cluster file is looked for in any case.
+#: for the cluster file; the next one, 20 ms later, succeeds). Its name is in the folder all the while
+#: (memdb.c replaces the entry under one lock), so what is missing is looked for again only where its name is
+#: there: without HA there is nothing of it, which must delay no look. The cluster file is looked for always.
 RENAME_PAUSES_S = (0.03, 0.2)
 
 #: errno of a failed write -> what it means on pmxcfs (dcdb.c, memdb.c, measured).
