@@ -20,6 +20,7 @@ orchestration are one run in the journal.
 """
 
 import json
+import logging
 import os
 import shlex
 
@@ -49,6 +50,23 @@ ASKS = ("verify", "probe")
 #: what leaves everything as it was; a replication that ran is no change of the configuration.
 SAME = ("already", "true", "planned")
 NO_CHANGE = ("replicate", "verify", "probe")
+
+
+class _Once(logging.Filter):
+    """
+    Keeps a report out of the log that stands in the comment of its state: Salt logs the comment of a failed
+    state as an error (salt/state.py format_log), and a terminal shows both.
+    """
+
+    def __init__(self, report):
+        super().__init__()
+        self.report = report
+
+    def filter(self, record):
+        """
+        Tell whether a record is to be logged.
+        """
+        return record.msg != self.report
 
 
 def __virtual__():
@@ -111,6 +129,7 @@ def phase(name, function, orchestration, arguments=None):
     report = _called(function, call)
     ret["comment"] = report["report"]
     if report["retcode"]:
+        logging.getLogger("salt.state").addFilter(_Once(report["report"]))
         return ret
     ret["result"] = True
     if report["result"] == "test":

@@ -46,9 +46,10 @@ def test_a_second_run_reports_no_change_and_a_run_is_one_entry_in_the_journal(cl
 def test_a_failure_is_the_report_and_stands_once(cluster):
     cluster.cut(conftest.VRACK)
     cluster.fault("pve2", steps={"1": "corosync refused version 6"})
-    ret = cluster.cli.run("state.orchestrate", "orch.failover", "--out=highstate")
+    ret = cluster.cli.run("state.orchestrate", "orch.failover", "--out=highstate", "--log-level=error")
     assert ret.returncode == 1 and ret.stdout.count("pve2: corosync refused version 6") <= 2, ret
     assert "retcode" not in ret.stdout and "Traceback" not in ret.stdout + ret.stderr, ret
+    assert "go on: " not in ret.stderr, "Salt logs the comment of a failed state"
     assert "go on:   salt-run state.orchestrate orch.failover" in ret.stdout, ret
     (row, *_) = cluster.run("corosync.journal", "last=1").data["runs"]
     assert (row["result"], row["layout"]) == ("failed", "degraded")
