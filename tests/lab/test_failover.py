@@ -177,7 +177,7 @@ def test_a_run_whose_master_process_was_killed_is_gone_on_with(cluster):
     code, said = typed(cluster, "Half-done run", 0)
     assert code == 1 and "state.orchestrate orch.failover" in said.split(" pve1 ")[0], said
     assert typed(cluster, "Half-done run", 1)[0] == 0
-    name = run(cluster, "corosync.journal", "last=1")[1]["runs"][0]["run"]
+    name = run(cluster, "corosync.journal", "last=1")[1]["runs"][0]["jid"]
     code, said = typed(cluster, "Half-done run", 2, instead=[("20261126031200000000", name)])
     assert code == 0 and "degraded" in said, said
     report = reach(cluster, "degraded")

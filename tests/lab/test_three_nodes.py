@@ -113,7 +113,7 @@ def test_three_nodes_and_a_dead_third(three):
     assert "node-silent" in codes(report, None)
     assert files(three, left) == before
     code, screen = typed(three, "One node dead", 1)
-    assert code == 0 and "without pve3" in screen, screen
+    assert code == 0 and "WITHOUT pve3" in screen, screen
     healthy(three, left)
     assert addresses(three, left)[0] == set(PUBLIC.values())
 
