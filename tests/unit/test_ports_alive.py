@@ -118,3 +118,24 @@ def test_a_long_wait_ends_when_an_operators_command_goes_first(monkeypatch):
     _, got, pending = bus.publish()
     assert bus.now < 7 and pending == []
     assert got["pve2"]["return"] == "done" and got["pve1"]["return"].startswith("an operator's command")
+
+
+def test_answers_that_came_in_time_are_read_by_a_master_that_was_kept_from_reading(monkeypatch):
+    """The processor was another's for longer than the wait: unread answers are no silence."""
+    bus = Bus(monkeypatch, pve1={"ends": 1}, pve2={"ends": 2}, pve3={"ends": 1e6})
+    asked = bus.run_job
+
+    def starved(*words, **more):
+        told = asked(*words, **more)
+        bus.now += WAIT + 100
+        return told
+
+    bus.run_job = starved
+    _, got, pending = bus.publish(optional={"pve3"})
+    assert sorted(got) == ["pve1", "pve2"] and pending == ["pve3"]
+
+
+def test_the_last_look_ends(monkeypatch):
+    bus = Bus(monkeypatch, pve1={"ends": 1e6})
+    assert bus.publish()[2] == ["pve1"]
+    assert WAIT <= bus.now <= WAIT + 2 * port_master.LAST_LOOK_S

@@ -32,6 +32,37 @@ LONG_S = 30
 GIVES_WAY = "an operator's command goes first: this work has ended here, and can be done again"
 
 
+#: seconds in which answers are read that came in time, from the moment at which the time is seen to be over.
+LAST_LOOK_S = 0.3
+
+
+class _Wait:
+    """How long answers are waited for.
+
+    Whoever was kept from the processor until the time was over has not read what came in it. That is no
+    silence: one last look is taken.
+
+    :param wait: seconds for all answers. :param grace: seconds after the last of some answers, or None.
+    """
+
+    def __init__(self, wait, grace):
+        self.end = self.last = time.monotonic() + wait
+        self.grace, self.look = grace, None
+
+    def left(self):
+        """Return the seconds that are left, 0 or less when it is over."""
+        now = time.monotonic()
+        if now < self.end:
+            return self.end - now
+        self.look = self.look or now + LAST_LOOK_S
+        return self.look - now
+
+    def answered(self):
+        """Note that an answer came: the others have their grace from now on."""
+        if self.grace:
+            self.end, self.look = min(self.last, time.monotonic() + self.grace), None
+
+
 class Master:
     """What a Salt master offers to a runner.
 
@@ -69,14 +100,14 @@ class Master:
         ``silent(minions)`` is called whenever they are asked.
         """
         with self.client() as client, self.bus() as bus:
-            end = last = time.monotonic() + wait
+            time_left = _Wait(wait, grace)
             # the bus is subscribed before the publish, so that no answer is lost
             job = client.run_job(list(ids), fun, [], tgt_type="list", kwarg=kwarg, listen=False, timeout=wait)
             jid = (job or {}).get("jid")
             if not jid:
                 return None, {}, sorted(ids)
             pending, got, watched = set(ids), {}, alive.Alive(client, jid, fun, silent)
-            while pending - set(optional) and (left := end - time.monotonic()) > 0:
+            while pending - set(optional) and (left := time_left.left()) > 0:
                 # one subscription for both: the bus drops what it is not asked for
                 event = bus.get_event(
                     wait=min(left, watched.left(), 1.0 if wait > LONG_S else left),
@@ -88,7 +119,7 @@ class Master:
                 if tag.startswith(f"salt/job/{jid}/ret/") and data.get("id") in pending:
                     pending.discard(data["id"])
                     got[data["id"]] = data
-                    end = min(last, time.monotonic() + grace) if grace else last
+                    time_left.answered()
                     if heard:
                         heard(data["id"], data)
                 watched.told(tag, data)
