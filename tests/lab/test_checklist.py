@@ -85,7 +85,7 @@ def cut(lab):
 
 #: item: (what breaks it, words in what is seen)
 BROKEN = {
-    "answers": (lambda lab: sh(lab, "pve2", "systemctl", "stop", "salt-minion"), "no answer from pve2"),
+    "answers": (lambda lab: sh(lab, "pve2", "systemctl", "stop", "salt-minion"), "pve2: no answer"),
     "links connected": (cut, "link 0 pve1->pve2"),
     "quorum": (cut, "not quorate"),
     "one ring": (cut, "on pve2"),

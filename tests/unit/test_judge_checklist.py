@@ -229,6 +229,15 @@ def test_nothing_is_concluded_from_silence():
     assert "missing" not in said and "none:" not in said and "no ring" not in said and "->" not in said
 
 
+def test_a_node_that_answered_with_an_error_is_not_called_silent():
+    world = observed(3)
+    del world["nodes"]["pve1"]
+    world |= {"silent": ["pve1"], "refusals": {"pve1": "'corosync.facts' is not available."}}
+    rows = table(checklist.checklist(layout("nominal", 3), world))
+    for item in ("answers", "versions", "links connected"):
+        assert rows[item]["seen"] == "pve1: 'corosync.facts' is not available."
+
+
 def test_what_is_wrong_elsewhere_is_told_beside_a_silent_node():
     world = changed(observed(3), "nodes.pve2.local", None)
     del world["nodes"]["pve1"]

@@ -57,6 +57,8 @@ class _World:
         answers = observed.get("nodes") or {}
         self.nodes = {name: answers[name] for name in self.names if name in answers}
         self.missing = [name for name in self.names if name not in self.nodes]
+        #: of those that answered, with an error in place of facts.
+        self.refusals = observed.get("refusals") or {}
 
     def each(self, want: str, judge):
         """Judge every node; ``judge(name, facts)`` returns "" or what is wrong with it."""
@@ -68,8 +70,8 @@ class _World:
         return not wrong and bool(self.names), "; ".join(wrong) or f"so on {good} nodes", want
 
     def unasked(self) -> list[str]:
-        """Return what is to be said of the nodes that did not answer: that alone, and nothing of the item."""
-        return [f"{name}: no answer" for name in self.missing]
+        """Return what is to be said of the nodes that told nothing: that alone, and nothing of the item."""
+        return [f"{name}: {self.refusals.get(name, 'no answer')}" for name in self.missing]
 
     def seen(self, told: str, same: bool) -> str:
         """Return what was seen, with the nodes that did not answer behind it.
@@ -91,7 +93,7 @@ def answers(world):
     """Every node answered."""
     return (
         not world.missing and bool(world.names),
-        f"no answer from {', '.join(world.missing)}" if world.missing else f"{len(world.nodes)} answers",
+        "; ".join(world.unasked()) if world.missing else f"{len(world.nodes)} answers",
         f"{len(world.names)} answers",
     )
 
