@@ -17,7 +17,7 @@ import glob
 import salt.utils.path
 from pve_corosync.node import etc_pve, etc_pve_client, etc_pve_lock, files
 from pve_corosync.ports import salt_module as shell
-from pve_corosync.tools import known_hosts
+from pve_corosync.tools import known_hosts, pve
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "pvecm"
@@ -124,7 +124,7 @@ def _texts():
     for name, text in answer["errors"].items():
         raise CommandExecutionError(f"{etc_pve.BASE}/{name}: {text}")
     if not answer["mounted"]:
-        raise CommandExecutionError("/etc/pve is not mounted: systemctl start pve-cluster")
+        raise CommandExecutionError(pve.why_not(answer))
     return answer["files"]
 
 

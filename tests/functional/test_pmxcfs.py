@@ -59,7 +59,7 @@ def test_files_with_keys_or_outside_are_not_read(node, name):
 
 def test_what_lies_below_the_mount_point_is_not_read(node):
     (node.pve / "local").unlink()
-    with pytest.raises(CommandExecutionError, match="not mounted: systemctl start pve-cluster"):
+    with pytest.raises(CommandExecutionError, match="not mounted: systemctl status pve-cluster"):
         node.salt["pmxcfs.conf"]()
 
 

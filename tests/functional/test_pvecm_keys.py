@@ -64,7 +64,7 @@ def test_a_key_is_dropped_by_its_fingerprint_and_nothing_else_is_touched(node):
 
 def test_where_pmxcfs_is_not_mounted_nothing_is_dropped_and_said_so(node):
     (node.pve / "local").unlink()
-    with pytest.raises(CommandExecutionError, match="not mounted: systemctl start pve-cluster"):
+    with pytest.raises(CommandExecutionError, match="not mounted: systemctl status pve-cluster"):
         node.salt["pvecm.drop_key"](fingerprint(OLD))
     assert node.authorized.read_text() == AUTHORIZED
 

@@ -20,6 +20,9 @@ EXTRA_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sb
 
 NOT_FOUND = 127
 
+#: what a pipe holds (pipe(7)).
+PIPE_BYTES = 65536
+
 
 def environment(base=None):
     """
@@ -144,7 +147,7 @@ def _collect(pipes, children, results, start, end):
     while pipes.get_map() and (left := end - time.monotonic()) > 0:
         for event, _mask in pipes.select(left):
             key, stream = event.data
-            chunk = os.read(event.fd, 65536)
+            chunk = os.read(event.fd, PIPE_BYTES)
             if chunk:
                 results[key][stream] += chunk
                 continue
@@ -155,13 +158,13 @@ def _collect(pipes, children, results, start, end):
 
 def _drain(child, result):
     """
-    Take what a child said that ended at the last moment: it is no child without a text.
+    Take what a child said that ended at the last moment, at most a pipe buffer full: it is no child without a
+    text.
     """
     for stream, pipe in (("out", child.stdout), ("err", child.stderr)):
         os.set_blocking(pipe.fileno(), False)
         with contextlib.suppress(BlockingIOError):  # a grandchild has the other end still
-            while chunk := os.read(pipe.fileno(), 65536):
-                result[stream] += chunk
+            result[stream] += os.read(pipe.fileno(), PIPE_BYTES)
 
 
 def _end(child, result, start, end, kill):

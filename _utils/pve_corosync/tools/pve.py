@@ -122,7 +122,7 @@ def why_not(state: dict) -> str:
     if state.get("said"):
         return f"/etc/pve gives no answer ({state['said']}): systemctl status pve-cluster"
     if not state.get("mounted"):
-        return "/etc/pve is not mounted: systemctl start pve-cluster"
+        return "/etc/pve is not mounted: systemctl status pve-cluster"
     return "" if state.get("writable") else "/etc/pve is read-only: this partition is not quorate"
 
 
