@@ -44,3 +44,38 @@ def test_nothing_is_sent_by_a_connection_that_has_not_joined_yet(group, monkeypa
     go_on.set()
     opening.join()
     member.send({"act": "mkdir"})
+
+
+def test_whoever_leaves_does_not_wait_for_who_sends(group, monkeypatch):
+    """Corosync says TRY_AGAIN to the one for long; the other is the thread that dispatches, quorum too."""
+    sending, go_on = threading.Event(), threading.Event()
+
+    class Busy:
+        nodeid = 1
+
+        def __init__(self, *_args):
+            pass
+
+        def join(self):
+            pass
+
+        leave = close = join
+
+        def send(self, _data):
+            sending.set()
+            assert go_on.wait(20)
+
+    monkeypatch.setattr(group, "Group", Busy)
+    member, told = group.Member("pve_dcdb_v1", "dcdb", backend=None), []
+    member.open()
+    asking = threading.Thread(target=lambda: told.append(member.ask({"act": "mkdir"})))
+    asking.start()
+    assert sending.wait(10)
+    leaving = threading.Thread(target=member.leave)
+    leaving.start()
+    leaving.join(5)
+    late = leaving.is_alive()
+    go_on.set()
+    asking.join(10)
+    leaving.join(10)
+    assert not late and told == [-errno.EBUSY]

@@ -121,26 +121,35 @@ class Member:
 
     def send(self, header, payload=b""):
         """Send without waiting for the answer."""
-        with self.condition:
-            self.sent += 1
-            self._send(NORMAL, {"count": self.sent, "time": int(time.time()), **header}, payload)
+        self._send(NORMAL, {"count": self._next(), "time": int(time.time()), **header}, payload)
 
     def ask(self, header, payload=b""):
-        """Send, wait until this node has carried it out; returns the result (a negative errno on failure)."""
-        with self.condition:
-            self.sent += 1
-            number = self.sent
-            self.results[number] = None
-            try:
-                self._send(NORMAL, {"count": number, "time": int(time.time()), **header}, payload)
+        """Send, wait until this node has carried it out; returns the result (a negative errno on failure).
+
+        Nothing is locked while it is sent: corosync may say TRY_AGAIN for long, and the thread that
+        dispatches must get on meanwhile (pmxcfs: dfsm.c, dfsm_send_message_sync).
+        """
+        number = self._next(waits=True)
+        try:
+            self._send(NORMAL, {"count": number, "time": int(time.time()), **header}, payload)
+            with self.condition:
                 while self.results[number] is None:
                     self.condition.wait()
                 return self.results[number]
-            except CorosyncError as error:
-                log.critical(self.domain, f"cpg_send_message failed: {error}")
-                return -errno.EBUSY
-            finally:
+        except CorosyncError as error:
+            log.critical(self.domain, f"cpg_send_message failed: {error}")
+            return -errno.EBUSY
+        finally:
+            with self.condition:
                 del self.results[number]
+
+    def _next(self, waits=False):
+        """Return the number of the next message; somebody may wait for its result."""
+        with self.condition:
+            self.sent += 1
+            if waits:
+                self.results[self.sent] = None
+            return self.sent
 
     def _send(self, kind, header, payload=b""):
         connection = self.connection
