@@ -32,7 +32,7 @@ def test_nothing_is_sent_by_a_connection_that_has_not_joined_yet(group, monkeypa
             assert go_on.wait(10)
             self.joined = True
 
-        def send(self, _data):
+        def send(self, _data, _told):
             assert self.joined, "it would be lost"
 
     monkeypatch.setattr(group, "Group", Slow)
@@ -61,7 +61,7 @@ def test_whoever_leaves_does_not_wait_for_who_sends(group, monkeypatch):
 
         leave = close = join
 
-        def send(self, _data):
+        def send(self, _data, _told):
             sending.set()
             assert go_on.wait(20)
 

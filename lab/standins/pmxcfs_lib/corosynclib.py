@@ -42,6 +42,7 @@ MAP_INTEGERS = {
 }
 MAP_STRING = 11
 RETRY_SECONDS = 0.1
+SEND_TRIES = 100
 
 
 class CorosyncError(Exception):
@@ -127,13 +128,19 @@ def _check(call, code):
         raise CorosyncError(call, code)
 
 
-def _retry(call, function, *args, tries=600):
-    """Call a function again while corosync says TRY_AGAIN, for a minute at most."""
-    for _ in range(tries):
+def _retry(call, function, *args, tries=600, told=lambda tries: None):
+    """Call a function again while corosync says TRY_AGAIN, for a minute at most.
+
+    told
+        is called after every tenth try, with their number
+    """
+    for number in range(1, tries + 1):
         code = function(*args)
         if code != CS_ERR_TRY_AGAIN:
             break
         time.sleep(RETRY_SECONDS)
+        if number % 10 == 0:
+            told(number)
     _check(call, code)
 
 
@@ -202,12 +209,13 @@ class Group(Connection):
         """Stop being a member."""
         _retry("cpg_leave", self._one_at_a_time(CPG.cpg_leave), self.handle, byref(self.name), tries=10)
 
-    def send(self, data):
-        """Send bytes to all members, in one order for all of them."""
+    def send(self, data, told):
+        """Send bytes to all members, in one order for all; pmxcfs gives up after 100 tries (dfsm.c)."""
         buffer = ctypes.create_string_buffer(data, len(data))
         vector = IoVector(ctypes.cast(buffer, c_void_p), len(data))
         mcast = self._one_at_a_time(CPG.cpg_mcast_joined)
-        _retry("cpg_mcast_joined", mcast, self.handle, TYPE_AGREED, byref(vector), 1)
+        what = (self.handle, TYPE_AGREED, byref(vector), 1)
+        _retry("cpg_mcast_joined", mcast, *what, tries=SEND_TRIES, told=told)
 
     def _one_at_a_time(self, function):
         def called(*args):

@@ -155,7 +155,10 @@ class Member:
         connection = self.connection
         if connection is None:
             raise CorosyncError("cpg_mcast_joined", 9)
-        connection.send(pack(kind, header, payload))
+        connection.send(
+            pack(kind, header, payload),
+            lambda tries: log.notice(self.domain, f"cpg_send_message retry {tries}"),
+        )
 
     # What corosync calls
 
