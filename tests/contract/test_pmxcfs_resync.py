@@ -14,14 +14,16 @@ from contract_nodes import wait_for
 
 CLUSTER = "/etc/pve/corosync.conf"
 LOCK = "/etc/pve/priv/lock/contract"
-# Makes and removes a folder again and again, and prints [when, the error or "", writable by its mode].
+# Makes and removes a folder again and again, and prints [when, the error or "", writable by its mode]. Where
+# the quorum was lost between the two, the folder is there, and its removal is the next write.
 WRITER = """
 import json
 until = time.time() + 60
 free = False
 while time.time() < until and not free:
     try:
-        os.mkdir(sys.argv[1])
+        if not os.path.isdir(sys.argv[1]):
+            os.mkdir(sys.argv[1])
         os.rmdir(sys.argv[1])
         word = ""
     except OSError as error:
