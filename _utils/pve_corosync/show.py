@@ -149,7 +149,9 @@ def _many(report):
     lines += ["", *table(("cluster", "run", "exit", "took", "now"), rows)] if rows else []
     for row in [row for row in report["clusters"] if row["said"] or not row["ok"]][:EXPLAINED]:
         lines += ["", f"{_cut(row['cluster'], NAME_W)}: all of it is in {row['log']}"]
-        lines += [f"  {_cut(line, room() - 2)}" for line in row["said"]]
+        for line in row["said"]:
+            again = [f"  {line}"] if len(line) <= room() - 2 else wrapped(f"  {line}", _indent(line) + "    ")
+            lines += [_cut(part, room()) for part in again]
     return lines
 
 
@@ -178,6 +180,10 @@ def _layouts(row):
     if wanted is None or wanted in have:
         return wanted or "?"
     return f"{have[0] if have else 'none'}, not {wanted}"
+
+
+def _indent(line):
+    return " " * (len(line) - len(line.lstrip()))
 
 
 def _cut(text, width):

@@ -126,6 +126,46 @@ def test_a_long_plan_is_cut_and_says_so():
     assert many.said(long, True)[-1] == "… 21 lines more"
 
 
+FAILED = """\
+master:
+----------
+          ID: 1 links
+    Function: corosync_run.phase
+      Result: True
+     Comment: fine
+     Started: 22:07:46
+----------
+          ID: 2 primary network
+      Result: False
+     Comment: corosync.apply: refused, nothing was changed: cluster 'nope' is in
+              no pillar; known: prod
+                  -> add cluster=prod
+     Started: 22:07:48
+    Duration: 553.925 ms
+----------
+          ID: 3 certificates
+      Result: False
+     Comment: One or more requisite failed
+Summary for master
+------------""".splitlines()
+
+
+def test_of_a_failed_one_the_summary_has_the_report_without_salts_frame():
+    said = many.said(FAILED, False)
+    assert said == [
+        "corosync.apply: refused, nothing was changed: cluster 'nope' is in",
+        "no pillar; known: prod",
+        "    -> add cluster=prod",
+    ]
+    long = [*FAILED[:11], *(f"{'':14}{number}" for number in range(40)), *FAILED[13:]]
+    told = many.said(long, False)
+    assert (len(told), told[0], told[1], told[-1]) == (many.TAIL, said[0], "…", "39")
+    told = many.report("failover", {"b": {"retcode": 1, "seconds": 1, "log": "/l"}}, {}, {"b": FAILED})
+    lines = show.render(told | {"do": "many"}, 66)
+    assert max(map(len, lines)) <= 66 and not any("…" in line for line in lines), lines
+    assert "cluster 'nope' is in no pillar; known: prod" in " ".join(" ".join(lines).split())
+
+
 def test_the_summary_has_the_failed_ones_first_and_says_what_they_are_in():
     ended = {
         name: {"retcode": code, "seconds": 1.5, "log": f"/logs/{name}"} for name, code in (("a", 0), ("b", 1))

@@ -17,6 +17,8 @@ GIVEN = ("layout", "skip", "force", "strategy", "replication_timeout")
 TAIL, PLAN = 16, 80
 #: what Salt puts before each line of a state's comment.
 INDENT = " " * 14
+#: how the first line of that comment begins, and the line behind its last one.
+COMMENT, STARTED = "     Comment: ", "     Started: "
 #: how Salt is to print it, whatever the master's own ``state_output`` and ``state_verbose`` are.
 PRINTED = ("--no-color", "--state-output=full", "--state-verbose=True")
 #: the last words of Salt on an orchestration; in a test run, what would change is counted as unchanged.
@@ -83,11 +85,20 @@ def said(lines: list[str], ok: bool) -> list[str]:
     """
     end = next((place for place, line in enumerate(lines) if line.startswith(SUMMARY)), len(lines))
     if not ok:
-        return lines[:end][-TAIL:]
+        return _failure(lines[:end]) or lines[:end][-TAIL:]
     starts = [place for place, line in enumerate(lines[:end]) if line.strip().startswith("ID: ")]
     plan = lines[starts[0] : (starts + [end])[1]] if starts else []
     plan = [line.removeprefix(INDENT) for line in plan]
     return plan[:PLAN] + ([f"… {len(plan) - PLAN} lines more"] if len(plan) > PLAN else [])
+
+
+def _failure(lines):
+    """Return the comment of the state that failed, without Salt's frame: its first line and its last ones."""
+    failed = next((place for place, line in enumerate(lines) if line.strip() == "Result: False"), len(lines))
+    rest = lines[failed + 1 :]
+    end = next((place for place, line in enumerate(rest) if line.startswith(STARTED)), len(rest))
+    text = [line.removeprefix(COMMENT).removeprefix(INDENT) for line in rest[:end]]
+    return text if len(text) <= TAIL else [text[0], "…", *text[2 - TAIL :]]
 
 
 def report(orchestration: str, ended: dict, after: dict, logs: dict, test: bool = False) -> dict:
