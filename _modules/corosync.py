@@ -355,7 +355,7 @@ def _pve_rows(result, timeout):
         link = hung if exc.late else node_facts.Row(1, said=str(exc))
         return {"link": link} | dict.fromkeys(node_facts.PVE_FILES, hung if exc.late else broken)
     mode = "a1ed" if answer["writable"] else "a16d" if answer["mounted"] else "0"  # as stat -c %f prints it
-    rows = {"link": node_facts.Row(0, answer["said"] or mode)}
+    rows = {"link": node_facts.Row(1, said=answer["said"]) if answer["said"] else node_facts.Row(0, mode)}
     for name, path in node_facts.PVE_FILES.items():
         text = answer["files"].get(path)
         rows[name] = broken if text is None else node_facts.Row(0, text)
