@@ -337,7 +337,7 @@ def test_a_node_alone_does_its_part_and_the_last_one_finishes(lab):
         assert status["matrix"]["pve1"]["pve2"] == {"0": "down", "2": "down"} and status["result"] == "errors"
         with_pillar(lab, "pve2")
         _, said = typed(lab, "Master cut off", 1, on="pve2")
-        assert "reached" in said, said
+        assert "reached, and verified" in said, said
         code, report = local(lab, "pve1", "corosync.apply", "degraded")
         assert (code, report["result"]) == (0, "already"), report
         assert all(map(lab.healthy, lab.nodes)) and len(files(lab)) == 1
