@@ -26,3 +26,13 @@ def ring_id(lab, node):
 
 def changes(rows):
     return {key: row["changes"] for key, row in rows.items() if row["changes"]}
+
+
+def unmet(rows):
+    """Return the rows of one node that did not succeed: ``{state id: comment}``."""
+    return {key: row["comment"] for key, row in rows.items() if row["result"] is not True}
+
+
+def all_unmet(nodes):
+    """Return the same of several nodes: ``{node: {state id: comment}}``, without those that have none."""
+    return {node: rows for node, rows in ((node, unmet(rows)) for node, rows in nodes.items()) if rows}

@@ -35,11 +35,11 @@ def test_failover_with_the_link_cut_and_return(cluster):
     """The way of the guide, orchestrated; every second run changes nothing; nominal waits for the vRack."""
     cut_off(cluster)
     done = cluster.salt_run("state.orchestrate", "orch.failover")
-    assert done.returncode == 0, done
+    assert done.returncode == 0, done.stdout + done.stderr
     told = re.search(
         r"reached and verified, quorate after ([0-9.]+) s, writable after ([0-9.]+) s", flat(done.stdout)
     )
-    assert told, done
+    assert told, done.stdout
     assert float(told[1]) <= float(told[2]) < 20
     healthy(cluster)
     assert addresses(cluster) == {0: {PUBLIC["pve1"], PUBLIC["pve2"]}, 1: {VRACK["pve1"], VRACK["pve2"]}}
@@ -134,7 +134,7 @@ def test_a_node_that_loses_the_master_in_a_step(cluster):
     cluster.exec("pve2", ["nft", "delete", "table", "inet", "lost"], check=True)
     thread.join(240)
     done = result["done"]
-    assert done.returncode == 0, done
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "asking for the outcome" in flat(done.stderr), done
     assert json.loads(done.stdout)["result"] == "reached"
     healthy(cluster)

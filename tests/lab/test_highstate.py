@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from highstates import changes, highstate, layout_state, ring_id, wanted
+from highstates import all_unmet, changes, highstate, layout_state, ring_id, unmet, wanted
 from links import files, version
 from runbook import commands, typed
 
@@ -51,7 +51,7 @@ def test_highstate_on_both_nodes_at_once_changes_the_layout_once(lab):
     changed = [node for node, row in rows.items() if row["changes"]]
     assert len(changed) == 1, rows
     assert layout_state(tested[changed[0]])["changes"] == rows[changed[0]]["changes"]
-    assert all(state["result"] is True for states in done.values() for state in states.values()), done
+    assert all_unmet(done) == {}
     assert ring_id(lab, "pve1") == ring, "no membership was lost on the way"
     assert len(files(lab)) == 1
     members = json.loads(lab.read("pve1", "/etc/pve/.members"))["nodelist"]
@@ -107,7 +107,7 @@ def test_a_highstate_that_is_killed_in_the_middle_is_finished_by_the_other_nodes
     assert time.monotonic() - begin < 220
     assert len(files(lab)) == 1 and all(map(lab.healthy, lab.nodes))
     rows = highstate(lab, "pve1", wanted("degraded"))["pve1"]
-    assert all(row["result"] is True for row in rows.values()), rows
+    assert unmet(rows) == {}
     assert not layout_state(rows)["changes"]
 
 
@@ -209,7 +209,7 @@ def test_key_and_names_that_drifted_are_put_right(lab):
     lab.write("pve1", "/etc/hosts", hosts.replace("10.66.0.2", "198.51.102.10"))
     tested = changes(highstate(lab, "pve1", "test=True")["pve1"])
     done = highstate(lab, "pve1")["pve1"]
-    assert changes(done) == tested and all(row["result"] is True for row in done.values()), done
+    assert (changes(done), unmet(done)) == (tested, {})
     assert sorted(key.split("_|-")[-1] for key in tested) == ["authkey_managed", "primary"], tested
     assert lab.exec("pve1", ["stat", "-c", "%a %U:%G", key]).stdout.strip() == "400 root:root"
     assert lab.read("pve1", "/etc/hosts") == hosts
@@ -248,7 +248,7 @@ def test_a_layout_that_the_pillar_names_is_reached_by_highstate_as_by_orchestrat
             lab.write("master", changed, pillar.replace("layout: nominal", f"layout: {name}"))
             lab.salt("pve*", "saltutil.refresh_pillar", "wait=True", check=True)
             rows = highstate(lab)
-            assert all(row["result"] is True for states in rows.values() for row in states.values()), rows
+            assert all_unmet(rows) == {}
             assert world(lab) == goal
     finally:
         lab.exec("master", ["umount", path], check=True)
