@@ -1,6 +1,7 @@
 """One booted cluster per suite for all lab tests; each test finds it in its first state.
 
 LAB_SUITES names the suites (default: both). On a failure the journals of all machines go to artifacts/.
+What fails while the machine stands still is run again (stalls.py).
 """
 
 import contextlib
@@ -11,12 +12,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from stalls import pytest_runtest_protocol  # noqa: F401 (a hook of this folder)
 
 from lab.cluster import Lab, LabError
 from lab.node import start_time
 from lab.state import all_names
 
 SUITES = os.environ.get("LAB_SUITES", "bookworm trixie").split()
+FAILED = pytest.StashKey[bool]()
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 
 
@@ -63,10 +66,17 @@ def booted_three(lab_prefix):
 def lab(booted_lab, request):
     """The booted lab in its first state: healed, quorate, one link on the vRack, version 1 or above."""
     booted_lab.reset()
-    failed = request.session.testsfailed
     yield booted_lab
-    if request.session.testsfailed > failed:
+    if request.node.stash.get(FAILED, False):
         _save_journals(booted_lab, request.node.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Remember of a test that it failed, for what its fixtures do then."""
+    report = yield
+    item.stash[FAILED] = report.failed or (report.when != "setup" and item.stash.get(FAILED, False))
+    return report
 
 
 def _save_journals(lab, test):

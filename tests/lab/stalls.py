@@ -1,0 +1,90 @@
+"""A test that failed while the machine stood still is run again, once, and the run says so.
+
+The lab's tests bear real deadlines: three seconds of Corosync's token, of a node's look, of Salt's ping. A
+machine that stands still for as long, as a virtual one does that its host pauses, breaks all of them at once,
+whatever the code does: such a failure is no fact about the code. One without a stall stands, and so does the
+second one.
+
+A stall is what a thread saw that asks to be woken every tenth of a second, and was woken late.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+#: seconds; a stall that is shorter leaves the shortest deadlines, three seconds, some room
+STALL_S = 2.0
+EVERY_S = 0.1
+
+
+class Watch:
+    """Notes when this process was woken late."""
+
+    def __init__(self, clock=time.monotonic, sleep=time.sleep):
+        self._clock, self._sleep = clock, sleep
+        self._late, self._thread = [], None
+
+    def look(self):
+        """Sleep once, and note how much longer that took."""
+        begin = self._clock()
+        self._sleep(EVERY_S)
+        end = self._clock()
+        if end - begin - EVERY_S > EVERY_S:
+            self._late.append((end, end - begin - EVERY_S))
+
+    def start(self):
+        """Look on and on, beside the tests, as long as this process lives; a second call does nothing."""
+        if not self._thread:
+            self._thread = threading.Thread(target=self._run, name="stalls", daemon=True)
+            self._thread.start()
+
+    def _run(self):
+        while True:
+            self.look()
+
+    def longest(self, since):
+        """Return the seconds of the longest stall that ended after a moment of the same clock."""
+        return max((late for end, late in self._late if end >= since), default=0.0)
+
+
+WATCH = Watch()
+HERE = Path(__file__).parent
+
+
+def pytest_runtest_protocol(item, nextitem):
+    """Run a test of this folder; once more where it failed while the machine stood still."""
+    if HERE not in item.path.parents:
+        return None
+    WATCH.start()
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = _run(item, nextitem)
+    for report in [report for report in reports if report.failed and report.stall > STALL_S][:1]:
+        told = f"run again: the machine stood still for {report.stall:.1f} s; before: {report.said}"
+        item.warn(pytest.PytestWarning(told))
+        reports = _run(item, nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _run(item, nextitem):
+    """Return the reports of a test; one of a failure has the longest stall, and shows it with the load."""
+    begin = time.monotonic()
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in [report for report in reports if report.failed]:
+        report.stall, report.said = WATCH.longest(begin), _crash(report)
+        if hasattr(report.longrepr, "addsection"):
+            load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
+            report.longrepr.addsection("machine", f"longest stall {report.stall:.1f} s, load {load}")
+    return reports
+
+
+def _crash(report):
+    """Return what a failed report says in one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return (crash.message if crash else report.longreprtext).strip().partition("\n")[0]
