@@ -1,7 +1,6 @@
 """One booted cluster per suite for all lab tests; each test finds it in its first state.
 
 LAB_SUITES names the suites (default: both). On a failure the journals of all machines go to artifacts/.
-What fails while the machine stands still is run again (stalls.py).
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from stalls import pytest_runtest_protocol  # noqa: F401 (a hook of this folder)
 
 from lab.cluster import Lab, LabError
 from lab.node import start_time

@@ -1,4 +1,4 @@
-"""What the lab's tests do when the machine under them stands still (tests/lab/stalls.py)."""
+"""What tests with real daemons do when the machine under them stands still (tests/stalls.py)."""
 
 import os
 import subprocess
@@ -6,18 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from stalls import Watch
 
-LAB = Path(__file__).resolve().parents[1] / "lab"
-sys.path.append(str(LAB))
-from stalls import Watch  # noqa: E402
+TESTS = Path(__file__).resolve().parents[1]
 
 #: a test that fails the first time it runs, or always, on a machine that stood still for so many seconds
 CASE = """
 from pathlib import Path
 import stalls
-stalls.HERE = Path(__file__).parent
+stalls.FOLDERS = [Path(__file__).parent]
 stalls.WATCH.start = lambda: None
-stalls.WATCH.longest = lambda since: {stall}
+stalls.WATCH.lost = lambda since: {lost}
 from stalls import pytest_runtest_protocol
 """
 TEST = """
@@ -29,22 +28,28 @@ def test_it(tmp_path):
 """
 
 
-def test_a_wake_that_comes_late_is_a_stall_from_its_end_on():
+def test_what_the_machine_lost_is_the_most_within_ten_seconds():
     now = [100.0]
-    late = iter([0.0, 3.0, 0.05])
+    late = iter([0.0, 3.0, 0.05, 1.0, 20.0, 1.5])
 
     def sleep(seconds):
         now[0] += seconds + next(late)
 
     watch = Watch(clock=lambda: now[0], sleep=sleep)
-    for _ in range(3):
+    assert watch.lost(100.0) == 0.0
+    for _ in range(4):
         watch.look()
-    assert watch.longest(100.0) == pytest.approx(3.0)
-    assert watch.longest(103.3) == 0.0, "what was over before a test began is not its own"
+    assert watch.lost(100.0) == pytest.approx(4.0), (
+        "twice within ten seconds, and what is below a tenth is none"
+    )
+    assert watch.lost(103.5) == pytest.approx(1.0), "what was over before a test began is not its own"
+    watch.look()
+    watch.look()
+    assert watch.lost(100.0) == pytest.approx(21.5)
 
 
 @pytest.mark.parametrize(
-    ("stall", "bad", "runs", "code"),
+    ("lost", "bad", "runs", "code"),
     [
         pytest.param(12.0, 1, 2, 0, id="a failure in a stall is tried once more"),
         pytest.param(12.0, 9, 2, 1, id="the second failure stands"),
@@ -52,12 +57,12 @@ def test_a_wake_that_comes_late_is_a_stall_from_its_end_on():
         pytest.param(12.0, 0, 1, 0, id="what passes runs once"),
     ],
 )
-def test_a_failure_while_the_machine_stood_still_is_run_again_and_told(tmp_path, stall, bad, runs, code):
-    (tmp_path / "conftest.py").write_text(CASE.format(stall=stall), encoding="ascii")
+def test_a_failure_while_the_machine_stood_still_is_run_again_and_told(tmp_path, lost, bad, runs, code):
+    (tmp_path / "conftest.py").write_text(CASE.format(lost=lost), encoding="ascii")
     (tmp_path / "test_it.py").write_text(TEST.format(bad=bad), encoding="ascii")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"--rootdir={tmp_path}", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(LAB), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=os.environ | {"PYTHONPATH": str(TESTS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -68,4 +73,4 @@ def test_a_failure_while_the_machine_stood_still_is_run_again_and_told(tmp_path,
     again = "run again: the machine stood still for 12.0 s; before: " in done.stdout
     assert again == (runs == 2), done.stdout
     assert ("the word of a failure" in done.stdout) == (again or bool(code)), done.stdout
-    assert (f"longest stall {stall:.1f} s, load " in done.stdout) == bool(code), done.stdout
+    assert (f"lost {lost:.1f} s of ten, load " in done.stdout) == bool(code), done.stdout
