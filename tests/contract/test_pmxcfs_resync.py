@@ -18,7 +18,7 @@ LOCK = "/etc/pve/priv/lock/contract"
 # the quorum was lost between the two, the folder is there, and its removal is the next write.
 WRITER = """
 import json
-until = time.time() + 60
+until = time.time() + 120
 free = False
 while time.time() < until and not free:
     try:
@@ -64,19 +64,39 @@ def folder(cluster, pve1):
     pve1.ok("mkdir", "-p", "/etc/pve/priv/lock")
 
 
+def cut_in_a_write(node):
+    """Cut a node that writes all the time; return when.
+
+    Whether its write of that moment comes to its pmxcfs before the loss of quorum does is Corosync's order,
+    and not the same each time: where it did, no write was in flight, and the node is cut once more.
+    """
+    again = "os.mkdir('/etc/pve/again'); os.rmdir('/etc/pve/again')"
+    for _ in range(6):
+        cut = time.time()
+        node.link("vrack", False)
+        wait_for(lambda: not node.quorate(), "the quorum is lost")
+        for _ in range(20):
+            if "leaving CPG group" in node.log("pmxcfs"):
+                return cut
+            time.sleep(0.1)
+        node.link("vrack", True)
+        wait_for(lambda: node.python(again) == "", "a write goes through")
+        time.sleep(0.5)
+    raise AssertionError(f"six cuts, and no write was in flight: {node.log('pmxcfs')[-3000:]}")
+
+
 def test_a_write_in_flight_when_quorum_is_lost_shuts_the_node_out_for_five_seconds(pve1, pve2):
     """Quorum is back at once, and the modes say writable; every write gets EBUSY until pmxcfs has joined."""
     found = []
     thread = threading.Thread(target=lambda: found.append(pve1.python(WRITER, "/etc/pve/writer")))
     thread.start()
     time.sleep(0.5)
-    pve1.link("vrack", False)
-    wait_for(lambda: "leaving CPG group" in pve1.log("pmxcfs"), "pmxcfs leaves its group")
+    cut = cut_in_a_write(pve1)
     pve1.ok("corosync-quorumtool", "-e", "1")
     pve1.write("/run/enough", "")
-    thread.join(90)
+    thread.join(150)
     rows = [json.loads(line) for line in found[0].splitlines()]
-    lost = next(when for when, error, _ in rows if error)
+    lost = next(when for when, error, _ in rows if error and when > cut)
     turns = [row for row, before in zip(rows, [None, *rows]) if not before or row[1:] != before[1:]]
     assert [row for row in rows if row[1] == "EBUSY" and row[2]], (turns, pve1.log("pmxcfs")[-3000:])
     assert not rows[-1][1] and rows[-1][0] - lost > 5, rows[-1]
@@ -98,8 +118,7 @@ def test_the_lock_too_is_busy_until_then(pve1, pve2, folder):
     writer = subprocess.Popen(pve1.inside("sh", "-c", "while :; do touch /etc/pve/writer; done 2>/dev/null"))
     try:
         time.sleep(0.5)
-        pve1.link("vrack", False)
-        wait_for(lambda: "leaving CPG group" in pve1.log("pmxcfs"), "pmxcfs leaves its group")
+        cut_in_a_write(pve1)
         pve1.ok("corosync-quorumtool", "-e", "1")
         wait_for(pve1.quorate, "the modes say writable", 4)
         assert pve1.python(f"os.mkdir('{LOCK}')") == "EBUSY"
