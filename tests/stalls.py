@@ -1,8 +1,7 @@
 """How long the machine stood still under the tests.
 
-What it lost is what a thread saw that asks to be woken every tenth of a second and was woken late. A
-hypervisor that throttles a machine pauses it for a second at a time, half of the time, and no counter of
-the kernel shows it, not even that of stolen time (measured: a microVM, two cores busy for half an hour).
+What it lost is what a thread saw that asks to be woken every tenth of a second and was woken late: realtime
+processes that hold all processors (lab/seed.py has such a case), or a host that pauses a virtual machine.
 """
 
 import threading
@@ -16,20 +15,25 @@ class Watch:
     """Notes when this process was woken late."""
 
     def __init__(self, clock=time.monotonic, sleep=time.sleep):
-        self._clock, self._sleep = clock, sleep
+        self.clock, self._sleep = clock, sleep
         self._late, self._thread = [], None
+
+    @property
+    def running(self):
+        """Tell whether it looks."""
+        return self._thread is not None
 
     def look(self):
         """Sleep once, and note how much longer that took."""
-        begin = self._clock()
+        begin = self.clock()
         self._sleep(EVERY_S)
-        end = self._clock()
+        end = self.clock()
         if end - begin - EVERY_S > EVERY_S:
             self._late.append((end, end - begin - EVERY_S))
 
     def start(self):
         """Look on and on, beside the tests, as long as this process lives; a second call does nothing."""
-        if not self._thread:
+        if not self.running:
             self._thread = threading.Thread(target=self._run, name="stalls", daemon=True)
             self._thread.start()
 
