@@ -17,7 +17,6 @@ from lab.node import start_time
 from lab.state import all_names
 
 SUITES = os.environ.get("LAB_SUITES", "bookworm trixie").split()
-FAILED = pytest.StashKey[bool]()
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 
 
@@ -64,17 +63,10 @@ def booted_three(lab_prefix):
 def lab(booted_lab, request):
     """The booted lab in its first state: healed, quorate, one link on the vRack, version 1 or above."""
     booted_lab.reset()
+    failed = request.session.testsfailed
     yield booted_lab
-    if request.node.stash.get(FAILED, False):
+    if request.session.testsfailed > failed:
         _save_journals(booted_lab, request.node.name)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item):
-    """Remember of a test that it failed, for what its fixtures do then."""
-    report = yield
-    item.stash[FAILED] = report.failed or (report.when != "setup" and item.stash.get(FAILED, False))
-    return report
 
 
 def _save_journals(lab, test):
