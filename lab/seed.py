@@ -59,11 +59,10 @@ def hosts(nodes, network=VRACK):
     return "\n".join(lines) + "\n"
 
 
-#: A node of a cluster has its processors to itself; those of a lab share two. Corosync logs under a spin
-#: lock that its own log thread takes too (libqb): two Corosyncs of realtime priority that wait for it keep
-#: both processors from whoever holds it, and from everything else, for 10 to 20 s (perf: 99 % in
-#: pthread_spin_lock). Refused that priority, Corosync takes the highest of the usual ones
-#: (corosync.conf(5), sched_rr).
+#: Corosync logs under a spin lock that its own log thread takes too (libqb). A lab has more Corosyncs than
+#: the machine has processors: two that wait for that lock with realtime priority kept both processors from
+#: everything else, for up to 17 s (perf: 99 % in pthread_spin_lock). Refused that priority, Corosync takes
+#: the highest of the usual ones (corosync.conf(5), sched_rr).
 NO_REALTIME = "[Service]\nRestrictRealtime=yes\n"
 
 
