@@ -37,7 +37,9 @@ OWN = {"again": AGAIN_S, "alive": ALIVE_S}
 #: a version of the local file that is not the daemon's is normal while a change is carried out.
 VERSION_GRACE_S = 30
 
-#: since when links are dead or alive, for who asks this node (``corosync.facts``, ``corosync.watch_facts``).
+#: what a look tells for this file alone; an event has no use of it.
+COUNTS = ("downs", "pongs", "dead_for")
+#: since when links are dead or alive, for who asks this node (``corosync.facts``, ``corosync_look.look``).
 NOTE = "/run/pve-corosync/watch.json"
 
 _SEEN = {}
@@ -78,13 +80,18 @@ def beacon(config):
     options = dict(OWN)
     for row in config:
         options.update({key: value for key, value in row.items() if key in OWN})
-    found, now = __salt__[LOOK](), time.monotonic()
+    found, now = __salt__[LOOK](counts=True), time.monotonic()
     if found["state"] == "busy":
         return []
+    booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+    pongs = _heard(found, booted)
+    found = {key: value for key, value in found.items() if key not in COUNTS}
     kind, changes = _news(found, now, options)
+    dead, alive = _since(found, pongs, booted)
+    if kind or _SEEN.get("noted") != (dead, alive):
+        _keep_note(booted, dead, alive)
     if kind is None:
         return []
-    _keep_note(found)
     return [{"tag": kind, "changes": changes, "wrong": _SEEN["wrong"], "look": found, "time": time.time()}]
 
 
@@ -113,36 +120,71 @@ def _news(found, now, options):
     return kind, changes
 
 
-def _keep_note(found):
+def _heard(found, now):
     """
-    Write since when links are dead or alive, in seconds since the boot; without it the master only waits
-    longer.
+    Return ``{node: {link: the first look that saw its count of answered pings}}``, in seconds since the boot.
+
+    The last answer came before that look, and the first ping without one was sent an interval after it at the
+    latest.
     """
-    now, silent = time.clock_gettime(time.CLOCK_BOOTTIME), found.get("silent") or {}
-    # knet waits before it calls a link dead: it was so before this look
-    dead = _since(found, "dead", False, lambda link: now - silent.get(link, 0))
-    alive = _since(found, "alive", True, lambda link: now)
+    before, rows = _SEEN.get("heard", {}), {}
+    for node, links in (found.get("pongs") or {}).items():
+        rows[node] = {}
+        for link, count in links.items():
+            known = before.get(node, {}).get(link)
+            rows[node][link] = known if known and known[0] == count else (count, now)
+    _SEEN["heard"] = rows
+    return {node: {link: at for link, (_count, at) in links.items()} for node, links in rows.items()}
+
+
+def _since(found, heard, now):
+    """
+    Return since when links are dead, and since when alive: each ``{node: {link: seconds since the boot}}``.
+    """
+    dead, alive = {}, {}
+    before = _SEEN.get("since", ({}, {}))
+    for node, links in (found.get("links") or {}).items():
+        for link, up in links.items():
+            kept = before[0 if up is False else 1].get(node, {}).get(link)
+            if up:
+                alive.setdefault(node, {})[link] = now if kept is None else kept
+            else:
+                last = heard.get(node, {}).get(link)
+                dead.setdefault(node, {})[link] = _dead_since(found, link, kept, last, now)
+    _SEEN["since"] = (dead, alive)
+    return dead, alive
+
+
+def _dead_since(found, link, kept, last, now):
+    """
+    Return since when a link is dead for sure: the latest that its first unanswered ping can have been sent.
+
+    kept
+        What was returned at the look before, None at the first.
+    last
+        The first look that saw its count of answered pings, None if that is not known.
+    """
+    if kept is not None and (last is None or last < now):
+        return kept
+    # knet waits for its timeout before it calls a link dead: it was so before this look
+    by_knet = now - (found.get("silent") or {}).get(link, 0) if kept is None else now
+    interval = (found.get("interval") or {}).get(link)
+    return by_knet if last is None or interval is None else min(by_knet, last + interval)
+
+
+def _keep_note(now, dead, alive):
+    """
+    Write since when links are dead or alive; without it the master only waits longer.
+    """
     path = os.path.join(_root() or "/", NOTE.lstrip("/"))
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(f"{path}.new", "w", encoding="ascii") as file:
             json.dump({"at": now, "dead": dead, "alive": alive}, file)
         os.replace(f"{path}.new", path)
+        _SEEN["noted"] = (dead, alive)
     except OSError as exc:
         log.warning("%s cannot be written: %s", path, exc.strerror)
-
-
-def _since(found, kind, state, first):
-    """
-    Return ``{node: {link: since}}`` of the links in a state, and keep it for the next look.
-    """
-    before = _SEEN.get(kind, {})
-    rows = {
-        node: {link: before.get(node, {}).get(link, first(link)) for link, up in links.items() if up is state}
-        for node, links in (found.get("links") or {}).items()
-    }
-    _SEEN[kind] = {node: links for node, links in rows.items() if links}
-    return _SEEN[kind]
 
 
 def _root():

@@ -14,6 +14,7 @@ imported there to every later job, also after newer code was synced.
 """
 
 import ctypes
+import json
 import os
 import re
 import threading
@@ -36,6 +37,8 @@ THREAD = "pve-corosync-look"
 
 LOCAL_CONF = "/etc/corosync/corosync.conf"
 PID_FILES = ("/run/corosync.pid", "/var/run/corosync.pid")
+#: the beacon writes it at least every 10 s while something is wrong; older, it says nothing of now.
+NOTE, NOTE_AGE_S = "/run/pve-corosync/watch.json", 15
 VERSION = re.compile(rb"^\s*config_version\s*:\s*(\d+)\s*$", re.MULTILINE)
 NODE_KEY = re.compile(r"nodelist\.node\.(\d+)\.(nodeid|name|ring(\d)_addr)$")
 
@@ -54,7 +57,8 @@ def look(patience=PATIENCE_S, counts=False):
         Seconds to wait for the daemon.
 
     counts
-        Also return how often each link went down since it was made, and how many pings were answered on it.
+        Also return how often each link went down since it was made, how many pings were answered on it, and
+        for how long the dead ones have been dead.
 
     Returns a dict. ``state`` is ``running``, ``stopped`` (nobody listens), ``busy`` (no answer yet, as during
     a reload) or ``hung`` (none for 3 s; ``for`` has the seconds). With ``running``: ``age`` (seconds since
@@ -63,7 +67,9 @@ def look(patience=PATIENCE_S, counts=False):
     ``links`` (``{node: {number: connected}}``), with counts ``downs`` and ``pongs`` likewise. A link
     that is not known is left out. ``silent`` has ``{number: seconds}`` of numbers
     with a dead link: so long pings had gone unanswered at least when the daemon called it dead, which is
-    knet's timeout less its interval.
+    knet's timeout less its interval; ``interval`` likewise that interval, in which at least one ping is sent.
+    With counts ``dead_for`` has ``{node: {number: seconds}}`` as the beacon noted it, empty without a
+    beacon.
 
     CLI Example:
 
@@ -298,8 +304,9 @@ class Holder:
             "local": self._local(),
             "links": self._per_link(stats, own, "connected", bool),
         }
-        found["silent"] = self._silent(icmap, found["links"])
+        found["silent"], found["interval"] = self._timers(icmap, found["links"])
         if counts:
+            found["dead_for"] = _noted(self.root)
             found["downs"] = self._per_link(stats, own, "down_count", int)
             found["pongs"] = self._per_link(stats, own, "rx_pong_packets", int)
         return found
@@ -321,19 +328,20 @@ class Holder:
                     found[name][link] = kind(value)
         return found
 
-    def _silent(self, icmap, links):
+    def _timers(self, icmap, links):
         """
-        Return ``{link number: seconds}`` of the numbers with a dead link.
+        Return ``({link number: seconds of silence}, {link number: interval})`` of the numbers with a dead
+        link.
         """
-        found = {}
+        silent, intervals = {}, {}
         for number in sorted(
             {n for rows in links.values() for n, connected in rows.items() if not connected}
         ):
             key = f"runtime.config.totem.interface.{number}.knet_ping_"
             timeout, interval = (self.libraries.get(icmap, key + name) for name in ("timeout", "interval"))
             if isinstance(timeout, int) and isinstance(interval, int):
-                found[number] = max(0, timeout - interval) / 1000
-        return found
+                silent[number], intervals[number] = max(0, timeout - interval) / 1000, interval / 1000
+        return silent, intervals
 
     def _read_nodes(self, icmap):
         rows = {}
@@ -364,6 +372,24 @@ class Holder:
         except OSError:
             self.local = (None, None)
         return self.local[1]
+
+
+def _noted(root):
+    """
+    Return for how long links have been dead by the beacon's note; nothing by one that is not kept up.
+    """
+    try:
+        with open(_under(root, NOTE), encoding="ascii") as file:
+            note = json.load(file)
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if not 0 <= now - note["at"] <= NOTE_AGE_S:
+            return {}
+        return {
+            node: {link: round(now - since, 2) for link, since in links.items()}
+            for node, links in note["dead"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _under(root, path):

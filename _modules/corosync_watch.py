@@ -9,7 +9,6 @@ Part of the execution module ``corosync`` (Salt joins the files of one virtual n
 import time
 
 import salt.utils.path
-from pve_corosync.node import beacon_note
 from pve_corosync.ports import salt_module as shell
 
 __virtualname__ = "corosync"
@@ -30,8 +29,8 @@ def watch_facts(timeout=3.0):
     timeout
         Seconds that the tools may take.
 
-    Returns ``{"facts": as of corosync.facts, "look": as of corosync_look.look, "dead_for": {node: {link:
-    seconds}}, "ago": seconds since the look}``; ``dead_for`` is what the beacon saw, empty without one.
+    Returns ``{"facts": as of corosync.facts, "look": as of corosync_look.look, "ago": seconds since the
+    look}``.
 
     CLI Example:
 
@@ -42,9 +41,6 @@ def watch_facts(timeout=3.0):
     shell.check("corosync.watch_facts", locals())
     look = __salt__["corosync_look.look"](patience=PATIENCE_S, counts=True)
     begun = time.clock_gettime(time.CLOCK_BOOTTIME)
-    told = {
-        "look": look,
-        "dead_for": beacon_note.dead_for(shell.root(__opts__), begun),
-        "facts": __salt__["corosync.facts"](timeout=timeout),
-    }
-    return told | {"ago": round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun, 2)}
+    facts = __salt__["corosync.facts"](timeout=timeout)
+    passed = time.clock_gettime(time.CLOCK_BOOTTIME) - begun
+    return {"look": look, "facts": facts, "ago": round(passed, 2)}

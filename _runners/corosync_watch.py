@@ -222,6 +222,8 @@ class Look:
                 found, self.policy, self.layouts, self.home, self.state, time.time()
             )
             self.state |= state
+            if self.state["suspect"]:
+                self.times["dead_since"] = self.state["suspect"]["since"]
             _say(self.site, self.state, decision)
             again = decision["again_in"]
             waits = decision["do"] == "wait" and again <= WAIT_S and time.monotonic() + again < end

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,22 @@ LOOKS = int(os.environ.get("LOOKS", "5000"))
 DRIVER = r"""
 import gc, importlib.util, json, os, resource, subprocess, sys, threading, time
 repo = sys.argv[1]
-def load():
-    spec = importlib.util.spec_from_file_location("corosync_look", repo + "/_modules/corosync_look.py")
+def load(path="_modules/corosync_look.py"):
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_")[:-3], os.path.join(repo, path))
     module = importlib.util.module_from_spec(spec)
     module.__opts__ = {}
     spec.loader.exec_module(module)
     return module
 look = load()
+def begin_beacon(note):
+    global beacon
+    beacon = load("_beacons/corosync.py")
+    beacon.__salt__ = {beacon.LOOK: look.look}
+    beacon.NOTE = look.NOTE = note
+def tick():
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    beacon.beacon([])
+    return now
 def ready():
     while look.look(patience=5)["state"] == "busy":
         time.sleep(0.05)
@@ -44,7 +54,7 @@ def cpu(times):
     ready()
     begun = time.process_time()
     for _ in range(times):
-        assert look.look(patience=5)["state"] == "running"
+        assert look.look(patience=5, counts=True)["state"] == "running"
     own = (time.process_time() - begun) / times
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(10):
@@ -124,11 +134,36 @@ def test_a_look_says_what_the_daemon_knows(cluster, pve1, pve2, driver):
     found = driver("look.look(patience=5, counts=True)")
     assert found["members"] == ["pve1"]
     assert found["downs"]["pve2"]["0"] == downs + 1
-    assert found["silent"] == {"0": driver("silence()")}
+    assert found["silent"] == {"0": driver("silence()")} and found["dead_for"] == {}
     pongs = found["pongs"]
     assert driver("look.look(patience=5, counts=True)")["pongs"] == pongs, "nobody answers a ping"
     pve2.link("vrack", True)
     wait_for(lambda: driver("look.look(patience=5, counts=True)")["pongs"] != pongs, "one ping is answered")
+
+
+@pytest.mark.parametrize("late", [0.2, 0.5, 0.9])
+def test_the_beacon_knows_when_a_link_died_and_never_too_early(pve1, pve2, driver, tmp_path, late):
+    """What it notes is no earlier than the cut, so that no hold that counts from it is too short."""
+    note = tmp_path / "watch.json"
+    driver(f"begin_beacon({str(note)!r})")
+    for _ in range(3):
+        driver("tick()")
+        time.sleep(1)
+    begun = driver("tick()")
+    time.sleep(late)
+    cut = time.clock_gettime(time.CLOCK_BOOTTIME)
+    pve2.link("vrack", False)
+    for second in range(1, 5):
+        time.sleep(max(0.0, begun + second - time.clock_gettime(time.CLOCK_BOOTTIME)))
+        driver("tick()")
+    dead = json.loads(note.read_text())["dead"]["pve2"]["0"]
+    print(f"\ndead {dead - cut:.2f} s after the cut")
+    assert cut <= dead <= cut + 1.6, "a look's second and what the daemon takes to tell"
+    told = driver("look.look(patience=5, counts=True)")["dead_for"]["pve2"]["0"]
+    assert told == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME) - dead, abs=0.5)
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps(kept | {"at": kept["at"] - 20}))
+    assert driver("look.look(patience=5, counts=True)")["dead_for"] == {}, "nobody keeps the note up"
 
 
 def test_a_look_costs_less_than_three_programs_and_nothing_stays(driver):

@@ -78,7 +78,7 @@ class World(master.Master):
             "links": links,
             "downs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
         }
-        return look if quick else {"facts": facts, "look": look, "dead_for": {}, "ago": 0.0}
+        return look if quick else {"facts": facts, "look": look, "ago": 0.0}
 
     def orchestrate(self, conf_file, name, pillar):
         assert conf_file == "/etc/salt/master"

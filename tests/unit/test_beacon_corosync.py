@@ -32,7 +32,7 @@ class Minion:
         self.clock, self.now = 1000.0, dict(WELL)
         monkeypatch.setattr(beacon.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(beacon.time, "clock_gettime", lambda _clock: self.clock)
-        monkeypatch.setattr(beacon, "__salt__", {beacon.LOOK: lambda: dict(self.now)}, raising=False)
+        monkeypatch.setattr(beacon, "__salt__", {beacon.LOOK: lambda counts: dict(self.now)}, raising=False)
         beacon._SEEN.clear()
 
     def tick(self, found=None, seconds=1):
@@ -121,6 +121,47 @@ def test_what_knet_waited_before_it_called_a_link_dead_counts(minion):
     minion.tick(CUT | {"silent": {"0": 0.75}})
     minion.tick(LOST | {"silent": {"0": 0.75}}, seconds=12)
     assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1000.25}}
+
+
+def pinged(count, up=True, silent=0.75):
+    """Return a look with so many answered pings."""
+    link = {"links": {"pve2": {"0": up}}, "pongs": {"pve2": {"0": count}}}
+    return WELL | link | ({} if up else {"silent": {"0": silent}, "interval": {"0": 0.75}})
+
+
+def test_a_link_is_dead_since_the_ping_after_the_last_answer(minion):
+    """knet needs up to 1.5 s and a look up to 1 s more; the counter of answers has stood still since."""
+    minion.tick()
+    for count in (7, 8, 10):
+        minion.tick(pinged(count))  # the last of these at 1003
+    minion.tick(pinged(10))
+    minion.tick(pinged(10, up=False))  # at 1005: dead since 1004.25 by knet
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1003.75}}
+    minion.tick(seconds=20)
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1003.75}}
+
+
+def test_what_knet_waited_counts_where_it_is_the_longer_time(minion):
+    minion.tick()
+    minion.tick(pinged(7))
+    minion.tick(pinged(7, up=False, silent=2.5))
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 999.5}}
+
+
+def test_an_answer_on_a_dead_link_is_a_sign_of_life_and_noted_at_once(minion):
+    minion.tick()
+    minion.tick(pinged(7))
+    minion.tick(pinged(7, up=False), seconds=3)
+    minion.tick(pinged(8, up=False))  # at 1005
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1005.0}}
+    minion.tick(seconds=3)
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1005.0}}
+
+
+def test_counters_are_not_told_in_an_event(minion):
+    minion.tick()
+    (event,) = minion.tick(pinged(7, up=False))
+    assert not {"pongs", "downs", "dead_for"} & set(event["look"])
 
 
 def test_a_note_that_cannot_be_written_ends_nothing(minion):

@@ -24,8 +24,10 @@ def failed_over(made=None):
 def test_dead_links_are_looked_at_twice_and_then_the_layout_is_changed():
     made = Watch()
     first = made.look(seen(**CUT))
-    assert (first["do"], first["code"], first["again_in"]) == ("wait", "watch-second-look", 5)
-    assert made.code(seen(**CUT), 3) == "watch-second-look"
+    assert (first["do"], first["code"], first["again_in"]) == ("wait", "watch-second-look", 1)
+    soon = made.look(seen(**CUT), 1)
+    assert (soon["code"], soon["again_in"]) == ("watch-second-look", 4)
+    assert made.code(seen(**CUT), 2) == "watch-second-look"
     second = made.look(seen(**CUT), 2)
     assert (second["do"], second["layout"], second["code"]) == ("failover", "degraded", "watch-failover")
     assert "vrack pve1-pve2" in second["text"]
@@ -37,6 +39,25 @@ def test_what_the_nodes_saw_before_counts_for_the_hold_but_a_second_look_follows
         found["nodes"][here]["dead_for"] = {there: {"0": 4.5 if here == "pve1" else 60}}
     assert made.look(found)["again_in"] == 1
     assert made.look(found, 1)["do"] == "failover"
+
+
+def test_what_a_node_knows_of_the_time_before_counts_when_it_is_told_at_a_later_look():
+    """The beacons of two nodes look up to a second apart: the first look comes before one of them knew."""
+    made, found = Watch(), seen(**CUT)
+    found["nodes"]["pve1"]["dead_for"] = {"pve2": {"0": 1.5}}
+    assert made.look(found)["again_in"] == 1, "pve2 knows in a second"
+    found["nodes"]["pve1"]["dead_for"], found["nodes"]["pve2"]["dead_for"] = (
+        {"pve2": {"0": 2.5}},
+        {"pve1": {"0": 2.0}},
+    )
+    assert made.look(found, 1)["again_in"] == 3
+    assert made.look(seen(**CUT), 3)["do"] == "failover", "what was told once is not forgotten"
+
+
+def test_a_node_without_a_beacon_is_waited_for_a_second_and_no_longer():
+    made = Watch()
+    waits = [made.look(seen(**CUT))["again_in"], made.look(seen(**CUT), 1)["again_in"]]
+    assert waits == [1, 4]
 
 
 def test_a_flap_of_four_seconds_changes_nothing():
@@ -64,8 +85,9 @@ def test_one_answered_ping_is_a_sign_of_life():
     again = seen(**CUT)
     for name, peer in (("pve1", "pve2"), ("pve2", "pve1")):
         again["nodes"][name]["pongs"] = {peer: {"0": 41 if name == "pve1" else 40}}
-    assert made.look(again, 5)["again_in"] == 5, "a new suspicion"
-    assert made.look(again, 5)["do"] == "failover"
+    assert made.code(again, 5) == "watch-second-look", "a new suspicion"
+    assert made.look(again, 4)["again_in"] == 1, "with a hold of its own"
+    assert made.look(again, 1)["do"] == "failover"
 
 
 def test_a_daemon_that_is_busy_at_the_second_look_is_asked_again():
@@ -154,8 +176,9 @@ def test_one_card_of_three_nodes_moves_all():
 
 def test_with_two_links_the_primary_network_moves_after_a_hold_of_its_own():
     made, found = Watch(home="double"), seen(layout="double", dead=["vrack"])
-    assert made.look(found)["again_in"] == 30
-    assert made.code(found, 20) == "watch-second-look"
+    assert made.code(found) == "watch-second-look"
+    assert made.look(found, 1)["again_in"] == 29
+    assert made.code(found, 19) == "watch-second-look"
     assert made.look(found, 10)["do"] == "failover"
 
 

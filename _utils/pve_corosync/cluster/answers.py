@@ -391,9 +391,10 @@ LOOK = record(
     links=maybe(SEEN),
     downs=maybe(COUNTED),
     pongs=maybe(COUNTED),
+    dead_for=maybe(COUNTED),
 )
 #: as ``corosync.watch_facts`` returns it.
-WATCHED = record("facts look", facts=FACTS, look=LOOK, dead_for=maybe(COUNTED), ago=maybe(number))
+WATCHED = record("facts look", facts=FACTS, look=LOOK, ago=maybe(number))
 JOB = record(
     "enabled target state fail_count last_sync",
     enabled=flag,

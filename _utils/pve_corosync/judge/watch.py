@@ -281,27 +281,29 @@ class _Look:
         # knet calls a link dead 1 to 2 s late and alive as late; a single answer to a ping is a sign of life
         marks = sorted([*link, self._counts("downs", *link), self._counts("pongs", *link)] for link in links)
         before, suspect = self.state["suspect"], None
+        # what the nodes know of the time before counts for the hold; a second look follows all the same
+        told = [second for link in links for second in self._counts("dead_for", *link)]
+        since = self.now - min(hold, *(second or 0 for second in told)) if told else self.now
         if before and before["kind"] == kind and self.now - before["seen"] <= SUSPECT_GAP_S:
-            same = all(row in marks for row in before["links"])
-            suspect = before | {"seen": self.now} if same and self.now >= before["first"] else None
+            same = all(row in marks for row in before["links"]) and self.now >= before["first"]
+            suspect = before | {"seen": self.now, "since": min(before["since"], since)} if same else None
         if suspect is None:
-            # what the nodes know of the time before counts for the hold; a second look follows all the same
-            known = [min(self._counts("dead_for", *link, default=0)) for link in links] or [0]
-            since = self.now - min(min(known), hold)
             first = self.now - min(row.get("ago") or 0 for row in self.nodes.values())
             suspect = {"kind": kind, "first": first, "since": since, "seen": self.now, "links": marks}
             self.state["suspect"] = suspect
-            return self._again(text, suspect, hold)
+            # a node that does not know it yet does so a second later, as its beacon looks each second
+            soon = SECOND_LOOK_S if None in told else hold
+            return self._again(text, suspect, hold, soon)
         self.state["suspect"] = suspect
         if self._left(suspect, hold) > 0:
-            return self._again(text, suspect, hold)
+            return self._again(text, suspect, hold, hold)
         return None
 
     def _left(self, suspect, hold):
         return max(suspect["since"] + hold, suspect["first"] + SECOND_LOOK_S) - self.now
 
-    def _again(self, text, suspect, hold):
-        left = max(0.1, self._left(suspect, hold))
+    def _again(self, text, suspect, hold, most):
+        left = min(most, max(0.1, self._left(suspect, hold)))
         return self._wait("watch-second-look", f"{text}; a second look before anything is done", left)
 
     def _counts(self, what, one, two, number, default=None):

@@ -59,7 +59,7 @@ def again(before: dict, looks: dict) -> dict | None:
             continue
         if look["state"] != "busy" and not _same(old, look):
             return None
-        made[key] = event | {"return": old | {"look": look, "ago": 0, "dead_for": {}}}
+        made[key] = event | {"return": old | {"look": look, "ago": 0}}
     return made
 
 
@@ -112,7 +112,7 @@ def _node(row, over):
         "links": look.get("links") or {},
         "downs": look.get("downs") or {},
         "pongs": look.get("pongs") or {},
-        "dead_for": row.get("dead_for") or {},
+        "dead_for": look.get("dead_for") or {},
         "ago": row.get("ago") or 0,
         "busy": "" if txn in over else txn,
         "armed": bool((facts.get("ha") or {}).get("armed")),

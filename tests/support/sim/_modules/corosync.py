@@ -51,7 +51,6 @@ def watch_facts(timeout=TIMEOUT):
     return {
         "facts": facts(timeout=timeout),
         "look": __salt__["corosync_look.look"](),
-        "dead_for": {},
         "ago": 0.0,
     }
 
