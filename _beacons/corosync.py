@@ -37,6 +37,8 @@ OWN = {"again": AGAIN_S, "alive": ALIVE_S}
 #: a version of the local file that is not the daemon's is normal while a change is carried out.
 VERSION_GRACE_S = 30
 
+#: after a longer time without a look, the answers that came in it are not known.
+GAP_S = 3
 #: what a look tells for this file alone; an event has no use of it.
 COUNTS = ("downs", "pongs", "dead_for")
 #: since when links are dead or alive, for who asks this node (``corosync.facts``, ``corosync_look.look``).
@@ -127,13 +129,14 @@ def _heard(found, now):
     The last answer came before that look, and the first ping without one was sent an interval after it at the
     latest.
     """
-    before, rows = _SEEN.get("heard", {}), {}
+    looked, rows = _SEEN.get("looked", now), {}
+    before = _SEEN.get("heard", {}) if now - looked <= GAP_S else {}  # this node may have stood still
     for node, links in (found.get("pongs") or {}).items():
         rows[node] = {}
         for link, count in links.items():
             known = before.get(node, {}).get(link)
             rows[node][link] = known if known and known[0] == count else (count, now)
-    _SEEN["heard"] = rows
+    _SEEN.update(heard=rows, looked=now)
     return {node: {link: at for link, (_count, at) in links.items()} for node, links in rows.items()}
 
 

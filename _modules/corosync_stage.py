@@ -24,6 +24,8 @@ __virtualname__ = "corosync"
 
 #: how long one question for an outcome may wait, in seconds.
 MAX_WAIT_S = 60.0
+#: how long a look waits for the daemon, in seconds.
+LOOK_S = 1.0
 
 
 def __virtual__():
@@ -32,7 +34,7 @@ def __virtual__():
     return (False, "corosync-cfgtool is not installed (package corosync)")
 
 
-def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disable=too-many-arguments
+def stage(txn, steps, by="", ttl=900, takes_over=(), back=None, look=False):  # pylint: disable=too-many-arguments
     """
     Check the configurations of all steps on this node, keep the local file's bytes, and take the node's run
     lock; nothing else is written.
@@ -57,12 +59,16 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
         Keep a way back ready, ``{"layout", "pillar", "quiet", "confirm"}`` as ``corosync.arm_back`` takes
         them. That of another run is given up in any case.
 
+    look
+        Look at the daemon too, when all that is done (``corosync_look.look`` with counts).
+
     Before that, the disks are tried that a step writes to, and the local file must be one that the plan saw
     (``starts_from`` of the steps: digests).
 
-    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}], "back": text}``; ``back`` is ""
-    or why no way back is ready; the check of an edited file has ``code`` besides. The lock is taken only if
-    all are ok. Raises CommandExecutionError if another run holds the lock.
+    Returns ``{"ok": bool, "checks": [{"version", "sha256", "ok", "text"}], "back": text}``, with ``look``
+    where that was asked for; ``back`` is "" or why no way back is ready; the check of an edited file has
+    ``code`` besides. The lock is taken only if all are ok. Raises CommandExecutionError if another run holds
+    the lock.
 
     CLI Example:
 
@@ -103,7 +109,8 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
                 runs.take(_root(), txn, by, ttl, [check["sha256"] for check in checks], dead)
     except runs.Busy as exc:
         raise CommandExecutionError(str(exc)) from None
-    return {"ok": ok, "checks": checks, "back": _keep_ready(txn, back) if ok else ""}
+    told = {"ok": ok, "checks": checks, "back": _keep_ready(txn, back) if ok else ""}
+    return told | ({"look": __salt__["corosync_look.look"](LOOK_S, True)} if look else {})
 
 
 def finish(txn, confirm=0):

@@ -31,6 +31,8 @@ LOOK_S = 120
 SAID_S = 300
 #: the quick question of a second look: a minion needs none of this project's other code for it.
 LOOK = {"patience": 1.0, "counts": True}
+#: a question reaches a node's daemon no sooner than this, in seconds: it is sent before the hold is over.
+LEAD_S = 0.1
 PAUSE_MOST_S = 7 * 86400
 
 
@@ -207,6 +209,8 @@ class Look:
         self.times = {"process": kept_watch.process_began()}
         #: what the last look saw, for the next one and for the run that it starts
         self.seen = None
+        #: the decision of a second look that came with the staging of a run, and the suspicion that had one
+        self.decided, self.tried = None, None
 
     def work(self):
         """
@@ -215,33 +219,39 @@ class Look:
         end = time.monotonic() + LOOK_S
         while True:
             self.times.setdefault("first_look", time.time())
-            self.times["last_look"] = time.time()
             found = self._ask()
-            self.state["paused_until"] = self.kept.load()["paused_until"]
-            decision, state = decision_of.decide(
-                found, self.policy, self.layouts, self.home, self.state, time.time()
-            )
-            self.state |= state
-            if self.state["suspect"]:
-                self.times["dead_since"] = self.state["suspect"]["since"]
-            _say(self.site, self.state, decision)
+            decision = self._decide(found)
             again = decision["again_in"]
             waits = decision["do"] == "wait" and again <= WAIT_S and time.monotonic() + again < end
             self._keep(None if again is None else time.time() + again)
             if not waits:
                 break
-            time.sleep(again)
+            run = self._run_at_once(again, found)
+            time.sleep(max(0.0, again - LEAD_S) if run else again)
+            if run and (done := self._act_at_once(run)):
+                return done
         done = {"result": decision["code"], "summary": decision["text"], "decision": decision}
         if decision["do"] in decision_of.ACTS:
-            self.times["decided"] = time.time()
             done |= self._act(decision, found)
         return done
+
+    def _decide(self, found):
+        self.state["paused_until"] = self.kept.load()["paused_until"]
+        now = time.time()
+        decision, state = decision_of.decide(found, self.policy, self.layouts, self.home, self.state, now)
+        self.state |= state
+        if self.state["suspect"]:
+            self.times["dead_since"] = self.state["suspect"]["since"]
+        if decision["do"] in decision_of.ACTS:
+            self.times["decided"] = now
+        _say(self.site, self.state, decision)
+        return decision
 
     def _ask(self):
         """
         Ask all nodes, of a suspicion only what is quickly told, and return what ``judge.watch.decide`` takes.
         """
-        site, names = self.site, self.request.nodes
+        site, self.times["last_look"] = self.site, time.time()
         runs, quick = index.journals(site.folder()), None
         if self.state["suspect"] and self.seen and self.seen["runs"] == runs:
             quick = watch_seen.again(self.seen["answers"], self._answers("corosync_look.look", LOOK))
@@ -250,13 +260,14 @@ class Look:
         observed, findings = situation.observe(site.minions, told, site.accepted, site.master.code, site.skip)
         findings += site.findings
         self.seen = {"answers": answers, "observed": observed, "findings": findings, "runs": runs}
-        by_name = {name: answers.get(self.request.minions[name]) for name in names}
+        return self._found(answers, not lock.idle(site.folder()))
+
+    def _found(self, answers, locked):
+        by_name = {name: answers.get(self.request.minions[name]) for name in self.request.nodes}
         preferred = [self.home, self.policy["failover"]]
-        idle = lock.idle(site.folder())
-        over = (
-            site.earlier_runs() if idle else ()
-        )  # a run of this master that was killed holds the nodes still
-        return watch_seen.seen(self.layouts, preferred, names, by_name, not idle, over)
+        # a run of this master that was killed holds the nodes still
+        over = () if locked else self.site.earlier_runs()
+        return watch_seen.seen(self.layouts, preferred, self.request.nodes, by_name, locked, over)
 
     def _answers(self, function="corosync.watch_facts", call=None):
         wait = self.site.settings["gather_timeout"]
@@ -267,13 +278,64 @@ class Look:
         self.kept.save(self.state)
         self.kept.note([self.request.minions[name] for name in self.request.nodes], due, time.time())
 
+    def _run_at_once(self, again, found):
+        """
+        Return the request of the run that begins if the next look is the one to act upon, None if it is not.
+
+        The look goes with the staging of that run then, which puts nothing in force: one question in place of
+        two, between the end of the hold and the first step.
+        """
+        suspect = self.state["suspect"]
+        if not suspect or suspect["due"] > time.time() + again + LEAD_S or self.tried == suspect["first"]:
+            return None
+        request = Request(self.site.pillar, self.policy["failover"], cluster=self.site.name)
+        made, findings = request.plan(self.seen["observed"], self.seen["findings"])
+        refused = errors(findings) or not made["steps"] or self._ha(request, found)
+        return None if refused else request
+
+    def _act_at_once(self, request):
+        """
+        Stage a run and look again with that; return the end of the report, None where the look says no.
+        """
+        self.decided, self.times["last_look"] = None, time.time()
+        self.tried = self.state["suspect"][
+            "first"
+        ]  # once for a suspicion: what is refused is looked at again
+        links = self._links(request, self._still)
+        if self.decided is None:
+            return None
+        done = {"result": self.decided["code"], "summary": self.decided["text"], "decision": self.decided}
+        return done | self._ended(self.decided, [], self._rest(request, links))
+
+    def _still(self, answers):
+        """
+        Decide from the looks that came with the staging of a run; return why it is not wanted, as findings.
+        """
+        time.sleep(max(0.0, self.state["suspect"]["due"] - time.time()))  # staged sooner than LEAD_S
+        looks = {minion: event | {"return": event["return"].get("look")} for minion, event in answers.items()}
+        again = watch_seen.again(self.seen["answers"], looks)
+        if again is None:
+            return [finding("watch-second-look", "the first look is no longer true: all is asked again")]
+        decision = self._decide(self._found(again, False))
+        if decision["do"] not in decision_of.ACTS:
+            return [finding(decision["code"], decision["text"], remedy=decision["remedy"])]
+        self.decided = decision
+        self._keep(time.time())
+        return []
+
     def _act(self, decision, found):
         """
         Take the cluster to the layout: the links at once, then the whole way of the orchestration.
         """
         request = Request(self.site.pillar, decision["layout"], cluster=self.site.name)
         refused = self._ha(request, found)
-        steps = {} if refused else self._way(request)
+        steps = {} if refused else self._rest(request, self._links(request))
+        return self._ended(decision, refused, steps)
+
+    def _ended(self, decision, refused, steps):
+        """
+        Keep and tell how it ended, and return the end of the report.
+        """
         links_ok = steps.get("links", {}).get("retcode") == arguments.OK
         ok = links_ok and steps.get("way", {}).get("retcode") == arguments.OK
         findings = refused or [] if ok else [*(refused or []), self._failed(decision, steps)]
@@ -304,8 +366,11 @@ class Look:
         refused = decision_of.ha_refuses(made["expected_loss_s"], found, self.state, time.time())
         return [refused] if refused else []
 
-    def _way(self, request):
-        steps = {"links": self._links(request)}
+    def _rest(self, request, links):
+        """
+        Go the whole way after the links, where these are there.
+        """
+        steps = {"links": links}
         self.times["links"] = time.time()
         if steps["links"]["retcode"] == arguments.OK:
             run = {"layout": request.layout["name"], "cluster": self.site.name}
@@ -313,7 +378,7 @@ class Look:
             self.times["way"] = time.time()
         return steps
 
-    def _links(self, request):
+    def _links(self, request, still=None):
         """
         Do what ``corosync.apply`` does, in this process and from what the last look saw: each second counts.
         """
@@ -322,7 +387,7 @@ class Look:
             with self.site.lock():
                 ports = master.Ports(self.site, False)
                 seen = self._still_true(ports)
-                run = change.Change(request, ports, self.site.settings, ports.jid, seen=seen)
+                run = change.Change(request, ports, self.site.settings, ports.jid, seen=seen, still=still)
                 return run.carry_out(by=self.site.master.user or "watch", pid=os.getpid())
 
         told = salt_master.guarded("apply", {}, (), True, work, {})

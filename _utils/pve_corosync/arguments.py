@@ -265,6 +265,7 @@ ARGUMENTS = {
     "layout": "name?",
     "links": "mapping",
     "local": "line",
+    "look": "flag",
     "management": "names?",
     "minion": "name",
     "mode": "mode",

@@ -31,6 +31,7 @@ class World(master.Master):
         self.clock, self.fired, self.asked, self.runs = 1_800_000_000.0, [], 0, []
         self.quick = []
         self.age, self.waits, self.way_code = 500.0, [], 0
+        self.while_staged, self.pongs, self.state = lambda: None, 40, "running"
         self.nodes = _sequence_world.World(Request(plain_pillar(nodes)), self.sim)
         super().__init__(
             {"cachedir": str(tmp_path), "pve_corosync": {}},
@@ -58,6 +59,11 @@ class World(master.Master):
             return "1", {name: {"return": facts[name]} for name in ids if name in facts}, []
         if fun not in ("corosync.watch_facts", "corosync_look.look"):
             got = self.nodes.ask(ids, fun, kwarg, wait, heard=heard)
+            if kwarg.get("look"):
+                self.while_staged()
+                facts = self.sim.observed()["nodes"]
+                for name, event in got.items():
+                    event["return"] |= {"look": self.answer(facts[name], True)}
             return "1", got, sorted(set(ids) - set(got))
         self.asked += 1
         self.quick.append(fun == "corosync_look.look")
@@ -70,13 +76,14 @@ class World(master.Master):
             for peer, rows in facts["links"].items()
         }
         look = {
-            "state": "running",
+            "state": self.state,
             "age": self.age,
             "quorate": facts["quorum"]["quorate"],
             "version": facts["runtime"]["version"],
             "local": facts["local"]["version"],
             "links": links,
             "downs": {peer: dict.fromkeys(rows, 1) for peer, rows in links.items()},
+            "pongs": {peer: dict.fromkeys(rows, self.pongs) for peer, rows in links.items()},
         }
         return look if quick else {"facts": facts, "look": look, "ago": 0.0}
 
@@ -102,11 +109,13 @@ def test_a_cut_is_looked_at_twice_and_the_whole_way_is_gone(world):
     world.sim.dead.add("vrack")
     report = runner.watch_look(minion="pve2")
     assert (report["retcode"], report["result"]) == (0, "watch-failover"), report
-    assert world.waits == [2] and world.quick == [False, True]
+    assert world.waits == pytest.approx([1, 0.9, 0.1]), "the second look goes with the staging"
+    assert world.quick == [False, True]
     assert world.runs == [("orch.failover", {"layout": "degraded", "cluster": "prod"})]
-    assert world.ran()[:2] == ["corosync.stage", "corosync.step"], "planned from what the second look saw"
+    assert world.ran()[:2] == ["corosync.stage", "corosync.step"], "planned from what the first look saw"
     times = report["times"]
-    assert sorted(times, key=times.get) == ["process", "first_look", "last_look", "decided", "links", "way"]
+    order = ["process", "dead_since", "first_look", "last_look", "decided", "links", "way"]
+    assert sorted(times, key=lambda name: (times[name], order.index(name))) == order
     assert world.tags() == ["watch-second-look", "watch-failover", "ended"]
     end = world.fired[-1][1]
     assert end["ok"] is True and end["steps"]["way"]["report"] == "as it went" and end["cluster"] == "prod"
@@ -159,6 +168,34 @@ def test_a_network_that_is_back_at_the_second_look_stops_it(world, monkeypatch):
     monkeypatch.setattr(runner.time, "sleep", lambda seconds: (world.sleep(seconds), world.sim.dead.clear()))
     assert runner.watch_look(minion="pve1")["result"] == "watch-healthy"
     assert world.runs == []
+
+
+@pytest.mark.parametrize(
+    ("back", "result", "code"),
+    [
+        (lambda world: world.sim.dead.clear(), "watch-healthy", "watch-second-look"),
+        (lambda world: setattr(world, "pongs", world.pongs + 1), "watch-failover", "watch-second-look"),
+        (lambda world: setattr(world, "state", "hung"), "watch-daemon", "watch-second-look"),
+        (lambda _world: runner.watch(pause=60), "watch-paused", "watch-paused"),
+    ],
+)
+def test_what_the_look_at_the_staging_does_not_see_dead_is_not_acted_upon(world, back, result, code):
+    """The run ends before its first step; nothing was changed, and the nodes have their locks back."""
+    world.sim.dead.add("vrack")
+    world.while_staged = lambda: (back(world), setattr(world, "while_staged", lambda: None))
+    report = runner.watch_look(minion="pve1")
+    assert (report["retcode"], report["result"]) == (0, result)
+    assert world.ran()[:2] == ["corosync.stage", "corosync.finish"]
+    site = runner._site(world, "prod")[0]
+    rows = [
+        json.loads(line) for line in pathlib.Path(master.Ports(site, False).path).read_text().splitlines()
+    ]
+    first = rows[: 1 + next(number for number, row in enumerate(rows) if row["event"] == "ended")]
+    assert not any("step" in row["event"] for row in first)
+    assert first[-1]["result"] == "refused" and code in first[-1]["codes"]
+    acted = result == "watch-failover"
+    assert acted == ("corosync.step" in world.ran()) == bool(world.runs), "a ping is waited for once more"
+    assert runner.watch()["watch"]["failovers"] == int(acted)
 
 
 def test_a_move_that_fails_is_told_with_its_reason_and_tried_again_later(world):

@@ -102,7 +102,7 @@ class World:
         self.ha_done.append((what, name))
         return self.ha_fails.get((what, name), {"changed": True})
 
-    def _stage(self, name, txn, steps, by, takes_over=(), back=None):
+    def _stage(self, name, txn, steps, by, takes_over=(), back=None, look=False):
         if takes_over:
             self.taken_over.append((name, list(takes_over)))
             self.in_flight.pop(name, lambda: None)()

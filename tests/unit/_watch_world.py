@@ -32,6 +32,7 @@ def seen(layout="nominal", nodes=("pve1", "pve2"), dead=(), age=1e6, locked=Fals
             "links": {peer: {} for peer in nodes if peer != name},
             "downs": {peer: {} for peer in nodes if peer != name},
             "dead_for": {},
+            "interval": {},
             "busy": "",
             "armed": False,
         }

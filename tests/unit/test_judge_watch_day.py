@@ -148,6 +148,7 @@ class Day:
                     for other in others
                 },
                 "dead_for": {},
+                "interval": {},
                 "busy": "",
                 "armed": False,
             }

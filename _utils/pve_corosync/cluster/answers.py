@@ -392,6 +392,7 @@ LOOK = record(
     downs=maybe(COUNTED),
     pongs=maybe(COUNTED),
     dead_for=maybe(COUNTED),
+    interval=maybe(mapping(link_word, number)),
 )
 #: as ``corosync.watch_facts`` returns it.
 WATCHED = record("facts look", facts=FACTS, look=LOOK, ago=maybe(number))
@@ -447,6 +448,7 @@ STAGED = record(
     ok=flag,
     checks=maybe(listing(record("ok", ok=flag, text=maybe(text), code=maybe(text)))),
     back=maybe(text),
+    look=maybe(LOOK),
 )
 #: the outcome of a step, as ``corosync.step`` returns it.
 OUTCOME = record(

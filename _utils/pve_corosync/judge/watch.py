@@ -19,8 +19,9 @@ from pve_corosync.findings import finding
 FRESH_S = 15
 #: two looks of one suspicion are at most so far apart; while something is wrong an event comes every 10 s.
 SUSPECT_GAP_S = 30
-#: the least time between the first look and the second.
-SECOND_LOOK_S = 1
+#: the least time between the first look and the second, in seconds, and in intervals of knet's pings: one
+#: that was sent meanwhile can have been answered.
+SECOND_LOOK_S, SECOND_LOOK_PINGS = 1, 1.25
 #: a daemon that is busy is looked at again after this.
 BUSY_S = 0.3
 DAY_S = 86400
@@ -52,7 +53,8 @@ def decide(seen: dict, policy: dict, layouts: dict, home: str, state: dict, now:
     :param seen: ``{"layout": name of the one in force or None, "networks": {link: network or None}, "locked":
         bool, "nodes": {name: None for no answer, or {"state", "age": s or None, "quorate", "links": {peer:
         {link: connected}}, "downs" and "pongs": {peer: {link: number}}, "dead_for": {peer: {link: s}},
-        "ago": s since the look, "busy": text, "armed": bool}}}``; the nodes that the layouts need, no others.
+        "interval": {link: s between two pings}, "ago": s since the look, "busy": text, "armed": bool}}}``;
+        the nodes that the layouts need, no others.
     :param policy: what ``pillar.watch.check`` returned. :param layouts: ``{name: resolved layout}``.
     :param home: the layout that the pillar wants. :param state: what this returned last, or
         :func:`new_state`.
@@ -278,33 +280,46 @@ class _Look:
     def _second_look(self, kind, links, text):
         """Return a wait until the links were dead for the hold, at two looks, without one of them back."""
         hold = self.policy["hold" if kind == "quorum" else "primary_hold"]
-        # knet calls a link dead 1 to 2 s late and alive as late; a single answer to a ping is a sign of life
-        marks = sorted([*link, self._counts("downs", *link), self._counts("pongs", *link)] for link in links)
-        before, suspect = self.state["suspect"], None
         # what the nodes know of the time before counts for the hold; a second look follows all the same
-        told = [second for link in links for second in self._counts("dead_for", *link)]
-        since = self.now - min(hold, *(second or 0 for second in told)) if told else self.now
-        if before and before["kind"] == kind and self.now - before["seen"] <= SUSPECT_GAP_S:
-            same = all(row in marks for row in before["links"]) and self.now >= before["first"]
-            suspect = before | {"seen": self.now, "since": min(before["since"], since)} if same else None
-        if suspect is None:
-            first = self.now - min(row.get("ago") or 0 for row in self.nodes.values())
-            suspect = {"kind": kind, "first": first, "since": since, "seen": self.now, "links": marks}
-            self.state["suspect"] = suspect
-            # a node that does not know it yet does so a second later, as its beacon looks each second
-            soon = SECOND_LOOK_S if None in told else hold
-            return self._again(text, suspect, hold, soon)
+        told = [second for link in links for second in self._dead_for(*link)]
+        since = self.now - min([hold, *(second or 0 for second in told)] if told else [0])
+        before = self._suspicion(kind, links)
+        suspect = (before or self._suspect(kind, links)) | {"seen": self.now}
+        suspect["since"] = min(suspect.get("since", since), since)
+        pings = [self.nodes[name]["interval"].get(link, 0) for *pair, link in links for name in pair]
+        second = max(SECOND_LOOK_S, SECOND_LOOK_PINGS * max(pings, default=0))
+        suspect["due"] = max(suspect["since"] + hold, suspect["first"] + second)
         self.state["suspect"] = suspect
-        if self._left(suspect, hold) > 0:
-            return self._again(text, suspect, hold, hold)
-        return None
-
-    def _left(self, suspect, hold):
-        return max(suspect["since"] + hold, suspect["first"] + SECOND_LOOK_S) - self.now
-
-    def _again(self, text, suspect, hold, most):
-        left = min(most, max(0.1, self._left(suspect, hold)))
+        if before and self.now >= suspect["due"]:
+            return None
+        # a node that does not know of it yet does so a second later, as its beacon looks each second
+        most = SECOND_LOOK_S if not before and None in told else hold
+        left = min(most, max(0.1, suspect["due"] - self.now))
         return self._wait("watch-second-look", f"{text}; a second look before anything is done", left)
+
+    def _suspicion(self, kind, links):
+        """Return the suspicion that this look confirms, None where there is none."""
+        before = self.state["suspect"]
+        if not before or before["kind"] != kind or self.now - before["seen"] > SUSPECT_GAP_S:
+            return None
+        marks = self._marks(links)
+        same = self.now >= before["first"] and all(row in marks for row in before["links"])
+        return before if same else None
+
+    def _suspect(self, kind, links):
+        """Return a new suspicion."""
+        first = self.now - min(row.get("ago") or 0 for row in self.nodes.values())
+        return {"kind": kind, "first": first, "links": self._marks(links)}
+
+    def _marks(self, links):
+        # knet calls a link dead 1 to 2 s late and alive as late; a single answer to a ping is a sign of life
+        return sorted([*link, self._counts("downs", *link), self._counts("pongs", *link)] for link in links)
+
+    def _dead_for(self, one, two, link):
+        """Return for how long each end of a link knows it to be dead, None for one that does not."""
+        ago = [self.nodes[name].get("ago") or 0 for name in (one, two)]
+        told = self._counts("dead_for", one, two, link)
+        return [None if value is None else value + passed for value, passed in zip(told, ago, strict=True)]
 
     def _counts(self, what, one, two, number, default=None):
         """Return what the two ends of a link tell of it."""

@@ -113,6 +113,7 @@ def _node(row, over):
         "downs": look.get("downs") or {},
         "pongs": look.get("pongs") or {},
         "dead_for": look.get("dead_for") or {},
+        "interval": look.get("interval") or {},
         "ago": row.get("ago") or 0,
         "busy": "" if txn in over else txn,
         "armed": bool((facts.get("ha") or {}).get("armed")),

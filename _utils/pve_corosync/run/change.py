@@ -45,15 +45,19 @@ class Change(task.Task):
     :param confirm: seconds in which the run is to be confirmed after its last step, or the nodes go back; 0
         without.
     :param seen: what ``ports.gather`` returned a moment ago, if that is known: the first look is this.
+    :param still: ``({minion: return event of corosync.stage, with a look}) -> findings``, asked before the
+        first step: with findings the run ends, and nothing was changed.
     """
 
     #: for the verdict: where the report is read.
     seen_from: dict = {}
 
-    def __init__(self, request, ports, settings, jid, back=True, confirm=0, seen=None):  # pylint: disable=too-many-arguments
+    def __init__(self, request, ports, settings, jid, back=True, confirm=0, seen=None, still=None):  # pylint: disable=too-many-arguments
         super().__init__(request, ports, settings, jid=str(jid))
         self.jid, self.by = str(jid), f"corosync.apply, job {jid}"
-        self.back, self.confirm, self.seen = back, confirm, seen
+        self.back, self.confirm, self.seen, self.still = back, confirm, seen, still
+        #: why the run is not wanted any more, as ``still`` found.
+        self.unwanted = []
         self.txn, self.path = self.jid, ""
         self.carried, self.starts, self.observed = [], {}, None
         self.touched, self.unarmed, self.failed, self.failed_in = False, [], [], None
@@ -201,6 +205,9 @@ class Change(task.Task):
             return stopped
         self.touched = True
         failed = self._guarded_steps(made)
+        if self.unwanted:
+            self.report["findings"] = ordered(self.unwanted + self.report["findings"])
+            return "refused"
         if situation.sick(situation.state_now(self.observed), request.skip):
             self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
@@ -245,6 +252,7 @@ class Change(task.Task):
             failed = (
                 self._save_halves()
                 or self._stage(made)
+                or self.unwanted
                 or guard.before(made["expected_loss_s"], self.observed)
                 or self._steps(made)
             )
@@ -314,6 +322,7 @@ class Change(task.Task):
         """
         nodes = {name: self.request.minions[name] for name in nodes or self.request.nodes}
         call = {"txn": self.txn, "steps": made["steps"], "by": self.by} | self._way_back(made)
+        call |= {"look": True} if self.still else {}
         wait = self.settings["stage_timeout"]
         answers = self.ports.ask(list(nodes), "corosync.stage", call, wait)
         failed = step_outcomes.stage_problems(answers, nodes) or self._not_ready(answers, nodes)
@@ -324,6 +333,10 @@ class Change(task.Task):
         )
         if failed:
             self.report["summary"] = "a node refused, nothing was changed"
+        elif self.still:
+            self.unwanted, self.still = self.still(answers), None
+            if self.unwanted:
+                self.report["summary"] = f"{self.unwanted[0]['text']}; nothing was changed"
         return failed
 
     def _home(self):

@@ -82,7 +82,7 @@ def simulated_look():
     }
 
 
-def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disable=too-many-arguments
+def stage(txn, steps, by="", ttl=900, takes_over=(), back=None, look=False):  # pylint: disable=too-many-arguments
     while takes_over and _at_work():
         time.sleep(0.1)
     with _state() as state:
@@ -105,7 +105,8 @@ def stage(txn, steps, by="", ttl=900, takes_over=(), back=None):  # pylint: disa
         ok = all(check["ok"] for check in checks)
         if ok:
             row["lock"], row["back"] = txn, back and back["layout"]
-        return {"ok": ok, "checks": checks, "back": ""}
+    told = {"ok": ok, "checks": checks, "back": ""}
+    return told | ({"look": __salt__["corosync_look.look"]()} if look else {})
 
 
 def step(txn, step, writer="", phase=""):
