@@ -62,6 +62,13 @@ def test_stage_checks_each_file_once_and_takes_the_lock(node):
     assert node.salt["corosync.finish"]("run1") is False
 
 
+def test_stage_looks_at_the_daemon_where_that_is_asked_for(node):
+    told = node.salt["corosync.stage"]("run1", [local()], look=True)
+    assert told["ok"] and told["look"] == node.salt["corosync_look.look"](counts=True)
+    assert told["look"]["state"] == "stopped", "this machine's own: there is none"
+    assert "look" not in node.salt["corosync.stage"]("run1", [local()])
+
+
 def test_stage_takes_no_lock_for_a_file_that_corosync_refuses(node):
     told = node.salt["corosync.stage"]("run1", [local(), local(2, conf(7, extra="  x: REFUSED\n"), 7)])
     assert told["ok"] is False
