@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "unit"))
 import _sequence_world  # noqa: E402
 import simulation  # noqa: E402
 from _sequence_world import pillar as plain_pillar  # noqa: E402
+from pve_corosync.judge import past  # noqa: E402
 from pve_corosync.ports import master  # noqa: E402
 from pve_corosync.ports import watch as kept_watch  # noqa: E402
 from pve_corosync.run.request import Request  # noqa: E402
@@ -192,10 +193,11 @@ def test_what_the_look_at_the_staging_does_not_see_dead_is_not_acted_upon(world,
     ]
     first = rows[: 1 + next(number for number, row in enumerate(rows) if row["event"] == "ended")]
     assert not any("step" in row["event"] for row in first)
-    assert first[-1]["result"] == "refused" and code in first[-1]["codes"]
+    assert first[-1]["result"] == "withdrawn" and code in first[-1]["codes"]
     acted = result == "watch-failover"
     assert acted == ("corosync.step" in world.ran()) == bool(world.runs), "a ping is waited for once more"
     assert runner.watch()["watch"]["failovers"] == int(acted)
+    assert past.row(rows, True)["result"] == ("reached" if acted else "withdrawn")
 
 
 def test_a_move_that_fails_is_told_with_its_reason_and_tried_again_later(world):

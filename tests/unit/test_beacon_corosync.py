@@ -158,6 +158,15 @@ def test_an_answer_on_a_dead_link_is_a_sign_of_life_and_noted_at_once(minion):
     assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1005.0}}
 
 
+def test_a_beacon_that_stood_still_knows_nothing_of_that_time(minion):
+    """A node that was paused for seconds got no answers, whatever the network did."""
+    minion.tick()
+    minion.tick(pinged(7))  # at 1001
+    minion.clock += 8
+    minion.tick(pinged(7, up=False))  # at 1010: by knet alone
+    assert json.loads(minion.note.read_text())["dead"] == {"pve2": {"0": 1009.25}}
+
+
 def test_counters_are_not_told_in_an_event(minion):
     minion.tick()
     (event,) = minion.tick(pinged(7, up=False))

@@ -27,6 +27,8 @@ def journal(*phases):
         ([("", "reached"), ("exit checklist", "not true")], True, "not true"),
         ([("", "reached"), ("primary network", "refused")], True, "failed"),
         ([("", "refused")], True, "refused"),
+        ([("", "withdrawn")], True, "withdrawn"),
+        ([("", "withdrawn"), ("", "reached"), ("services", "already")], True, "reached"),
         ([("", "reached"), ("services", None)], True, "broken off"),
     ],
 )

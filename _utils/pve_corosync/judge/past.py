@@ -6,6 +6,8 @@ import time
 
 #: how a phase ends that did not do its work.
 BAD = ("failed", "refused", "interrupted", "not true")
+#: how the links end that the watch staged for nothing, as they were alive again: before others it counts not.
+WITHDRAWN = "withdrawn"
 
 
 def row(lines: list[dict], idle: bool) -> dict:
@@ -17,6 +19,7 @@ def row(lines: list[dict], idle: bool) -> dict:
         "summary"}``; times in seconds, ``begun`` as text.
     """
     first, phases = lines[0], _phases(lines)
+    phases = [phase for phase in phases if phase["result"] != WITHDRAWN] or phases[-1:]
     bad = [phase for phase in phases if phase["result"] in BAD]
     last = (bad or phases)[-1]
     result = last["result"] or ("broken off" if idle else "under way")

@@ -21,7 +21,7 @@ import traceback
 
 from pve_corosync import arguments, show
 from pve_corosync.findings import errors, finding, ordered
-from pve_corosync.judge import checklist, evidence, situation, verdict, ways
+from pve_corosync.judge import checklist, evidence, past, situation, verdict, ways
 from pve_corosync.judge import outcomes as step_outcomes
 from pve_corosync.plan import words
 from pve_corosync.run import ha_guard, merge, preflight, step_trip, takeover, task, way_back
@@ -207,7 +207,7 @@ class Change(task.Task):
         failed = self._guarded_steps(made)
         if self.unwanted:
             self.report["findings"] = ordered(self.unwanted + self.report["findings"])
-            return "refused"
+            return past.WITHDRAWN
         if situation.sick(situation.state_now(self.observed), request.skip):
             self.report["seconds"] |= step_outcomes.quorum_seconds(self.starts, self.carried)
         result = "failed" if failed else self._verify()
