@@ -48,10 +48,30 @@ def test_what_a_node_knows_of_the_time_before_counts_when_it_is_told_at_a_later_
     assert made.look(found)["again_in"] == 1, "pve2 knows in a second"
     found["nodes"]["pve1"]["dead_for"], found["nodes"]["pve2"]["dead_for"] = (
         {"pve2": {"0": 2.5}},
-        {"pve1": {"0": 2.0}},
+        {"pve1": {"0": 3.0}},
     )
-    assert made.look(found, 1)["again_in"] == 3
-    assert made.look(seen(**CUT), 3)["do"] == "failover", "what was told once is not forgotten"
+    assert made.look(found, 1)["again_in"] == 2, "of the two ends the one that knows longer"
+    assert made.look(seen(**CUT), 2)["do"] == "failover", "what was told once is not forgotten"
+
+
+def test_of_several_dead_links_the_one_that_died_last_counts():
+    names = ("pve1", "pve2", "pve3")
+    made, found = Watch(), seen(nodes=names, **CUT)
+    for name in names:
+        found["nodes"][name]["dead_for"] = {peer: {"0": 9.0} for peer in names if peer != name}
+    found["nodes"]["pve1"]["dead_for"]["pve3"] = {"0": 1.5}
+    found["nodes"]["pve3"]["dead_for"]["pve1"] = {"0": 2.0}
+    assert made.look(found)["again_in"] == 3
+
+
+def test_a_second_look_leaves_time_for_a_ping_to_be_answered():
+    """With a long token knet pings less often: a look before the next ping proves nothing."""
+    made, found = Watch(), seen(**CUT)
+    for here, there in (("pve1", "pve2"), ("pve2", "pve1")):
+        found["nodes"][here] |= {"dead_for": {there: {"0": 60}}, "interval": {"0": 2.4}}
+    assert made.look(found)["again_in"] == 3
+    assert made.code(found, 1) == "watch-second-look"
+    assert made.look(found, 2)["do"] == "failover"
 
 
 def test_a_node_without_a_beacon_is_waited_for_a_second_and_no_longer():

@@ -281,8 +281,8 @@ class _Look:
         """Return a wait until the links were dead for the hold, at two looks, without one of them back."""
         hold = self.policy["hold" if kind == "quorum" else "primary_hold"]
         # what the nodes know of the time before counts for the hold; a second look follows all the same
-        told = [second for link in links for second in self._dead_for(*link)]
-        since = self.now - min([hold, *(second or 0 for second in told)] if told else [0])
+        told = [self._dead_for(*link) for link in links] or [[None]]
+        since = self.now - min(hold, *(max(seconds or 0 for seconds in ends) for ends in told))
         before = self._suspicion(kind, links)
         suspect = (before or self._suspect(kind, links)) | {"seen": self.now}
         suspect["since"] = min(suspect.get("since", since), since)
@@ -293,7 +293,7 @@ class _Look:
         if before and self.now >= suspect["due"]:
             return None
         # a node that does not know of it yet does so a second later, as its beacon looks each second
-        most = SECOND_LOOK_S if not before and None in told else hold
+        most = SECOND_LOOK_S if not before and any(None in ends for ends in told) else hold
         left = min(most, max(0.1, suspect["due"] - self.now))
         return self._wait("watch-second-look", f"{text}; a second look before anything is done", left)
 
@@ -316,7 +316,11 @@ class _Look:
         return sorted([*link, self._counts("downs", *link), self._counts("pongs", *link)] for link in links)
 
     def _dead_for(self, one, two, link):
-        """Return for how long each end of a link knows it to be dead, None for one that does not."""
+        """Return for how long each end of a link knows it to be dead, None for one that does not.
+
+        An answered ping needs both directions and both ends: what one end had none of, the other had none of
+        either. So who knows longer tells.
+        """
         ago = [self.nodes[name].get("ago") or 0 for name in (one, two)]
         told = self._counts("dead_for", one, two, link)
         return [None if value is None else value + passed for value, passed in zip(told, ago, strict=True)]
