@@ -130,7 +130,7 @@ def no_quorum(request: Request, observed: dict) -> dict:
     seen = f"{votes.get('total')} of {votes.get('expected')} votes" if votes else "corosync does not run"
     return finding(
         "alone-no-quorum",
-        f"{request.own} is not quorate ({seen}); nothing was touched",
+        f"{request.own} is not quorate ({seen})",
         data={"node": request.own},
         remedy=verdict.of_request(request, observed, on_node=True)["command"],
     )
