@@ -286,7 +286,9 @@ class Look:
         two, between the end of the hold and the first step.
         """
         suspect = self.state["suspect"]
-        if not suspect or suspect["due"] > time.time() + again + LEAD_S or self.tried == suspect["first"]:
+        if not suspect or suspect.get("due", float("inf")) > time.time() + again + LEAD_S:
+            return None
+        if self.tried == suspect["first"]:  # once for a suspicion: after that it looks before it stages
             return None
         request = Request(self.site.pillar, self.policy["failover"], cluster=self.site.name)
         made, findings = request.plan(self.seen["observed"], self.seen["findings"])
@@ -298,9 +300,7 @@ class Look:
         Stage a run and look again with that; return the end of the report, None where the look says no.
         """
         self.decided, self.times["last_look"] = None, time.time()
-        self.tried = self.state["suspect"][
-            "first"
-        ]  # once for a suspicion: what is refused is looked at again
+        self.tried = self.state["suspect"]["first"]
         links = self._links(request, self._still)
         if self.decided is None:
             return None
@@ -320,7 +320,7 @@ class Look:
         if decision["do"] not in decision_of.ACTS:
             return [finding(decision["code"], decision["text"], remedy=decision["remedy"])]
         self.decided = decision
-        self._keep(time.time())
+        self._keep(None)
         return []
 
     def _act(self, decision, found):
