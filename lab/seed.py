@@ -62,8 +62,9 @@ def hosts(nodes, network=VRACK):
 #: Corosync logs under a spin lock that its own log thread takes too (libqb). A lab has more Corosyncs than
 #: the machine has processors: two that wait for that lock with realtime priority kept both processors from
 #: everything else, for up to 17 s (perf: 99 % in pthread_spin_lock). Refused that priority, Corosync takes
-#: the highest of the usual ones (corosync.conf(5), sched_rr).
-NO_REALTIME = "[Service]\nRestrictRealtime=yes\n"
+#: the highest of the usual ones (corosync.conf(5), sched_rr). It would leave its unit's cgroup too, which it
+#: does not on a node (move_to_root_cgroup: auto): that is refused as well.
+NO_REALTIME = "[Service]\nRestrictRealtime=yes\nProtectControlGroups=yes\n"
 
 
 def corosync_conf(nodes, network=VRACK, version=1):
