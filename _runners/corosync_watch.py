@@ -16,7 +16,7 @@ from pve_corosync.findings import errors, finding
 from pve_corosync.judge import situation, watch_seen
 from pve_corosync.judge import watch as decision_of
 from pve_corosync.pillar import layouts as layouts_of_pillar
-from pve_corosync.ports import index, lock, master, salt_master
+from pve_corosync.ports import index, journals, lock, master, salt_master
 from pve_corosync.ports import watch as kept_watch
 from pve_corosync.run import change
 from pve_corosync.run.request import Request
@@ -33,6 +33,8 @@ SAID_S = 300
 LOOK = {"patience": 1.0, "counts": True}
 #: a question reaches a node's daemon no sooner than this, in seconds: it is sent before the hold is over.
 LEAD_S = 0.1
+#: so long a node's lock is held at most by a run that is gone (``corosync.stage``, ttl).
+HELD_S = 900
 PAUSE_MOST_S = 7 * 86400
 
 
@@ -303,6 +305,7 @@ class Look:
         self.tried = self.state["suspect"]["first"]
         links = self._links(request, self._still)
         if self.decided is None:
+            journals.forget_withdrawn(self.site.folder(), HELD_S)
             return None
         done = {"result": self.decided["code"], "summary": self.decided["text"], "decision": self.decided}
         return done | self._ended(self.decided, [], self._rest(request, links))

@@ -1,6 +1,7 @@
 """The look of the watch on a master whose nodes are a model: what is asked, kept, told and started."""
 
 import json
+import os
 import pathlib
 import sys
 import types
@@ -183,11 +184,20 @@ def test_a_network_that_is_back_at_the_second_look_stops_it(world, monkeypatch):
 def test_what_the_look_at_the_staging_does_not_see_dead_is_not_acted_upon(world, back, result, code):
     """The run ends before its first step; nothing was changed, and the nodes have their locks back."""
     world.sim.dead.add("vrack")
+    folder = pathlib.Path(runner._site(world, "prod")[0].folder())
+    folder.mkdir(parents=True)
+    flap, other = folder / "0.jsonl", folder / "1.jsonl"
+    for path, end in ((flap, "withdrawn"), (other, "reached")):
+        line = {"jid": path.stem, "cluster": "prod", "time": 1.0}
+        rows = [line | {"event": "begun"}, line | {"event": "ended", "result": end}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.utime(path, (1.0, 1.0))
     world.while_staged = lambda: (back(world), setattr(world, "while_staged", lambda: None))
     report = runner.watch_look(minion="pve1")
     assert (report["retcode"], report["result"]) == (0, result)
     assert world.ran()[:2] == ["corosync.stage", "corosync.finish"]
     site = runner._site(world, "prod")[0]
+    assert not flap.exists() and other.exists(), "flaps of long ago leave no trace"
     rows = [
         json.loads(line) for line in pathlib.Path(master.Ports(site, False).path).read_text().splitlines()
     ]

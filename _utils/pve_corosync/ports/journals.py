@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
+
+from pve_corosync.judge import past
 
 
 def paths(folder: str) -> list[str]:
@@ -33,3 +36,16 @@ def read(path: str) -> list[dict]:
     """
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def forget_withdrawn(folder: str, age: float) -> None:
+    """Remove the journals of runs that were withdrawn and did nothing else: a network that flaps makes many.
+
+    :param folder: of the cluster.
+    :param age: seconds; a younger one stays, as its name may be in a lock that a node did not give back yet.
+    """
+    for path in paths(folder):
+        if os.stat(path).st_mtime < time.time() - age:
+            lines = read(path)
+            if lines and past.row(lines, True)["result"] == past.WITHDRAWN:
+                os.unlink(path)
