@@ -325,11 +325,10 @@ class _Look:
         told = self._counts("dead_for", one, two, link)
         return [None if value is None else value + passed for value, passed in zip(told, ago, strict=True)]
 
-    def _counts(self, what, one, two, number, default=None):
-        """Return what the two ends of a link tell of it."""
+    def _counts(self, what, one, two, number):
+        """Return what the two ends of a link tell of it, None for one that does not."""
         rows = [(self.nodes[one], two), (self.nodes[two], one)]
-        found = [(row.get(what) or {}).get(peer, {}).get(number) for row, peer in rows]
-        return [default if value is None else value for value in found]
+        return [(row.get(what) or {}).get(peer, {}).get(number) for row, peer in rows]
 
     def _fail_over(self, text):
         goal = self.state["goal"]
