@@ -24,9 +24,9 @@ NAMES = ("pve1", "pve2")
 class Nodes:
     """Master, minions, and the two nodes behind them; each minion has the tools of its node on its PATH."""
 
-    def __init__(self, pair, pillar_path, master):
+    def __init__(self, pair, pillar_path, master, python):
         self.pair, self.pillar_path, self.master = pair, pillar_path, master
-        self.cli, self.runner = master.salt_cli(timeout=120), master.salt_run_cli(timeout=120)
+        self.runner, self.cli = conftest.commands(master, python)
 
     def run(self, *words):
         """``salt-run`` with JSON output."""
@@ -95,12 +95,12 @@ def pip_factories(salt_factories, folder, python):
 
 
 @pytest.fixture(scope="module", params=["synced", "pip"])
-def nodes(request, salt_factories, tmp_path_factory):
+def nodes(request, salt_factories, tmp_path_factory, forking):
     """The daemons, started, with the code from file_roots or from the wheel."""
     path, pillar_path = tmp_path_factory.mktemp("pair"), tmp_path_factory.mktemp("pillar")
     (pillar_path / "top.sls").write_text("base: {'*': [corosync]}\n")
     kind, own = request.param, tmp_path_factory.mktemp("own")
-    states = conftest.REPO / "states"
+    python, states = forking, conftest.REPO / "states"
     if kind == "pip":
         python, site = request.getfixturevalue("installed")
         salt_factories = pip_factories(salt_factories, tmp_path_factory.mktemp("pip"), python)
@@ -126,7 +126,7 @@ def nodes(request, salt_factories, tmp_path_factory):
             "pve_corosync": {"minions": f"{kind}-*"},
         },
     )
-    site = Nodes(pair, pillar_path, master)
+    site = Nodes(pair, pillar_path, master, python)
     site.write()
     minions = [daemon(site, name, node) for name, node in zip(NAMES, pair.both)]
     with master.started(), minions[0].started(), minions[1].started():

@@ -368,7 +368,7 @@ def test_a_run_that_was_killed_is_gone_on_with(cluster):
     cluster.cut(conftest.VRACK)
     cluster.fault("pve1", step_delay={"1": 4})
     killed = subprocess.Popen(
-        cluster.cli.cmdline("corosync.apply", "degraded"),
+        cluster.command("corosync.apply", "degraded"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -397,7 +397,7 @@ def test_a_run_that_was_killed_is_gone_on_with(cluster):
 
 def test_a_hangup_does_not_end_a_run(cluster):
     cluster.fault("pve1", step_delay={"1": 2})
-    command = cluster.cli.cmdline("corosync.apply", "degraded")
+    command = cluster.command("corosync.apply", "degraded")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         cluster.wait_for(lambda: cluster.state()["nodes"]["pve1"].get("calls"), 60)
         assert cluster.run("corosync.journal", "last=1").data["runs"][0]["result"] == "under way"

@@ -8,7 +8,7 @@ STATE = "beacon_|-watch of corosync_|-corosync_|-present"
 
 
 def test_the_state_starts_the_beacon_and_takes_it_out(cluster, event_listener):
-    cli = cluster.master.salt_cli(timeout=120)
+    cli = cluster.salt
     conftest.write_pillar(cluster.pillar_path, conftest.PILLAR | {"watch": {}})
     since = time.time()
     done = cli.run("state.apply", "corosync.watch", minion_tgt="pve1")
@@ -36,7 +36,7 @@ def test_the_state_starts_the_beacon_and_takes_it_out(cluster, event_listener):
 
 
 def test_the_state_has_the_minion_write_its_metrics(cluster, tmp_path):
-    cli = cluster.master.salt_cli(timeout=120)
+    cli = cluster.salt
     target = tmp_path / "exporter/corosync.prom"
     words = ("state.apply", "corosync.metrics", f'pillar={{"corosync_metrics": "{target}"}}')
     done = cli.run(*words, minion_tgt="pve1")
