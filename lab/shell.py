@@ -66,21 +66,23 @@ def note(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def wait_for(predicate, timeout, *, every=0.2, what=""):
+def wait_for(predicate, timeout, *, every=None, what=""):
     """Call a function until it returns something true, and return that.
 
     predicate
         function without arguments
     timeout, every
-        seconds; at the end the function has had at least one call
+        seconds; at the end the function has had at least one call. Without `every` the pauses are of 0.2 s,
+        and of a twentieth of the time waited so far: each look is a process or more on every node
     what
         what is being waited for, for the message of the LabError that ends a vain wait
     """
-    end = time.monotonic() + timeout
+    begin = time.monotonic()
     while True:
         seen = predicate()
         if seen:
             return seen
-        if time.monotonic() >= end:
+        waited = time.monotonic() - begin
+        if waited >= timeout:
             raise LabError(f"waited {timeout} s in vain for {what or getattr(predicate, '__name__', 'it')}")
-        time.sleep(every)
+        time.sleep(every or max(0.2, waited / 20))
