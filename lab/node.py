@@ -21,6 +21,9 @@ ENVIRONMENT = {
     "USER": "root",
 }
 
+#: which process 1 was found below which supervisor, each with its start time: finding it reads all of /proc.
+_LEADERS = {}
+
 
 class Machine:
     """Boot, stop and enter one machine."""
@@ -95,15 +98,15 @@ class Machine:
 
     def leader(self):
         """Return the pid, as the host sees it, of the machine's process 1, or None."""
-        for pid in _children(self.supervisor()):
-            try:
-                status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-            except FileNotFoundError:
-                continue
-            inner = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-            if len(inner) > 1 and inner[-1] == "1":
-                return pid
-        return None
+        supervisor = self.supervisor()
+        if not supervisor:
+            return None
+        key = supervisor, start_time(supervisor)
+        pid, start = _LEADERS.get(key, (None, None))
+        if not pid or start_time(pid) != start:
+            pid = _process_1(supervisor)
+            _LEADERS[key] = pid, pid and start_time(pid)
+        return pid
 
     def command(self, argv, env=None):
         """Return the host command that runs argv in the machine, with a plain root environment."""
@@ -182,6 +185,17 @@ class Machine:
         with self.record.change() as record:
             record.get("procs", {}).pop(self.name, None)
 
+    def freeze(self, on):
+        """Let everything on the machine stand still, as a virtual machine that is paused, or go on again."""
+        (self.cgroup / "cgroup.freeze").write_text("1" if on else "0", encoding="ascii")
+        wanted = f"frozen {int(on)}"
+        wait_for(
+            lambda: wanted in (self.cgroup / "cgroup.events").read_text(encoding="ascii").splitlines(),
+            10,
+            every=0.02,
+            what=f"{self.name}: {wanted}",
+        )
+
     def _last_words(self):
         lines = (
             (self.folder / "console.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -231,10 +245,23 @@ def _lines(path):
         return []
 
 
+def _process_1(supervisor):
+    """Return the child of a supervisor that is process 1 of its machine, None where there is none yet."""
+    for pid in _children(supervisor):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            continue
+        inner = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+        if len(inner) > 1 and inner[-1] == "1":
+            return pid
+    return None
+
+
 def _children(pid):
     """Return the pids of the children of a process (not every kernel has /proc/PID/task/TID/children)."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc") if pid else ()):
+    for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             stat = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
