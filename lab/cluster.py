@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import base, host, pve, seed
@@ -47,6 +48,7 @@ class Lab:
         self.nodes = known.get("nodes") or node_names(nodes)
         self.root = known.get("pve", root)
         self.network = Network(self.record)
+        self._answered = None
 
     def __enter__(self):
         self.up()
@@ -181,6 +183,15 @@ class Lab:
         if wait:
             self.machine(node).wait_booted()
 
+    @contextmanager
+    def standstill(self, node):
+        """Let a machine stand still for the block, as a virtual machine that is paused; its cables stay."""
+        self.machine(node).freeze(True)
+        try:
+            yield
+        finally:
+            self.machine(node).freeze(False)
+
     def disk(self, node):
         """Return a lab.seed.Disk to write to the disk of a machine that is off."""
         if self.machine(node).leader():
@@ -253,18 +264,30 @@ class Lab:
         return all(isinstance(told.get(node), dict) for node in self.nodes)
 
     def wait_minions(self):
-        """Wait until every minion is connected to the master and answers it."""
+        """Wait until every minion is connected to the master and answers it.
 
-        def listening():  # asking costs a timeout for each minion that is not there yet; looking does not
-            connection = ["ss", "-Htn", "state", "established", "dst", f"{MASTER_ADDRESS}:4505"]
-            return all(self._all(lambda machine: machine.exec(connection).stdout, self.nodes))
+        Where the connections are those on which all of them answered before, and nothing is stuck in one of
+        them, they are not asked again.
+        """
+
+        def ports():  # asking costs a timeout for each minion that is not there yet; looking does not
+            found = self._all(lambda machine: self._connections(machine, "dst"), self.nodes)
+            return [rows[0][2] for rows in found] if all(found) else None
 
         def answer():
             said = self.salt("--out=txt", "-t", "3", "-L", ",".join(self.nodes), "test.ping").stdout
             return all(f"{node}: True" in said for node in self.nodes)
 
-        wait_for(listening, 60, what="all minions to connect to the master")
-        wait_for(answer, 60, every=0.5, what="all minions to answer the master")
+        connections = wait_for(ports, 60, what="all minions to connect to the master")
+        stuck = [row for row in self._connections(self.machine(MASTER), "src") if row[1] != "0"]
+        if stuck or connections != self._answered:
+            wait_for(answer, 60, every=0.5, what="all minions to answer the master")
+            self._answered = connections
+
+    def _connections(self, machine, end):
+        """Return the connections to the master's publisher: [received, unsent, local, peer] (ss(8))."""
+        wanted = ["ss", "-Htn", "state", "established", end, f"{MASTER_ADDRESS}:4505"]
+        return [line.split() for line in machine.exec(wanted).stdout.splitlines()]
 
     # -- what the cluster looks like -----------------------------------------------------------------------
 
