@@ -28,7 +28,7 @@ def watched(with_watch, lab):
     return lab
 
 
-def test_cut_flap_crash_and_the_way_home(watched):
+def test_flaps_a_cut_the_way_home_and_one_too_many(watched):
     lab = watched
     said(lab, "watch-healthy")
     before = version(lab, "pve1")
@@ -61,9 +61,20 @@ def test_cut_flap_crash_and_the_way_home(watched):
     assert said(lab, "watch-too-many")["remedy"] == "salt-run state.orchestrate orch.failover"
     assert version(lab, "pve1") == before
     lab.heal()
+
+
+def test_a_standstill_a_crash_and_a_pause_are_no_dead_network(watched):
+    lab = watched
+    said(lab, "watch-healthy")
+    before = version(lab, "pve1")
+    for seconds in (4, 12):
+        with lab.standstill("pve2"):
+            time.sleep(seconds)
+        wait_for(lambda: all(map(lab.healthy, lab.nodes)), 60, what="quorum after the standstill")
+        time.sleep(8)
+        assert addresses(lab) == NOMINAL and version(lab, "pve1") == before, f"a standstill of {seconds} s"
     said(lab, "watch-healthy")
 
-    policy(lab)
     lab.crash("pve2")
     said(lab, "watch-silent")
     time.sleep(15)
