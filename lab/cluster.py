@@ -301,12 +301,13 @@ class Lab:
 
     def members(self, node):
         """Return the node ids that a node's Corosync sees as members."""
-        said = self.exec(node, ["corosync-quorumtool", "-l"]).stdout.split("\n")
-        return sorted(int(line.split()[0]) for line in said if line.split()[:1] and line.split()[0].isdigit())
+        return _members(self.exec(node, ["corosync-quorumtool", "-l"]).stdout)
 
     def healthy(self, node):
         """Tell whether a node sees all members and may write to /etc/pve."""
-        return len(self.members(node)) == len(self.nodes) and self.quorate(node) and self.writable(node)
+        seen = self.exec(node, ["corosync-quorumtool", "-s"])
+        whole = seen.returncode == 0 and len(_members(seen.stdout)) == len(self.nodes)
+        return whole and self.writable(node)
 
     def connected(self, node):
         """Tell whether a node's Corosync has every link to every other node."""
@@ -379,6 +380,12 @@ class Lab:
         """Run a task on several machines at once; returns the results in order, raises the first error."""
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             return list(pool.map(lambda name: task(self.machine(name)), names))
+
+
+def _members(said):
+    """Return the node ids in the membership of corosync-quorumtool."""
+    rows = [line.split() for line in said.partition("Nodeid")[2].splitlines()]
+    return sorted(int(row[0]) for row in rows if row and row[0].isdigit())
 
 
 def elapsed(begin):
