@@ -8,6 +8,7 @@ A cut takes the far end of the cable down, so the machine loses its carrier and 
 card is the interface deleted in the machine.
 """
 
+import json
 from pathlib import Path
 
 from lab.shell import LabError, run
@@ -65,46 +66,42 @@ class Network:
                 _ip("netns", "add", name)
                 _ip("-n", name, "link", "set", "lo", "up")
         run(["ip", "netns", "exec", self.hub, "tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1")
-        if not self._has(self.hub, "vrack"):
-            _ip(
-                "-n",
-                self.hub,
-                "link",
-                "add",
-                "vrack",
-                "type",
-                "bridge",
-                "stp_state",
-                "0",
-                "forward_delay",
-                "0",
-            )
+        if "vrack" not in self._ports():
+            bridge = ["type", "bridge", "stp_state", "0", "forward_delay", "0"]
+            _ip("-n", self.hub, "link", "add", "vrack", *bridge)
         _ip("-n", self.hub, "link", "set", "vrack", "up")
         self.apply()
 
     def apply(self, machines=None):
         """Make the cards and carriers of these machines (default: all) agree with the record."""
-        record = self.record.read()
+        record, ports = self.record.read(), self._ports()
+        cables, cards = [], {}
         for machine in machines or self.record.machines():
             for network in networks_of(machine):
-                if [network, machine] in record.get("lost", []):
-                    self._pull(machine, network)
-                else:
-                    self._plug(machine, network, carrier=[network, machine] not in record.get("cut", []))
+                port, mark = self._port(machine, network), [network, machine]
+                if mark in record.get("lost", []):
+                    cables += [f"link del {port}"] if port in ports else []
+                    continue
+                if port not in ports:
+                    self._lay(machine, network)
+                cables.append(f"link set {port} {'down' if mark in record.get('cut', []) else 'up'}")
+                cards.setdefault(machine, []).extend(_card(machine, network))
+        _ip("-n", self.hub, "-batch", "-", stdin=cables)
+        for machine, lines in cards.items():
+            _ip("-n", self.namespace(machine), "-batch", "-", stdin=lines)
 
     def carrier(self, machine, up):
         """Take all cables of a machine down, as when its power goes, or up again as the record says."""
         if up:
             self.apply([machine])
             return
-        for network in networks_of(machine):
-            if self._has(self.hub, self._port(machine, network)):
-                _ip("-n", self.hub, "link", "set", self._port(machine, network), "down")
+        ports = {self._port(machine, network) for network in networks_of(machine)} & self._ports()
+        _ip("-n", self.hub, "-batch", "-", stdin=[f"link set {port} down" for port in sorted(ports)])
 
     def renew(self, machine):
         """Give a machine an empty network namespace with its cards in it, as after a cold start."""
-        for network in networks_of(machine):
-            self._pull(machine, network)
+        ports = {self._port(machine, network) for network in networks_of(machine)} & self._ports()
+        _ip("-n", self.hub, "-batch", "-", stdin=[f"link del {port}" for port in sorted(ports)])
         if Path(self.path(machine)).exists():
             _ip("netns", "del", self.namespace(machine))
         _ip("netns", "add", self.namespace(machine))
@@ -126,44 +123,29 @@ class Network:
         """Return the name of the cable's far end, in the hub."""
         return f"{'v' if network == VRACK else 'p'}-{machine}"
 
-    def _has(self, namespace, interface):
-        return run(["ip", "-n", namespace, "link", "show", interface], check=False).returncode == 0
+    def _ports(self):
+        """Return the names of all interfaces in the hub."""
+        told = run(["ip", "-n", self.hub, "-j", "link", "show"]).stdout
+        return {row["ifname"] for row in json.loads(told)}
 
-    def _pull(self, machine, network):
-        """Delete a card; its cable goes with it."""
-        if self._has(self.hub, self._port(machine, network)):
-            _ip("-n", self.hub, "link", "del", self._port(machine, network))
+    def _lay(self, machine, network):
+        """Make a card and its cable."""
+        port, mac = self._port(machine, network), f"02:66:00:00:{NETWORKS.index(network):02x}"
+        card = ["link", "add", CARD[network], "address", f"{mac}:{number(machine):02x}", "type", "veth"]
+        _ip("-n", self.namespace(machine), *card, "peer", "name", port, "netns", self.hub)
+        if network == VRACK:
+            _ip("-n", self.hub, "link", "set", port, "master", "vrack")
+        else:
+            _ip("-n", self.hub, "address", "add", f"{gateway(machine)}/24", "dev", port)
 
-    def _plug(self, machine, network, carrier):
-        """Make sure of a card with its cable, address and route."""
-        inside, port, card = self.namespace(machine), self._port(machine, network), CARD[network]
-        if not self._has(self.hub, port):
-            mac = f"02:66:00:00:{NETWORKS.index(network):02x}:{number(machine):02x}"
-            _ip(
-                "-n",
-                inside,
-                "link",
-                "add",
-                card,
-                "address",
-                mac,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                port,
-                "netns",
-                self.hub,
-            )
-            if network == VRACK:
-                _ip("-n", self.hub, "link", "set", port, "master", "vrack")
-            else:
-                _ip("-n", self.hub, "address", "add", f"{gateway(machine)}/24", "dev", port)
-        _ip("-n", self.hub, "link", "set", port, "up" if carrier else "down")
-        _ip("-n", inside, "address", "replace", f"{address(machine, network)}/24", "dev", card)
-        _ip("-n", inside, "link", "set", card, "up")
-        if network == PUBLIC:
-            _ip("-n", inside, "route", "replace", "default", "via", gateway(machine), "dev", card)
+
+def _card(machine, network):
+    """Return what ip(8) has to do in a machine for a card: its address, and the way out."""
+    card = CARD[network]
+    lines = [f"address replace {address(machine, network)}/24 dev {card}", f"link set {card} up"]
+    if network == PUBLIC:
+        lines.append(f"route replace default via {gateway(machine)} dev {card}")
+    return lines
 
 
 def check_name(network):
@@ -172,10 +154,10 @@ def check_name(network):
         raise LabError(f"there is no network {network!r}: the lab has {' and '.join(NETWORKS)}")
 
 
-def _ip(*args):
-    """Run ip(8); a kernel without the needed device type is named as such."""
+def _ip(*args, stdin=None):
+    """Run ip(8), with lines for its standard input; a kernel without the needed device type is named."""
     try:
-        run(["ip", *args])
+        run(["ip", *args], stdin=None if stdin is None else "".join(f"{line}\n" for line in stdin))
     except LabError as error:
         if "Unknown device type" in str(error) or "Operation not supported" in str(error):
             raise LabError(
