@@ -17,7 +17,15 @@ from lab.node import start_time
 from lab.state import all_names
 
 SUITES = os.environ.get("LAB_SUITES", "bookworm trixie").split()
+#: files that are begun first: the tests of some mostly wait, and what computes goes beside them.
+FIRST = ("test_watch.py", "test_lab.py", "test_way_back.py", "test_highstate.py", "test_three_nodes.py")
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
+
+
+def pytest_collection_modifyitems(items):
+    """Order the files by :data:`FIRST`, the rest behind them as they are."""
+    order = {Path(__file__).with_name(name): place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(FIRST)))
 
 
 @pytest.fixture(scope="session")
