@@ -17,8 +17,8 @@ from lab.node import start_time
 from lab.state import all_names
 
 SUITES = os.environ.get("LAB_SUITES", "bookworm trixie").split()
-#: files that are begun first: the tests of some mostly wait, and what computes goes beside them.
-FIRST = ("test_watch.py", "test_lab.py", "test_way_back.py", "test_highstate.py", "test_three_nodes.py")
+#: the longest files, which are begun first; at the end, one alone would keep a processor waiting.
+FIRST = ("test_highstate.py", "test_watch.py", "test_three_nodes.py", "test_failover.py", "test_checklist.py")
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab import host, pve
-from lab.cluster import Lab, LabError
+from lab.cluster import Lab, LabError, wait_for
 from lab.state import Record
 
 COMMAND = [sys.executable, str(host.REPO / "lab/lab")]
@@ -89,6 +89,7 @@ def test_a_folder_with_programs_is_laid_over_the_nodes(lab_prefix, folder):
         )
         lab.exec("pve2", ["systemctl", "daemon-reload"], check=True)
         lab.exec("pve2", ["systemctl", "start", "pve-ha-lrm"])
+        wait_for(lab.machine("pve2").failed, 20, what="the daemon to end")  # it has begun when start returns
         with pytest.raises(LabError, match=r"units have failed \(pve2: pve-ha-lrm.service\)"):
             lab.check_units()
     finally:
