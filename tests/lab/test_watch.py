@@ -61,6 +61,7 @@ def test_flaps_a_cut_the_way_home_and_one_too_many(watched):
     assert said(lab, "watch-too-many")["remedy"] == "salt-run state.orchestrate orch.failover"
     assert version(lab, "pve1") == before
     lab.heal()
+    said(lab, "watch-healthy")
 
 
 def test_a_standstill_a_crash_and_a_pause_are_no_dead_network(watched):
