@@ -1,4 +1,6 @@
-"""Salt's commands, each forked from one process that has imported Salt: that is half of a command's time.
+"""Salt's commands, each forked from one process that has imported Salt.
+
+Imports are 0.3 of the 0.75 s of processor time of a `salt-run corosync.status`, 0.9 of 2.0 s on a slower day.
 
 ``forked.py serve SOCKET`` is that process. A program that :func:`launcher` makes stands where a command line
 has its Python. It hands the rest of the line, its environment and its three streams over, and ends as the
