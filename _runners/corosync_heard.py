@@ -44,6 +44,8 @@ sys.exit(report["retcode"])
 MINION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 _STARTED = {}
+#: clusters of which a change was told when a look had asked already: the next event starts one in any case.
+_MISSED = set()
 
 
 def __virtual__():
@@ -77,20 +79,29 @@ def event(minion, kind="", wrong=False):
     now, note = time.time(), _note(minion)
     cluster = str(note.get("lock") or minion)  # all nodes of a cluster tell of a cut at the same moment
     if time.monotonic() - _STARTED.get(cluster, float("-inf")) < PAUSE_S:
+        _missed(cluster, kind)
         return "too soon"
     due = note.get("due")
-    if note and kind in ("begin", "alive") and not wrong and (due is None or now < due):
+    calm = kind in ("begin", "alive") and not wrong and cluster not in _MISSED
+    if note and calm and (due is None or now < due):
         return "nothing to do"
     if _held(note.get("lock")):
+        _missed(cluster, kind)
         return "under way"
     if not note and not _has_key(minion):  # a name that an event made up would cost a process each
         log.warning("corosync: an event of %s, which has no accepted key, is dropped", minion)
         return "no minion"
     if len(_STARTED) > 10000:  # names that anybody may send
         _STARTED.clear()
+    _MISSED.discard(cluster)
     _STARTED[cluster] = time.monotonic()
     _start(str(minion))
     return "started"
+
+
+def _missed(cluster, kind):
+    if kind == "change" and len(_MISSED) < 10000:
+        _MISSED.add(cluster)
 
 
 def _has_key(minion):

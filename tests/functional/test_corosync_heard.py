@@ -45,8 +45,10 @@ def started(opts, monkeypatch):
     monkeypatch.setattr(heard, "__opts__", opts, raising=False)
     monkeypatch.setattr(heard, "_start", found.append)
     heard._STARTED.clear()
+    heard._MISSED.clear()
     yield found
     heard._STARTED.clear()
+    heard._MISSED.clear()
 
 
 def note(opts, minion="pve1", due=None):
@@ -84,6 +86,21 @@ def test_while_a_process_looks_none_is_started(opts, started):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert heard.event("pve1", "still", True) == "under way"
     assert heard.event("pve1", "still", True) == "started"
+
+
+@pytest.mark.parametrize("dropped", ["too soon", "under way"])
+def test_a_change_that_a_look_may_have_missed_is_looked_at_with_the_next_sign_of_life(opts, started, dropped):
+    """The network came back 0.5 s after a look had seen it dead: nothing was wrong then, nobody went home."""
+    with open(note(opts), encoding="ascii") as lock:
+        if dropped == "too soon":
+            assert heard.event("pve1", "change") == "started"
+        else:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert heard.event("pve1", "change") == dropped
+    heard._STARTED.clear()
+    assert heard.event("pve1", "alive") == "started"
+    heard._STARTED.clear()
+    assert heard.event("pve1", "alive") == "nothing to do", "once is enough"
 
 
 def test_a_sign_of_life_starts_only_what_is_due(opts, started):
